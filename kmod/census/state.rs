@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The eleven TCP states, their names and numbers, and which of them a hash table entry counts as.
+//!
+//! Source: `include/net/tcp_states.h`; the names are those of RFC 9293 as the kernel spells them.
+
+/// A TCP state, with the kernel's number for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// Open: data may flow both ways.
+    Established = 1,
+    /// A connection request was sent, no answer yet.
+    SynSent = 2,
+    /// A connection request was received and answered, not yet acknowledged.
+    SynRecv = 3,
+    /// This side closed first; its FIN is not acknowledged yet.
+    FinWait1 = 4,
+    /// This side closed first; the other side has not closed yet.
+    FinWait2 = 5,
+    /// Closed; kept so that late segments meet no new connection.
+    TimeWait = 6,
+    /// Not connected.
+    Close = 7,
+    /// The other side closed; the program on this side has not.
+    CloseWait = 8,
+    /// The other side closed first, then this side; its FIN is not acknowledged yet.
+    LastAck = 9,
+    /// Waiting for connections.
+    Listen = 10,
+    /// Both sides closed at once; the FIN of this side is not acknowledged yet.
+    Closing = 11,
+}
+
+/// The kernel's number for a request socket, a handshake that has no full socket yet (`TCP_NEW_SYN_RECV`).
+pub const NEW_SYN_RECV: u8 = 12;
+
+impl State {
+    /// How many states there are.
+    pub const COUNT: usize = 11;
+
+    /// All states, in kernel order, which is the order of every output.
+    pub const ALL: [State; Self::COUNT] = [
+        State::Established,
+        State::SynSent,
+        State::SynRecv,
+        State::FinWait1,
+        State::FinWait2,
+        State::TimeWait,
+        State::Close,
+        State::CloseWait,
+        State::LastAck,
+        State::Listen,
+        State::Closing,
+    ];
+
+    /// The kernel's name, without its `TCP_`: `ESTABLISHED`, `FIN_WAIT1`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Established => "ESTABLISHED",
+            State::SynSent => "SYN_SENT",
+            State::SynRecv => "SYN_RECV",
+            State::FinWait1 => "FIN_WAIT1",
+            State::FinWait2 => "FIN_WAIT2",
+            State::TimeWait => "TIME_WAIT",
+            State::Close => "CLOSE",
+            State::CloseWait => "CLOSE_WAIT",
+            State::LastAck => "LAST_ACK",
+            State::Listen => "LISTEN",
+            State::Closing => "CLOSING",
+        }
+    }
+
+    /// The kernel's number, 1 to 11.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The state that the kernel's number `code` counts as, or `None` if there is none.
+    ///
+    /// A request socket ([`NEW_SYN_RECV`]) counts as [`State::SynRecv`], as in `ss` and `/proc/net/tcp`.
+    pub const fn from_code(code: u8) -> Option<State> {
+        match code {
+            1..=11 => Some(Self::ALL[code as usize - 1]),
+            NEW_SYN_RECV => Some(State::SynRecv),
+            _ => None,
+        }
+    }
+
+    /// The state that a hash table entry counts as: `sk_state`, but `tw_substate` for a time-wait socket.
+    ///
+    /// A time-wait socket is the small stand-in of a closed connection (`struct inet_timewait_sock`). It says
+    /// `TIME_WAIT` in `sk_state` whatever it stands for; its substate is `TIME_WAIT` or `FIN_WAIT2`.
+    /// `tw_substate` is asked for only then, since only a time-wait socket has one.
+    pub fn of_entry(sk_state: u8, tw_substate: impl FnOnce() -> u8) -> Option<State> {
+        match sk_state {
+            code if code == State::TimeWait.code() => Self::from_code(tw_substate()),
+            code => Self::from_code(code),
+        }
+    }
+}
