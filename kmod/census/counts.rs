@@ -24,9 +24,10 @@ impl Counts {
         self.0[Self::index(state)] = count;
     }
 
-    /// Counts one more socket in `state`.
+    /// Counts one more socket in `state`; stops at `u64::MAX`.
     pub fn add_one(&mut self, state: State) {
-        self.0[Self::index(state)] += 1;
+        let count = &mut self.0[Self::index(state)];
+        *count = count.saturating_add(1);
     }
 
     /// Every state with its count, in kernel order.
@@ -36,7 +37,9 @@ impl Counts {
 
     /// The sockets in all states together; stops at `u64::MAX`.
     pub fn total(&self) -> u64 {
-        self.0.iter().fold(0, |sum, &count| sum.saturating_add(count))
+        self.0
+            .iter()
+            .fold(0, |sum, &count| sum.saturating_add(count))
     }
 
     const fn index(state: State) -> usize {

@@ -18,7 +18,7 @@ pub trait Socket {
     /// `sk_state`, a number of `include/net/tcp_states.h`.
     fn state(&self) -> u8;
 
-    /// `tw_substate` of a time-wait socket. Asked for only where [`state`](Self::state) is `TIME_WAIT`.
+    /// `tw_substate` of a time-wait socket; the same as [`state`](Self::state) of any other.
     fn tw_substate(&self) -> u8;
 }
 
@@ -28,9 +28,7 @@ pub trait Table {
     type Net: PartialEq;
 
     /// An entry of this table.
-    type Socket<'a>: Socket<Net = Self::Net>
-    where
-        Self: 'a;
+    type Socket: Socket<Net = Self::Net>;
 
     /// The number of buckets.
     fn buckets(&self) -> usize;
@@ -39,7 +37,7 @@ pub trait Table {
     fn is_empty(&self, bucket: usize) -> bool;
 
     /// Calls `visit` for each entry of `bucket` with the bucket locked: `visit` must not sleep or allocate.
-    fn visit(&self, bucket: usize, visit: impl FnMut(Self::Socket<'_>));
+    fn visit(&self, bucket: usize, visit: impl FnMut(&Self::Socket));
 
     /// Lets others run. The walk calls it between buckets, with no lock held.
     fn pause(&self);
@@ -49,7 +47,7 @@ pub trait Table {
 const PAUSE_EVERY: usize = 1024;
 
 /// Visits every entry of `table`, a bucket at a time; empty buckets are passed over without locking.
-pub fn walk<T: Table>(table: &T, mut visit: impl FnMut(T::Socket<'_>)) {
+pub fn walk<T: Table>(table: &T, mut visit: impl FnMut(&T::Socket)) {
     for bucket in 0..table.buckets() {
         let empty = table.is_empty(bucket);
         if !empty {

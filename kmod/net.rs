@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A network namespace that is alive.
+//!
+//! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
+
+use kernel::types::Opaque;
+
+use crate::bindings;
+
+/// A network namespace (`struct net`).
+///
+/// # Invariants
+///
+/// The namespace is initialised, and stays so for as long as a reference to this exists.
+#[repr(transparent)]
+pub(crate) struct Net(Opaque<bindings::net>);
+
+/// What tells one network namespace from another (`net_eq`): the address of its `struct net`, only compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NetId(*const bindings::net);
+
+impl Net {
+    /// Makes a reference to a namespace from the kernel's pointer.
+    ///
+    /// # Safety
+    ///
+    /// For all of `'a`, `net` must point to a network namespace that is initialised and not yet being freed.
+    pub(crate) unsafe fn from_raw<'a>(net: *mut bindings::net) -> &'a Self {
+        // SAFETY: The caller promises that `net` is valid for `'a`; `Net` is a transparent wrapper.
+        unsafe { &*net.cast() }
+    }
+
+    /// The kernel's pointer.
+    pub(crate) fn as_raw(&self) -> *mut bindings::net {
+        self.0.get()
+    }
+
+    /// What tells this namespace from others.
+    pub(crate) fn id(&self) -> NetId {
+        NetId(self.as_raw())
+    }
+}
+
+/// The namespace that a socket belongs to (`sock_net`).
+///
+/// # Safety
+///
+/// `sk` must point to a socket whose `skc_net` is set: one that is, or was, in a hash table.
+pub(crate) unsafe fn sock_net(sk: *const bindings::sock_common) -> NetId {
+    #[cfg(CONFIG_NET_NS)]
+    // SAFETY: The caller promises a valid socket.
+    let net = unsafe { (*sk).skc_net.net };
+    #[cfg(not(CONFIG_NET_NS))]
+    let net = {
+        let _ = sk;
+        &raw const bindings::init_net
+    };
+    NetId(net)
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The entries in `/proc`, as values that remove themselves.
+//!
+//! C header: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h)
+
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+use kernel::error::{from_result, to_result};
+use kernel::ffi::{c_int, c_void};
+use kernel::prelude::*;
+use kernel::seq_file::SeqFile;
+use kernel::types::Opaque;
+
+use crate::bindings;
+use crate::net::Net;
+
+/// What a file in `/proc/net` is called, and what it says.
+pub(crate) trait Show {
+    /// The file's name in `/proc/net`.
+    const NAME: &'static CStr;
+
+    /// Writes the whole text about `net` to `m`; what it writes before an error is thrown away.
+    ///
+    /// Called in process context, and once more with a larger buffer if the text did not fit.
+    fn show(net: &Net, m: &SeqFile) -> Result;
+}
+
+/// A file of mode 0444 in the `/proc/net` of every network namespace, existing and future.
+///
+/// Dropping it removes the file everywhere, and waits until no reader is inside [`Show::show`].
+///
+/// # Invariants
+///
+/// `ops` is registered with `register_pernet_subsys`, and is not changed or moved while it is.
+#[pin_data(PinnedDrop)]
+pub(crate) struct NetFile<T: Show> {
+    #[pin]
+    ops: Opaque<bindings::pernet_operations>,
+    _show: PhantomData<T>,
+}
+
+// SAFETY: A registration may be dropped on another thread than the one that made it.
+unsafe impl<T: Show> Send for NetFile<T> {}
+// SAFETY: There are no methods that take `&self`.
+unsafe impl<T: Show> Sync for NetFile<T> {}
+
+impl<T: Show> NetFile<T> {
+    /// Creates the file in every network namespace that there is, and in each that will be.
+    ///
+    /// Fails with `ENOMEM` where the file cannot be created in one of them; it is in none then.
+    pub(crate) fn register() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            ops <- Opaque::try_ffi_init(|slot: *mut bindings::pernet_operations| {
+                let ops = bindings::pernet_operations {
+                    init: Some(Self::init_net),
+                    exit: Some(Self::exit_net),
+                    ..Default::default()
+                };
+                // SAFETY: `slot` is valid for writing.
+                unsafe { slot.write(ops) };
+                // SAFETY: `slot` was just written, is pinned, and is unregistered before it is freed.
+                // INVARIANT: On success `ops` is registered.
+                to_result(unsafe { bindings::register_pernet_subsys(slot) })
+            }),
+            _show: PhantomData,
+        })
+    }
+
+    /// Creates the file in one namespace (`pernet_operations.init`).
+    ///
+    /// # Safety
+    ///
+    /// `net` must be a network namespace that is being set up or in use.
+    unsafe extern "C" fn init_net(net: *mut bindings::net) -> c_int {
+        // SAFETY: `net` is valid, and `proc_net` was made by an earlier `pernet_operations`. `show` stays
+        // callable until the file is removed, which `exit_net` does before this module's code goes away.
+        let entry = unsafe {
+            bindings::proc_create_net_single(
+                T::NAME.as_char_ptr(),
+                0o444,
+                (*net).proc_net,
+                Some(Self::show),
+                ptr::null_mut(),
+            )
+        };
+        if entry.is_null() {
+            ENOMEM.to_errno()
+        } else {
+            0
+        }
+    }
+
+    /// Removes the file from one namespace (`pernet_operations.exit`), waiting for its readers.
+    ///
+    /// # Safety
+    ///
+    /// `net` must be a network namespace for which `init_net` succeeded.
+    unsafe extern "C" fn exit_net(net: *mut bindings::net) {
+        // SAFETY: `net` is valid, and its `proc_net` has this file, since `init_net` created it there.
+        unsafe { bindings::remove_proc_entry(T::NAME.as_char_ptr(), (*net).proc_net) };
+    }
+
+    /// Answers a reader (`proc_dir_entry.single_show`).
+    ///
+    /// # Safety
+    ///
+    /// `seq` must be the open file that the kernel calls this for, with nobody else using it meanwhile.
+    unsafe extern "C" fn show(seq: *mut bindings::seq_file, _v: *mut c_void) -> c_int {
+        // SAFETY: The file was opened by `single_open_net`, which holds a reference to the namespace for as
+        // long as the file is open.
+        let net = unsafe { Net::from_raw(bindings::tcpstat_seq_file_single_net(seq)) };
+        // SAFETY: The caller promises that `seq` is valid and ours alone during this call.
+        let m = unsafe { SeqFile::from_raw(seq.cast()) };
+        from_result(|| T::show(net, m).map(|()| 0))
+    }
+}
+
+#[pinned_drop]
+impl<T: Show> PinnedDrop for NetFile<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type's invariant `ops` is registered.
+        unsafe { bindings::unregister_pernet_subsys(self.ops.get()) };
+    }
+}
+
+/// A symbolic link in `/proc`.
+///
+/// # Invariants
+///
+/// `0` is an entry that exists and that nobody else removes.
+pub(crate) struct Symlink(NonNull<bindings::proc_dir_entry>);
+
+// SAFETY: An entry may be removed from another thread than the one that made it.
+unsafe impl Send for Symlink {}
+// SAFETY: There are no methods that take `&self`.
+unsafe impl Sync for Symlink {}
+
+impl Symlink {
+    /// Makes `/proc/NAME` a link to `target`. Fails with `ENOMEM`.
+    pub(crate) fn new(name: &CStr, target: &CStr) -> Result<Self> {
+        // SAFETY: Both strings end in NUL, and the kernel copies them; the null parent is `/proc` itself.
+        let entry = unsafe {
+            bindings::proc_symlink(name.as_char_ptr(), ptr::null_mut(), target.as_char_ptr())
+        };
+        // INVARIANT: The entry was just made, and the pointer to it is given to nobody.
+        NonNull::new(entry).map(Self).ok_or(ENOMEM)
+    }
+}
+
+impl Drop for Symlink {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant the entry exists, and nobody else removes it.
+        unsafe { bindings::proc_remove(self.0.as_ptr()) };
+    }
+}

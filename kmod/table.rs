@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A safe view of the TCP hash tables: buckets, chains, lock guards.
+//!
+//! The walk to agree with is `tcp_diag_dump` in `net/ipv4/tcp_diag.c`.
+//!
+//! C headers: [`include/net/inet_hashtables.h`](srctree/include/net/inet_hashtables.h),
+//! [`include/linux/list_nulls.h`](srctree/include/linux/list_nulls.h)
+
+use core::marker::PhantomData;
+use core::slice;
+
+use kernel::types::{NotThreadSafe, Opaque};
+
+use crate::bindings;
+use crate::census::state::State;
+use crate::census::walk::{Socket, Table};
+use crate::net::{sock_net, Net, NetId};
+
+/// The hash tables of TCP (`struct inet_hashinfo`).
+///
+/// # Invariants
+///
+/// For all of `'a`, the pointer and the tables that it leads to are valid, and no table is resized or replaced.
+pub(crate) struct Hashinfo<'a>(*mut bindings::inet_hashinfo, PhantomData<&'a ()>);
+
+impl<'a> Hashinfo<'a> {
+    /// The hash tables in which `net` has its TCP sockets, shared with others or its own.
+    ///
+    /// `tcp_hashinfo`, which most namespaces share, is not exported; the namespace's own pointer is right for
+    /// all of them.
+    pub(crate) fn of(net: &'a Net) -> Self {
+        // INVARIANT: The kernel sets this pointer when it sets the namespace up (`tcp_set_hashinfo`), does not
+        // change it after, never resizes the tables, and frees them only with the namespace.
+        // SAFETY: A `Net` is initialised, and alive for `'a`.
+        let hashinfo = unsafe { (*net.as_raw()).ipv4.tcp_death_row.hashinfo };
+        Self(hashinfo, PhantomData)
+    }
+
+    /// The table of listening sockets.
+    pub(crate) fn listening(&self) -> Listening<'a> {
+        // SAFETY: By the type's invariant `lhash2` has one bucket more than its mask says. They may be
+        // written meanwhile, which `Opaque` allows for.
+        let buckets = unsafe {
+            slice::from_raw_parts((*self.0).lhash2.cast(), (*self.0).lhash2_mask as usize + 1)
+        };
+        Listening { buckets }
+    }
+
+    /// The table of all other sockets: connections, request sockets, time-wait sockets.
+    pub(crate) fn established(&self) -> Established<'a> {
+        // SAFETY: As for `lhash2` in `listening`.
+        let buckets = unsafe {
+            slice::from_raw_parts((*self.0).ehash.cast(), (*self.0).ehash_mask as usize + 1)
+        };
+        Established {
+            buckets,
+            hashinfo: Hashinfo(self.0, PhantomData),
+        }
+    }
+}
+
+/// The table of listening sockets.
+pub(crate) struct Listening<'a> {
+    buckets: &'a [Opaque<bindings::inet_listen_hashbucket>],
+}
+
+impl Table for Listening<'_> {
+    type Net = NetId;
+    type Socket = Sock;
+
+    fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    fn is_empty(&self, bucket: usize) -> bool {
+        self.buckets.get(bucket).is_none_or(|bucket| {
+            // SAFETY: The bucket is one of the table's, so its chain is initialised.
+            unsafe { Chain::from_raw(&raw const (*bucket.get()).nulls_head) }.is_empty()
+        })
+    }
+
+    fn visit(&self, bucket: usize, visit: impl FnMut(&Sock)) {
+        let Some(bucket) = self.buckets.get(bucket) else {
+            return;
+        };
+        // As in `tcp_diag_dump`, softirqs stay enabled: none of them takes this lock.
+        // SAFETY: The bucket is one of the table's, so its lock is initialised.
+        let _guard = unsafe { SpinGuard::<false>::lock(&raw mut (*bucket.get()).lock) };
+        // SAFETY: The bucket is one of the table's, and its lock is held until `_guard` is dropped.
+        unsafe { Chain::from_raw(&raw const (*bucket.get()).nulls_head).for_each(visit) };
+    }
+
+    fn pause(&self) {
+        cond_resched();
+    }
+}
+
+/// The table of all sockets that do not listen.
+pub(crate) struct Established<'a> {
+    buckets: &'a [Opaque<bindings::inet_ehash_bucket>],
+    hashinfo: Hashinfo<'a>,
+}
+
+impl Table for Established<'_> {
+    type Net = NetId;
+    type Socket = Sock;
+
+    fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    fn is_empty(&self, bucket: usize) -> bool {
+        self.buckets.get(bucket).is_none_or(|bucket| {
+            // SAFETY: The bucket is one of the table's, so its chain is initialised.
+            unsafe { Chain::from_raw(&raw const (*bucket.get()).chain) }.is_empty()
+        })
+    }
+
+    fn visit(&self, bucket: usize, visit: impl FnMut(&Sock)) {
+        let number = bucket;
+        let Some(bucket) = self.buckets.get(number) else {
+            return;
+        };
+        // SAFETY: `hashinfo` is valid. The mask is 32 bits wide, so the number of a bucket is too.
+        let lock = unsafe { bindings::tcpstat_inet_ehash_lockp(self.hashinfo.0, number as u32) };
+        // SAFETY: The kernel initialised this lock with the table.
+        let _guard = unsafe { SpinGuard::<true>::lock(lock) };
+        // SAFETY: The bucket is one of the table's, and its lock is held until `_guard` is dropped.
+        unsafe { Chain::from_raw(&raw const (*bucket.get()).chain).for_each(visit) };
+    }
+
+    fn pause(&self) {
+        cond_resched();
+    }
+}
+
+/// Lets other tasks run if they are waiting.
+fn cond_resched() {
+    // SAFETY: The walk pauses with no lock held, in process context.
+    unsafe { bindings::tcpstat_cond_resched() }
+}
+
+/// A spinlock that is held, with softirqs disabled on this CPU if `BH`.
+///
+/// # Invariants
+///
+/// This CPU holds the lock.
+struct SpinGuard<const BH: bool>(*mut bindings::spinlock_t, NotThreadSafe);
+
+impl<const BH: bool> SpinGuard<BH> {
+    /// Takes the lock; dropping the guard releases it.
+    ///
+    /// # Safety
+    ///
+    /// `lock` must point to an initialised lock that outlives the guard.
+    unsafe fn lock(lock: *mut bindings::spinlock_t) -> Self {
+        // SAFETY: The caller promises a valid lock.
+        unsafe {
+            if BH {
+                bindings::tcpstat_spin_lock_bh(lock)
+            } else {
+                bindings::tcpstat_spin_lock(lock)
+            }
+        };
+        // INVARIANT: The lock was just taken.
+        Self(lock, NotThreadSafe)
+    }
+}
+
+impl<const BH: bool> Drop for SpinGuard<BH> {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant this CPU holds the lock.
+        unsafe {
+            if BH {
+                bindings::tcpstat_spin_unlock_bh(self.0)
+            } else {
+                bindings::tcpstat_spin_unlock(self.0)
+            }
+        };
+    }
+}
+
+/// A bucket's chain of sockets: a list that ends in an odd number instead of a null pointer.
+#[repr(transparent)]
+struct Chain(Opaque<bindings::hlist_nulls_head>);
+
+impl Chain {
+    /// Makes a reference to a chain from the kernel's pointer.
+    ///
+    /// # Safety
+    ///
+    /// For all of `'a`, `head` must point to the initialised chain of a hash table of sockets.
+    unsafe fn from_raw<'a>(head: *const bindings::hlist_nulls_head) -> &'a Self {
+        // SAFETY: The caller promises a valid chain; `Chain` is a transparent wrapper.
+        unsafe { &*head.cast() }
+    }
+
+    /// The first link, read once (`READ_ONCE`), since others may be writing it.
+    fn first(&self) -> *const bindings::hlist_nulls_node {
+        // SAFETY: The head is initialised, and an aligned pointer is read as a whole.
+        unsafe { (&raw const (*self.0.get()).first).read_volatile() }
+    }
+
+    /// `hlist_nulls_empty`: needs no lock, and may be out of date when it returns.
+    fn is_empty(&self) -> bool {
+        is_a_nulls(self.first())
+    }
+
+    /// `sk_nulls_for_each`.
+    ///
+    /// # Safety
+    ///
+    /// The lock of this chain must be held.
+    unsafe fn for_each(&self, mut visit: impl FnMut(&Sock)) {
+        let mut node = self.first();
+        while !is_a_nulls(node) {
+            // INVARIANT: A node that is no end marker is `skc_nulls_node` of a socket, which stays in the chain
+            // while the lock is held.
+            let sock = Sock(
+                node.wrapping_byte_sub(bindings::TCPSTAT_SKC_NULLS_NODE as usize)
+                    .cast(),
+            );
+            visit(&sock);
+            // SAFETY: The node is in the chain, which does not change while the lock is held.
+            node = unsafe { (&raw const (*node).next).read_volatile() };
+        }
+    }
+}
+
+/// Whether this is the end of a chain (`is_a_nulls`).
+fn is_a_nulls(node: *const bindings::hlist_nulls_node) -> bool {
+    node.addr() & 1 == 1
+}
+
+/// An entry of a hash table: a socket, a request socket or a time-wait socket, which begin alike.
+///
+/// # Invariants
+///
+/// The pointer leads to an entry that is in its chain, whose lock is held for as long as this value exists.
+pub(crate) struct Sock(*const bindings::sock_common);
+
+impl Socket for Sock {
+    type Net = NetId;
+
+    fn net(&self) -> NetId {
+        // SAFETY: By the type's invariant this is a socket in a hash table.
+        unsafe { sock_net(self.0) }
+    }
+
+    fn state(&self) -> u8 {
+        // SAFETY: By the type's invariant this is a socket; its state may change at any time, and is one byte.
+        unsafe { (&raw const (*self.0).skc_state).read_volatile() }
+    }
+
+    fn tw_substate(&self) -> u8 {
+        let state = self.state();
+        if state != State::TimeWait.code() {
+            return state;
+        }
+        // SAFETY: In a hash table only a `struct inet_timewait_sock`, which begins with a `struct sock_common`,
+        // is in this state.
+        unsafe {
+            (&raw const (*self.0.cast::<bindings::inet_timewait_sock>()).tw_substate)
+                .read_volatile()
+        }
+    }
+}
