@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The fixture, in a network namespace of its own on whatever kernel runs the tests, against `/proc/net/tcp`
+//! and `ss`. Needs `CAP_SYS_ADMIN` for the namespace.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+use tcpstat_tests::naive;
+use tcpstat_tests::netns;
+use tcpstat_tests::sockets::{Family, Mix, repaired};
+
+/// Makes the mix in a new namespace, and compares after `hold`.
+fn check(mix: Mix, hold: Duration) {
+    netns::in_new(|| {
+        let fixture = mix.make().unwrap_or_else(|e| panic!("{mix}: {e}"));
+        let want = fixture.expected();
+        for (when, wait) in [("at once", Duration::ZERO), ("after a while", hold)] {
+            sleep(wait);
+            let procfs = naive::procfs(Path::new(netns::THREAD_NET)).unwrap();
+            assert_eq!(
+                naive::difference(&want, &procfs),
+                None,
+                "{mix}: /proc/net/tcp, {when}"
+            );
+            if let Some(ss) = ss() {
+                assert_eq!(naive::difference(&want, &ss), None, "{mix}: ss, {when}");
+            }
+            fixture.check().unwrap();
+        }
+    })
+    .unwrap();
+}
+
+/// The counts of `ss -Htan`, or `None` where there is no `ss`. It runs in the namespace of this thread.
+fn ss() -> Option<Counts> {
+    let output = Command::new("ss").arg("-Htan").output().ok()?;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let mut counts = Counts::ZERO;
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        counts.add_one(match line.split_whitespace().next().unwrap() {
+            "ESTAB" => State::Established,
+            "SYN-SENT" => State::SynSent,
+            "SYN-RECV" => State::SynRecv,
+            "FIN-WAIT-1" => State::FinWait1,
+            "FIN-WAIT-2" => State::FinWait2,
+            "TIME-WAIT" => State::TimeWait,
+            "CLOSE-WAIT" => State::CloseWait,
+            "LAST-ACK" => State::LastAck,
+            "LISTEN" => State::Listen,
+            "CLOSING" => State::Closing,
+            // Newer versions list sockets that are bound and unused.
+            "UNCONN" => continue,
+            other => panic!("ss knows a state {other:?}"),
+        });
+    }
+    Some(counts)
+}
+
+#[test]
+fn one_of_each() {
+    for family in Family::ALL {
+        let mix = Mix::of_each(family, 1);
+        netns::in_new(|| {
+            let expected = mix.make().unwrap().expected();
+            let absent: Vec<State> = State::ALL
+                .into_iter()
+                .filter(|state| expected.get(*state) == 0)
+                .collect();
+            assert_eq!(absent, [State::Close], "every state but this is there");
+        })
+        .unwrap();
+        check(mix, Duration::ZERO);
+    }
+}
+
+#[test]
+fn held_for_ten_seconds() {
+    std::thread::scope(|scope| {
+        for family in Family::ALL {
+            scope.spawn(move || check(Mix::of_each(family, 3), Duration::from_secs(10)));
+        }
+    });
+}
+
+#[test]
+fn each_state_alone() {
+    for state in [
+        "listen",
+        "syn_sent",
+        "syn_recv_request",
+        "syn_recv_fastopen",
+        "established",
+        "fin_wait1",
+        "fin_wait2_full",
+        "fin_wait2_timewait",
+        "time_wait",
+        "close_wait",
+        "last_ack",
+        "closing",
+        "bound_unused",
+        "unconnected",
+    ] {
+        for family in Family::ALL {
+            check(
+                format!("{family:?} {state}=5").parse().unwrap(),
+                Duration::ZERO,
+            );
+        }
+    }
+}
+
+#[test]
+fn random_mixes() {
+    for seed in 0..12 {
+        check(Mix::random(seed, 12), Duration::ZERO);
+    }
+}
+
+#[test]
+fn more_than_a_listener_takes() {
+    let mix = Mix {
+        syn_recv_request: 600,
+        syn_recv_fastopen: 300,
+        syn_sent: 300,
+        ..Mix::default()
+    };
+    check(mix, Duration::from_secs(3));
+}
+
+#[test]
+fn repaired_are_established_and_leave_nothing() {
+    netns::in_new(|| {
+        let sockets = repaired(1000).unwrap();
+        let mut want = Counts::ZERO;
+        want.set(State::Established, 1000);
+        let net = Path::new(netns::THREAD_NET);
+        assert_eq!(naive::difference(&want, &naive::procfs(net).unwrap()), None);
+        drop(sockets);
+        assert_eq!(naive::procfs(net).unwrap(), Counts::ZERO);
+    })
+    .unwrap();
+}
