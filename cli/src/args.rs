@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The command line: what may be asked for, and what of it makes no sense together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
+use tcpstat::{Options, Sampler, Source};
+
+use crate::output::Format;
+
+const AFTER_HELP: &str = "\
+Examples:
+  tcpstat                                  all eleven states, as one line of JSON
+  tcpstat --format table                   the same for people
+  tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
+  tcpstat --proc-root /proc/1234           the network namespace of process 1234
+
+Sources, the cheapest first; without --source, the first that answers:
+  module        /proc/tcpstat: counted in the kernel (needs the tcpstat module)
+  netlink       sock_diag, as ss does: a binary message for every connection
+  netlink-full  the same, and stays so should netlink learn a shorter way
+  procfs        /proc/net/tcp and tcp6: a line of text for every connection
+
+Exit codes: 0 answered, 1 no source could answer or the answer is malformed, 2 usage";
+
+/// Count TCP connections by state, IPv4 and IPv6 together, in this network namespace
+#[derive(Debug, Parser)]
+#[command(name = "tcpstat", version, after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// What to print: json, report, prometheus, table
+    #[arg(long, value_enum, default_value_t = Format::Json, hide_possible_values = true)]
+    pub(crate) format: Format,
+
+    /// Where to count: auto, module, netlink, netlink-full, procfs
+    #[arg(long, value_enum, default_value_t = From::Auto, hide_possible_values = true)]
+    source: From,
+
+    /// Print again every 10s, 500ms, 1m, ... until stopped (json and report)
+    #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Stop after so many times
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "N",
+        requires = "interval",
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+
+    /// Another procfs: a host's, one process's, or a saved sample
+    #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
+    proc_root: PathBuf,
+}
+
+/// The values of `--source`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum From {
+    Auto,
+    Module,
+    Netlink,
+    NetlinkFull,
+    Procfs,
+}
+
+impl Args {
+    /// Reads the command line, and makes the sampler that it asks for.
+    pub(crate) fn parse() -> Result<(Self, Sampler), clap::Error> {
+        let args = Self::try_parse()?;
+        let conflict = |message| Self::command().error(ErrorKind::ArgumentConflict, message);
+        if args.interval.is_some() && !args.format.is_one_line() {
+            return Err(conflict(
+                "--interval prints one line each time, which --format table and prometheus cannot: use json or report"
+                    .to_owned(),
+            ));
+        }
+        let source = match args.source {
+            From::Auto => None,
+            From::Module => Some(Source::Module),
+            From::Netlink => Some(Source::Netlink),
+            From::NetlinkFull => Some(Source::NetlinkFull),
+            From::Procfs => Some(Source::Procfs),
+        };
+        let options = Options {
+            source,
+            proc_root: args.proc_root.clone(),
+        };
+        let sampler = Sampler::new(options).map_err(|error| {
+            conflict(format!(
+                "--source netlink cannot be used with --proc-root: {error}"
+            ))
+        })?;
+        Ok((args, sampler))
+    }
+}
+
+/// The longest interval, a year: every time to come can be told then.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    if text
+        .parse::<f64>()
+        .is_ok_and(|number| number > 0.0 && number.is_finite())
+    {
+        return Err(format!(
+            "it has no unit; write {text}s for seconds, {text}ms, {text}m"
+        ));
+    }
+    if text.parse() == Ok(0.0) {
+        return Err("it must be longer than zero".into());
+    }
+    let interval: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "it is not a time such as 10s, 500ms, 1m or 1h 30m".to_owned())?;
+    match interval.try_into() {
+        Ok(Duration::ZERO) | Err(_) => Err("it must be longer than zero".into()),
+        Ok(interval) if interval > LONGEST => Err("it must not be longer than a year".into()),
+        Ok(interval) => Ok(interval),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn intervals_have_a_unit_and_are_longer_than_zero() {
+        assert_eq!(interval("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(interval("1m"), Ok(Duration::from_secs(60)));
+        assert_eq!(interval("1h 30m"), Ok(Duration::from_secs(5400)));
+        for (text, expected) in [
+            ("10", "write 10s"),
+            ("0.5", "write 0.5s"),
+            ("0", "longer than zero"),
+            ("0s", "longer than zero"),
+            ("-1s", "longer than zero"),
+            ("-1", "not a time"),
+            ("ten", "not a time"),
+            ("", "not a time"),
+            ("10 parsecs", "not a time"),
+            ("nan", "not a time"),
+            ("inf", "not a time"),
+            ("99999999999999999999s", "not a time"),
+            ("9000h", "a year"),
+        ] {
+            let error = interval(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

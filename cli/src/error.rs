@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What can go wrong when connections are counted, and which of it means that another source may be asked.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::Source;
+
+/// Why there is no snapshot. Each message says what failed, and on what.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be opened.
+    #[error("{}: cannot open: {}", path.display(), Named(error))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file was opened, but could not be read.
+    #[error("{}: cannot read: {}", path.display(), Named(error))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file does not say what it should. Nothing is known about the connections then.
+    #[error("{}, line {line}: {problem}{}", path.display(), Quoted(text))]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+        /// The beginning of what it says instead, escaped; may be empty.
+        text: String,
+    },
+    /// A netlink socket could not be had, or the request could not be sent.
+    #[error("cannot {call} a NETLINK_SOCK_DIAG socket: {}", Named(error))]
+    Socket {
+        /// The system call: `open`, `connect`, `set the timeout of`, `write to`.
+        call: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The kernel's answer could not be received.
+    #[error("the answer from NETLINK_SOCK_DIAG did not arrive: {}", Named(error))]
+    Receive {
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The kernel answered a netlink request with an error (in `NLMSG_ERROR` or `NLMSG_DONE`).
+    #[error("NETLINK_SOCK_DIAG answers {}", Named(error))]
+    Answer {
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The kernel's netlink answer is not what it should be. Nothing is known about the connections then.
+    #[error(
+        "the answer from NETLINK_SOCK_DIAG is malformed: datagram {datagram}, byte {offset}: {problem}"
+    )]
+    Message {
+        /// The datagram of the answer, from 1.
+        datagram: u64,
+        /// Where the message begins in it, in bytes.
+        offset: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Netlink answers for the machine that it runs on; it cannot answer for another procfs.
+    #[error("it would count this machine's connections, not those of {}", proc_root.display())]
+    Elsewhere {
+        /// The root of the procfs that was asked for.
+        proc_root: PathBuf,
+    },
+    /// Every source that was tried is absent, or refused.
+    #[error("no source could answer{}", Tried(.0))]
+    NoSource(
+        /// Each source that was tried, in order.
+        Vec<Attempt>,
+    ),
+}
+
+/// A source that was tried, and why it could not answer.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The source.
+    pub source: Source,
+    /// Why it could not answer.
+    pub error: Error,
+}
+
+impl Error {
+    /// Whether the source is not there, or may not be used: then another one can be asked.
+    ///
+    /// Everything else is a failure of a source that is there, and not a reason to guess.
+    pub fn is_absence_or_refusal(&self) -> bool {
+        use Errno::*;
+        match self {
+            Self::Open { error, .. } => matches!(errno(error), ENOENT | ENOTDIR | EACCES | EPERM),
+            Self::Socket { error, .. } => matches!(
+                errno(error),
+                EPERM | EACCES | EPROTONOSUPPORT | EAFNOSUPPORT | ENOSYS | ECONNREFUSED
+            ),
+            // ENOENT: no inet_diag or tcp_diag in the kernel; EOPNOTSUPP: it does not know the request at all.
+            Self::Answer { error } => matches!(errno(error), ENOENT | EPERM | EACCES | EOPNOTSUPP),
+            Self::Elsewhere { .. } | Self::NoSource(_) => true,
+            Self::Read { .. } | Self::Line { .. } | Self::Receive { .. } | Self::Message { .. } => {
+                false
+            }
+        }
+    }
+
+    pub(crate) fn open(path: &Path, error: io::Error) -> Self {
+        Self::Open {
+            path: path.to_owned(),
+            error,
+        }
+    }
+
+    pub(crate) fn read(path: &Path, error: io::Error) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// What is wrong with a file's text; where the file is, its reader knows.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct BadLine {
+    pub(crate) line: u64,
+    pub(crate) problem: String,
+    pub(crate) text: String,
+}
+
+impl BadLine {
+    pub(crate) fn new(line: u64, problem: impl Into<String>, text: &[u8]) -> Self {
+        Self {
+            line,
+            problem: problem.into(),
+            text: excerpt(text),
+        }
+    }
+
+    pub(crate) fn of(self, path: &Path) -> Error {
+        let Self {
+            line,
+            problem,
+            text,
+        } = self;
+        Error::Line {
+            path: path.to_owned(),
+            line,
+            problem,
+            text,
+        }
+    }
+}
+
+/// The beginning of `text`, escaped, so that it can be shown on any terminal.
+fn excerpt(text: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    match text.get(..SHOWN) {
+        Some(beginning) if text.len() > SHOWN => format!("{}...", beginning.escape_ascii()),
+        _ => text.escape_ascii().to_string(),
+    }
+}
+
+/// The system's error number; an error of Rust's own (a path with a NUL in it) has none and counts as EINVAL.
+pub(crate) fn errno(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
+}
+
+/// A system error with the name of its number: `ENOENT: No such file or directory`.
+struct Named<'a>(&'a io::Error);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.raw_os_error().map(Errno::from_raw) {
+            None | Some(Errno::UnknownErrno) => write!(f, "{}", self.0),
+            Some(errno) => write!(f, "{errno}"),
+        }
+    }
+}
+
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": \"{}\"", self.0)
+        }
+    }
+}
+
+struct Tried<'a>(&'a [Attempt]);
+
+impl fmt::Display for Tried<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|Attempt { source, error }| match error {
+                Error::Elsewhere { .. } => write!(f, "\n  {source}: skipped: {error}"),
+                _ => write!(f, "\n  {source}: {error}"),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(errno: Errno) -> io::Error {
+        io::Error::from_raw_os_error(errno as i32)
+    }
+
+    #[test]
+    fn only_absence_and_refusal_move_on() {
+        let path = PathBuf::from("/proc/tcpstat");
+        for (errno, expected) in [
+            (Errno::ENOENT, true),
+            (Errno::ENOTDIR, true),
+            (Errno::EACCES, true),
+            (Errno::EPERM, true),
+            (Errno::EMFILE, false),
+            (Errno::EIO, false),
+        ] {
+            assert_eq!(
+                Error::open(&path, system(errno)).is_absence_or_refusal(),
+                expected,
+                "open: {errno}"
+            );
+            assert!(
+                !Error::read(&path, system(errno)).is_absence_or_refusal(),
+                "read: {errno}"
+            );
+        }
+        for (errno, expected) in [
+            (Errno::EPERM, true),
+            (Errno::EACCES, true),
+            (Errno::EPROTONOSUPPORT, true),
+            (Errno::EAFNOSUPPORT, true),
+            (Errno::ENOSYS, true),
+            (Errno::ECONNREFUSED, true),
+            (Errno::EMFILE, false),
+            (Errno::ENOBUFS, false),
+        ] {
+            let error = Error::Socket {
+                call: "open",
+                error: system(errno),
+            };
+            assert_eq!(error.is_absence_or_refusal(), expected, "socket: {errno}");
+        }
+        for (errno, expected) in [
+            (Errno::ENOENT, true),
+            (Errno::EPERM, true),
+            (Errno::EINVAL, false),
+            (Errno::EBUSY, false),
+        ] {
+            assert_eq!(
+                Error::Answer {
+                    error: system(errno)
+                }
+                .is_absence_or_refusal(),
+                expected,
+                "answer: {errno}"
+            );
+        }
+        assert!(
+            !BadLine::new(1, "bad", b"x")
+                .of(&path)
+                .is_absence_or_refusal()
+        );
+    }
+
+    #[test]
+    fn messages_name_the_place_and_the_errno() {
+        let path = PathBuf::from("/proc/tcpstat");
+        assert_eq!(
+            Error::open(&path, system(Errno::EACCES)).to_string(),
+            "/proc/tcpstat: cannot open: EACCES: Permission denied"
+        );
+        assert_eq!(
+            BadLine::new(3, "unknown state", b"\x1b[2J\xff")
+                .of(&path)
+                .to_string(),
+            r#"/proc/tcpstat, line 3: unknown state: "\x1b[2J\xff""#
+        );
+        assert_eq!(
+            BadLine::new(1, "empty", b"").of(&path).to_string(),
+            "/proc/tcpstat, line 1: empty"
+        );
+        assert!(BadLine::new(1, "long", &[b'x'; 1 << 20]).text.len() < 80);
+    }
+}

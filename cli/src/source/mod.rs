@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Which sources there are, which of them is asked, and what is done when one cannot answer.
+
+mod module;
+mod netlink;
+mod procfs;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::{Attempt, Counts, Error};
+
+/// Where counts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// `/proc/tcpstat`, counted in the kernel by the tcpstat module.
+    Module,
+    /// `NETLINK_SOCK_DIAG`, as `ss` uses it.
+    Netlink,
+    /// `NETLINK_SOCK_DIAG`, a message for every connection. Today [`Source::Netlink`] does the same.
+    NetlinkFull,
+    /// `/proc/net/tcp` and `/proc/net/tcp6`, a line of text for every connection.
+    Procfs,
+}
+
+impl Source {
+    /// The order in which sources are tried: the cheapest first.
+    const AUTO: [Source; 3] = [Source::Module, Source::Netlink, Source::Procfs];
+
+    /// The source's name: `module`, `netlink`, `netlink-full` or `procfs`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Source::Module => "module",
+            Source::Netlink => "netlink",
+            Source::NetlinkFull => "netlink-full",
+            Source::Procfs => "procfs",
+        }
+    }
+
+    const fn is_netlink(self) -> bool {
+        matches!(self, Source::Netlink | Source::NetlinkFull)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What to count, and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The source to use, or `None` for the first that answers: module, netlink, procfs.
+    pub source: Option<Source>,
+    /// The root of the procfs to read; `/proc` unless told. Another may be a host's, mounted in a container,
+    /// `/proc/PID` for the network namespace of that process, or a saved sample.
+    pub proc_root: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            source: None,
+            proc_root: PathBuf::from(Self::PROC_ROOT),
+        }
+    }
+}
+
+impl Options {
+    /// Where procfs is on every Linux machine.
+    pub const PROC_ROOT: &'static str = "/proc";
+
+    /// Whether netlink would answer for other connections than those of `proc_root`.
+    fn is_elsewhere(&self) -> bool {
+        self.proc_root != Path::new(Self::PROC_ROOT)
+    }
+}
+
+/// How many connections are in each state, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The connections of the network namespace, IPv4 and IPv6 together.
+    pub counts: Counts,
+    /// The source that answered.
+    pub source: Source,
+}
+
+/// Takes snapshots. Its buffers are allocated on first use and kept.
+#[derive(Debug)]
+pub struct Sampler {
+    options: Options,
+    module: module::Module,
+    netlink: netlink::Netlink,
+    procfs: procfs::Procfs,
+}
+
+impl Sampler {
+    /// A sampler; nothing is opened or read yet.
+    ///
+    /// # Errors
+    /// [`Error::Elsewhere`] if netlink is asked for together with another procfs than `/proc`.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        if options.source.is_some_and(Source::is_netlink) && options.is_elsewhere() {
+            return Err(Error::Elsewhere {
+                proc_root: options.proc_root,
+            });
+        }
+        Ok(Self {
+            options,
+            module: module::Module::default(),
+            netlink: netlink::Netlink::default(),
+            procfs: procfs::Procfs::default(),
+        })
+    }
+
+    /// Counts the connections, now. Which source answers is found out anew each time.
+    ///
+    /// # Errors
+    /// [`Error::NoSource`] if every source is absent or refused. Any other error is from a source that is there
+    /// but did not answer as it should; the sampler can be used again.
+    pub fn sample(&mut self) -> Result<Snapshot, Error> {
+        let sources = match &self.options.source {
+            None => &Source::AUTO[..],
+            Some(source) => std::slice::from_ref(source),
+        };
+        let mut tried = Vec::new();
+        for &source in sources {
+            let answer = match source {
+                Source::Module => self.module.sample(&self.options.proc_root),
+                Source::Netlink | Source::NetlinkFull if self.options.is_elsewhere() => {
+                    Err(Error::Elsewhere {
+                        proc_root: self.options.proc_root.clone(),
+                    })
+                }
+                // Counting by difference will go to `Netlink`; the full dump stays with `NetlinkFull`.
+                Source::Netlink | Source::NetlinkFull => self.netlink.sample(),
+                Source::Procfs => self.procfs.sample(&self.options.proc_root),
+            };
+            match answer {
+                Ok(counts) => return Ok(Snapshot { counts, source }),
+                Err(error) if error.is_absence_or_refusal() => {
+                    tried.push(Attempt { source, error })
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::NoSource(tried))
+    }
+}
