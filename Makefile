@@ -1,0 +1,52 @@
+# Every verb that a person types. Each is a script of its own, or one line.
+
+# The Debian kernel that the module is tested on: a series, or a release as `uname -r` prints it.
+TEST_KERNEL ?= 7.3
+# The kernel tree that `make module` builds against.
+KDIR ?= /lib/modules/$(shell uname -r)/build
+# Set to a Debian kernel's release: `make module` then prepares its tree itself, and ignores KDIR.
+KERNEL ?=
+# Where `make install` puts the command.
+PREFIX ?= /usr/local
+# Where downloads, the Debian 13 root and prepared kernel trees are kept. Safe to delete.
+TCPSTAT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tcpstat
+export TCPSTAT_CACHE
+
+module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
+
+.PHONY: help run static module test check vm install clean clean-cache
+
+help: ## what can be typed
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo 'Variables: KDIR, KERNEL (for module, install), TEST_KERNEL (for test, check, vm), PREFIX, TCPSTAT_CACHE'
+
+run: ## build the command and print this machine's counts
+	@scripts/run $(ARGS)
+
+static: ## build the command as one static binary
+	scripts/cargo-static build --release -p tcpstat
+
+module: ## build tcpstat.ko against KDIR, or for the Debian kernel KERNEL
+ifneq ($(KERNEL),)
+	scripts/in-debian-root scripts/build-module "$$(scripts/kernel-tree $(KERNEL))/tree" $(module_dir)
+else
+	scripts/build-module $(KDIR) $(module_dir)
+endif
+
+test: ## run every test, in the virtual machine too
+	scripts/test $(TEST_KERNEL)
+
+check: ## formatting and lints only
+	scripts/check $(TEST_KERNEL)
+
+vm: ## a shell in the virtual machine, with the module loaded
+	@scripts/vm $(TEST_KERNEL)
+
+install: ## install the command, and the module if it was built for this kernel
+	scripts/install $(PREFIX)
+
+clean: ## delete what was built in this folder
+	rm -rf target
+
+clean-cache: ## delete what is kept outside it
+	rm -rf --one-file-system $(TCPSTAT_CACHE)
