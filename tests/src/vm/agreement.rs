@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scenarios: the module, netlink and `/proc/net/tcp` give what is really there, state by state.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+use super::reading::everyone_says;
+use super::{Outcome, Scenario};
+use crate::netns;
+use crate::sockets::{Family, Mix, repaired};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "every state counts right, IPv4",
+        seconds: 60,
+        run: every_state_v4,
+    },
+    Scenario {
+        name: "every state counts right, IPv6",
+        seconds: 60,
+        run: every_state_v6,
+    },
+    Scenario {
+        name: "every state counts right, IPv4 on IPv6 sockets",
+        seconds: 60,
+        run: every_state_mapped,
+    },
+    Scenario {
+        name: "every state counts right, all at once",
+        seconds: 90,
+        run: every_state_at_once,
+    },
+    Scenario {
+        name: "random mixes count right",
+        seconds: 180,
+        run: random_mixes,
+    },
+    Scenario {
+        name: "5000 connections count right",
+        seconds: 90,
+        run: many,
+    },
+];
+
+fn every_state_v4() -> Outcome {
+    exactly(&[Mix::of_each(Family::V4, 1)])?;
+    exactly(&[Mix::of_each(Family::V4, 3)])
+}
+
+fn every_state_v6() -> Outcome {
+    exactly(&[Mix::of_each(Family::V6, 1)])?;
+    exactly(&[Mix::of_each(Family::V6, 3)])
+}
+
+fn every_state_mapped() -> Outcome {
+    exactly(&[Mix::of_each(Family::V4Mapped, 2)])
+}
+
+fn every_state_at_once() -> Outcome {
+    exactly(&Family::ALL.map(|family| Mix::of_each(family, 5)))
+}
+
+fn random_mixes() -> Outcome {
+    (0..8).try_for_each(|seed| exactly(&[Mix::random(seed, 7)]))
+}
+
+/// In a namespace with nothing but these, all give what is expected.
+fn exactly(mixes: &[Mix]) -> Outcome {
+    netns::enter_new()?;
+    let mut fixtures = Vec::new();
+    let mut want = Counts::ZERO;
+    for mix in mixes {
+        let fixture = mix.make()?;
+        for (state, count) in fixture.expected().iter() {
+            want.set(state, want.get(state) + count);
+        }
+        fixtures.push(fixture);
+    }
+    everyone_says(&want).map_err(|e| format!("{mixes:?}: {e}"))?;
+    Ok(fixtures.iter().try_for_each(|fixture| fixture.check())?)
+}
+
+fn many() -> Outcome {
+    const MANY: u32 = 5000;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let enough = u64::from(MANY) + 100;
+    setrlimit(Resource::RLIMIT_NOFILE, enough, hard.max(enough))?;
+    let sockets = repaired(MANY)?;
+    let mut want = Counts::ZERO;
+    want.set(State::Established, u64::from(MANY));
+    everyone_says(&want)?;
+    drop(sockets);
+    everyone_says(&Counts::ZERO)
+}

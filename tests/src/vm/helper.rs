@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Processes that help a scenario: this same program, started again with other words.
+
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::{env, fs};
+
+use tcpstat_census::counts::Counts;
+
+use super::reading::NOBODY;
+use super::{Outcome, ensure, fail};
+use crate::naive;
+use crate::netns;
+use crate::sockets::Mix;
+
+/// A process in a new network namespace that holds sockets there, until this is dropped.
+pub struct Held {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    /// What there is to count in its namespace.
+    pub expected: Counts,
+}
+
+impl Held {
+    /// Starts it, and waits until its sockets are there. Its namespace is a child of the caller's.
+    pub fn start(mix: &Mix) -> Result<Held, Box<dyn Error>> {
+        let mut child = Command::new(env::current_exe()?)
+            .arg("hold")
+            .arg(mix.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdin = child.stdin.take();
+        let mut text = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            for line in BufReader::new(stdout).lines().take(naive::NAMES.len()) {
+                text += &(line? + "\n");
+            }
+        }
+        let mut held = Held {
+            child,
+            stdin,
+            expected: Counts::ZERO,
+        };
+        held.expected = naive::module_text(&text).map_err(|e| format!("holding {mix}: {e}"))?;
+        Ok(held)
+    }
+
+    /// A file of its `/proc/PID/net`.
+    pub fn net(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/net/{file}", self.child.id()))
+    }
+
+    /// Ends it, and waits until it is gone; its namespace goes soon after.
+    pub fn end(mut self) -> Outcome {
+        drop(self.stdin.take());
+        let status = self.child.wait()?;
+        ensure!(status.success(), "a process that held sockets: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What [`Held`] starts: makes the sockets, prints their counts, and waits for the end of its input.
+pub fn hold(mix: &str) -> Outcome {
+    let mix: Mix = mix.parse()?;
+    netns::enter_new()?;
+    let fixture = mix.make()?;
+    print!("{}", fixture.expected());
+    io::stdout().flush()?;
+    io::stdin().read_to_end(&mut Vec::new())?;
+    fixture.check()?;
+    Ok(())
+}
+
+/// The text of the file at `path`, as a process without privileges reads it.
+pub fn cat_as_nobody(path: &str) -> Result<String, Box<dyn Error>> {
+    let output = Command::new(env::current_exe()?)
+        .args(["cat", path])
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()?;
+    if !output.status.success() {
+        fail!(
+            "reading {path} as nobody: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What [`cat_as_nobody`] starts.
+pub fn cat(path: &str) -> Outcome {
+    print!("{}", fs::read_to_string(path)?);
+    io::stdout().flush()?;
+    Ok(())
+}

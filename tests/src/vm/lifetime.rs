@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scenarios: loading and unloading, alone and while others read.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use super::helper::Held;
+use super::module;
+use super::reading::{self, everyone_says, same};
+use super::{Outcome, Scenario, ensure, fail};
+use crate::naive;
+use crate::netns;
+use crate::sockets::{Family, Mix};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "loading twice is refused and harmless",
+        seconds: 30,
+        run: load_twice,
+    },
+    Scenario {
+        name: "load, read, unload, 50 times",
+        seconds: 120,
+        run: fifty_times,
+    },
+    Scenario {
+        name: "unloading while others read",
+        seconds: 120,
+        run: unload_under_readers,
+    },
+    Scenario {
+        name: "loading while namespaces come and go",
+        seconds: 120,
+        run: load_under_namespaces,
+    },
+    Scenario {
+        name: "unloading with the file held open",
+        seconds: 30,
+        run: unload_held_open,
+    },
+    Scenario {
+        name: "nothing is left after the last unload",
+        seconds: 30,
+        run: nothing_left,
+    },
+];
+
+fn load_twice() -> Outcome {
+    let fixture = Mix {
+        established: 1,
+        listen: 1,
+        ..Mix::default()
+    }
+    .make()?;
+    match module::load() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => fail!("loading it again: {e}, not EEXIST"),
+        Ok(()) => fail!("it can be loaded twice"),
+    }
+    everyone_says(&fixture.expected())?;
+    module::unload()?;
+    module::ensure_gone()?;
+    match module::unload() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => fail!("unloading it again: {e}, not ENOENT"),
+        Ok(()) => fail!("it can be unloaded twice"),
+    }
+}
+
+fn fifty_times() -> Outcome {
+    let fixture = Mix {
+        established: 3,
+        listen: 2,
+        fin_wait2_full: 1,
+        ..Mix::default()
+    }
+    .make()?;
+    module::unload()?;
+    for round in 1..=50 {
+        let told = |e: Box<dyn Error>| format!("round {round}: {e}");
+        module::load().map_err(|e| told(e.into()))?;
+        let counts = reading::module().map_err(told)?;
+        same("/proc/tcpstat", &fixture.expected(), &counts).map_err(told)?;
+        module::unload().map_err(|e| told(e.into()))?;
+        module::ensure_gone().map_err(|e| told(e.into()))?;
+    }
+    Ok(())
+}
+
+/// What the readers of one scenario saw.
+#[derive(Default)]
+struct Seen {
+    answered: AtomicU64,
+    absent: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Seen {
+    /// Waits until every reader can have had a look at the present state: `counter` must grow by a few.
+    fn wait(&self, what: &str, counter: &AtomicU64) -> Outcome {
+        let (start, from) = (Instant::now(), counter.load(Ordering::Relaxed));
+        while counter.load(Ordering::Relaxed) < from + 8 {
+            ensure!(!self.stop.load(Ordering::Relaxed), "a reader has failed");
+            ensure!(
+                start.elapsed() < Duration::from_secs(20),
+                "no reader has seen the module {what}"
+            );
+            sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Reads until told to stop. Only a right answer, absence (ENOENT) and a file that goes meanwhile (EIO,
+    /// `proc_reg_read`) are to be seen.
+    fn read(&self, path: &str, one_byte: bool) -> Result<(), String> {
+        let result = loop {
+            if self.stop.load(Ordering::Relaxed) {
+                break Ok(());
+            }
+            match read_whole(path, one_byte) {
+                Ok(text) => {
+                    if let Err(e) = naive::module_text(&text) {
+                        break Err(format!("a reader got {e}"));
+                    }
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EIO)) => {
+                    self.absent.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(e) => break Err(format!("a reader got {e}")),
+            }
+        };
+        self.stop.store(true, Ordering::Relaxed);
+        result
+    }
+}
+
+fn read_whole(path: &str, one_byte: bool) -> io::Result<String> {
+    if !one_byte {
+        return fs::read_to_string(path);
+    }
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while file.read(&mut byte)? == 1 {
+        bytes.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Does `work` while `threads` run, then stops these and gives the first failure, theirs before its own.
+fn alongside(
+    seen: &Seen,
+    threads: &[&(dyn Fn() -> Result<(), String> + Sync)],
+    work: impl FnOnce() -> Outcome,
+) -> Outcome {
+    thread::scope(|scope| {
+        let threads: Vec<_> = threads.iter().map(|thread| scope.spawn(thread)).collect();
+        let worked = work();
+        seen.stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().map_err(|_| "a reader panicked")??;
+        }
+        worked
+    })
+}
+
+fn unload_under_readers() -> Outcome {
+    let fixture = Mix::of_each(Family::V4, 1).make()?;
+    let other = Held::start(&Mix::of_each(Family::V6, 1))?;
+    let elsewhere = other.net("tcpstat").display().to_string();
+    let seen = Seen::default();
+    alongside(
+        &seen,
+        &[
+            &|| seen.read("/proc/tcpstat", false),
+            &|| seen.read("/proc/net/tcpstat", true),
+            &|| seen.read(&elsewhere, false),
+            &|| seen.read("/proc/tcpstat", true),
+        ],
+        || {
+            for _ in 0..25 {
+                seen.wait("loaded", &seen.answered)?;
+                module::unload()?;
+                module::ensure_gone()?;
+                seen.wait("unloaded", &seen.absent)?;
+                module::load()?;
+            }
+            Ok(())
+        },
+    )?;
+    everyone_says(&fixture.expected())
+}
+
+fn load_under_namespaces() -> Outcome {
+    let seen = Seen::default();
+    let come_and_go = || {
+        let path = Path::new(netns::THREAD_NET).join("tcpstat");
+        while !seen.stop.load(Ordering::Relaxed) {
+            netns::enter_new().map_err(|e| e.to_string())?;
+            match fs::read_to_string(&path) {
+                Ok(text) => {
+                    let counts = naive::module_text(&text)?;
+                    if counts.total() != 0 {
+                        return Err(format!("an empty namespace has {counts:?}"));
+                    }
+                    seen.answered.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EIO)) => {
+                    seen.absent.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+        Ok(())
+    };
+    alongside(&seen, &[&come_and_go, &come_and_go, &come_and_go], || {
+        for _ in 0..10 {
+            seen.wait("loaded", &seen.answered)?;
+            module::unload()?;
+            seen.wait("unloaded", &seen.absent)?;
+            module::load()?;
+        }
+        Ok(())
+    })
+}
+
+fn unload_held_open() -> Outcome {
+    let fixture = Mix {
+        established: 2,
+        listen: 1,
+        ..Mix::default()
+    }
+    .make()?;
+    let mut fresh = File::open("/proc/tcpstat")?;
+    let mut begun = File::open("/proc/net/tcpstat")?;
+    begun.read_exact(&mut [0; 10])?;
+    module::unload()?;
+    module::ensure_gone()?;
+    let mut byte = [0];
+    for (what, result) in [
+        ("read", fresh.read(&mut byte)),
+        ("read on", begun.read(&mut byte)),
+        ("pread", begun.read_at(&mut byte, 0)),
+    ] {
+        match result {
+            Err(e) if e.raw_os_error() == Some(libc::EIO) => {}
+            other => fail!("{what} after unloading gives {other:?}, not EIO"),
+        }
+    }
+    module::load()?;
+    ensure!(
+        fresh.read(&mut byte).is_err(),
+        "a descriptor of the unloaded module reads the new one's file"
+    );
+    everyone_says(&fixture.expected())?;
+    drop((fresh, begun));
+    everyone_says(&fixture.expected())
+}
+
+fn nothing_left() -> Outcome {
+    let held = Held::start(&Mix {
+        listen: 1,
+        ..Mix::default()
+    })?;
+    module::unload()?;
+    module::ensure_gone()?;
+    for path in [held.net("tcpstat"), "/proc/1/net/tcpstat".into()] {
+        ensure!(
+            fs::symlink_metadata(&path).is_err(),
+            "{} still exists",
+            path.display()
+        );
+    }
+    netns::enter_new()?;
+    Ok(module::ensure_gone()?)
+}

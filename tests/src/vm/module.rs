@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Loading and unloading kernel modules, by system call.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+
+/// Where the modules are, decompressed, and the file `order` with the names of theirs, one a line.
+pub const DIRECTORY: &str = "/modules";
+
+/// The files that the module publishes, as seen from a process that reads them.
+pub const FILES: [&str; 2] = ["/proc/tcpstat", "/proc/net/tcpstat"];
+
+/// Loads every module of [`DIRECTORY`], in the order that its file `order` gives.
+pub fn load_all() -> io::Result<()> {
+    let order = Path::new(DIRECTORY).join("order");
+    let names = fs::read_to_string(&order)
+        .map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", order.display())))?;
+    // Those after one that fails are tried as well: the machine is of more use with them.
+    let failed: Vec<String> = names
+        .lines()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .filter_map(|name| load_file(name).err())
+        .map(|e| e.to_string())
+        .collect();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(io::Error::other(failed.join("; ")))
+    }
+}
+
+/// Loads `/modules/tcpstat.ko`.
+pub fn load() -> io::Result<()> {
+    load_file("tcpstat.ko")
+}
+
+fn load_file(name: &str) -> io::Result<()> {
+    let path = Path::new(DIRECTORY).join(name);
+    let wrong = |what: &str, e: io::Error| {
+        io::Error::new(
+            e.kind(),
+            format!("{what} {}: {e} (the console may say more)", path.display()),
+        )
+    };
+    let file = File::open(&path).map_err(|e| wrong("opening", e))?;
+    finit_module(&file, c"", ModuleInitFlags::empty()).map_err(|e| wrong("loading", e.into()))
+}
+
+/// Unloads `tcpstat`, without waiting for anybody who uses it.
+pub fn unload() -> io::Result<()> {
+    delete_module(c"tcpstat", DeleteModuleFlags::O_NONBLOCK).map_err(|e: Errno| {
+        let e = io::Error::from(e);
+        io::Error::new(e.kind(), format!("unloading tcpstat: {e}"))
+    })
+}
+
+/// Whether `/proc/modules` lists `tcpstat`.
+pub fn is_loaded() -> io::Result<bool> {
+    let modules = fs::read_to_string("/proc/modules")?;
+    Ok(modules
+        .lines()
+        .any(|line| line.split(' ').next() == Some("tcpstat")))
+}
+
+/// Loads `tcpstat` unless it is loaded.
+pub fn ensure_loaded() -> io::Result<()> {
+    if is_loaded()? { Ok(()) } else { load() }
+}
+
+/// Fails if any of [`FILES`], or `/proc/modules`, still knows the module.
+pub fn ensure_gone() -> io::Result<()> {
+    for path in FILES {
+        match fs::symlink_metadata(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => {
+                return Err(io::Error::new(
+                    e.kind(),
+                    format!("{path} after unloading: {e}"),
+                ));
+            }
+            Ok(_) => {
+                return Err(io::Error::other(format!(
+                    "{path} still exists after unloading"
+                )));
+            }
+        }
+    }
+    if is_loaded()? {
+        Err(io::Error::other("/proc/modules still lists tcpstat"))
+    } else {
+        Ok(())
+    }
+}

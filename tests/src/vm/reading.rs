@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Reading the counts in every way there is, and comparing them.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+use super::{Outcome, ensure, fail};
+use crate::naive;
+
+/// The command under test.
+pub const COMMAND: &str = "/bin/tcpstat";
+
+/// The sources that the command can be told to read.
+pub const SOURCES: [&str; 4] = ["module", "netlink", "netlink-full", "procfs"];
+
+/// Whom files and the command are given to, to see that no privilege is needed.
+pub const NOBODY: u32 = 65534;
+
+/// A reading between two equal ones of `/proc/net/tcp`, so that no timer moved a socket in between.
+const ATTEMPTS: u32 = 20;
+
+/// The counts that the module publishes for this process.
+pub fn module() -> Result<Counts, Box<dyn Error>> {
+    module_at(Path::new("/proc/tcpstat"))
+}
+
+/// The counts in a file that the module publishes.
+pub fn module_at(path: &Path) -> Result<Counts, Box<dyn Error>> {
+    let text = fs::read_to_string(path).map_err(|e| format!("reading {}: {e}", path.display()))?;
+    naive::module_text(&text).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// The naive counts of this process's network namespace.
+pub fn procfs() -> Result<Counts, Box<dyn Error>> {
+    Ok(naive::procfs(Path::new("/proc/self/net"))?)
+}
+
+/// What the command prints with `args`, as root or as nobody.
+pub fn command(args: &[&str], nobody: bool) -> Result<String, Box<dyn Error>> {
+    let mut command = Command::new(COMMAND);
+    command.args(args);
+    if nobody {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command
+        .output()
+        .map_err(|e| format!("starting {COMMAND}: {e}"))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let said = format!("{COMMAND} {}", args.join(" "));
+    ensure!(
+        output.status.success(),
+        "{said}: {}: {}",
+        output.status,
+        errors.trim()
+    );
+    ensure!(
+        errors.is_empty(),
+        "{said} complains, and succeeds: {}",
+        errors.trim()
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The counts in the command's JSON, which must be to the byte what it should.
+pub fn command_counts(source: &str, nobody: bool) -> Result<Counts, Box<dyn Error>> {
+    let text = command(&["--source", source], nobody)?;
+    let values: BTreeMap<String, u64> =
+        serde_json::from_str(&text).map_err(|e| format!("--source {source}: {e}: {text:?}"))?;
+    let mut counts = Counts::ZERO;
+    for (state, name) in State::ALL.into_iter().zip(naive::NAMES) {
+        match values.get(name) {
+            Some(count) => counts.set(state, *count),
+            None => fail!("--source {source}: no {name} in {text:?}"),
+        }
+    }
+    ensure!(
+        text == naive::json(&counts),
+        "--source {source}: {text:?} has not the form that it should"
+    );
+    Ok(counts)
+}
+
+/// The parts of the command's report that the module is to be seen by.
+pub struct Report {
+    /// Where the counts came from.
+    pub source: String,
+    /// The counts.
+    pub counts: Counts,
+}
+
+/// The command's report, from the source that it chooses itself.
+pub fn report() -> Result<Report, Box<dyn Error>> {
+    let text = command(&["--format", "report"], false)?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| format!("{e}: {text:?}"))?;
+    let mut counts = Counts::ZERO;
+    for (state, name) in State::ALL.into_iter().zip(naive::NAMES) {
+        match value["states"][name]["count"].as_u64() {
+            Some(count) => counts.set(state, count),
+            None => fail!("no count for {name} in {text:?}"),
+        }
+    }
+    ensure!(
+        value["total"].as_u64() == Some(counts.total()),
+        "the total is not the sum: {text:?}"
+    );
+    let timestamp = value["timestamp"].as_str().unwrap_or_default();
+    ensure!(
+        timestamp.len() >= 20 && timestamp.as_bytes()[10] == b'T',
+        "no time in {text:?}"
+    );
+    match value["source"].as_str() {
+        Some(source) => Ok(Report {
+            source: source.to_owned(),
+            counts,
+        }),
+        None => fail!("no source in {text:?}"),
+    }
+}
+
+/// Does `read` until the naive counts before and after it are the same; gives those, and what it read.
+pub fn steady<T>(
+    mut read: impl FnMut() -> Result<T, Box<dyn Error>>,
+) -> Result<(Counts, T), Box<dyn Error>> {
+    for _ in 0..ATTEMPTS {
+        let before = procfs()?;
+        let answer = read()?;
+        if procfs()? == before {
+            return Ok((before, answer));
+        }
+        sleep(Duration::from_millis(50));
+    }
+    fail!("/proc/net/tcp did not stay the same over a reading, {ATTEMPTS} times")
+}
+
+/// Fails unless `got`, from `who`, is `want`.
+pub fn same(who: &str, want: &Counts, got: &Counts) -> Outcome {
+    match naive::difference(want, got) {
+        None => Ok(()),
+        Some(difference) => fail!("{who}: {difference}"),
+    }
+}
+
+/// Fails unless the naive count, the module and the command from every source give `want`.
+pub fn everyone_says(want: &Counts) -> Outcome {
+    let (procfs, module) = steady(module)?;
+    same("/proc/net/tcp", want, &procfs)?;
+    same("/proc/tcpstat", want, &module)?;
+    for source in SOURCES {
+        let (procfs, counts) = steady(|| command_counts(source, false))?;
+        same("/proc/net/tcp", want, &procfs)?;
+        same(&format!("tcpstat --source {source}"), want, &counts)?;
+    }
+    Ok(())
+}
