@@ -47,7 +47,12 @@ pub(super) struct Netlink {
 impl Netlink {
     /// Counts every connection of this network namespace.
     pub(super) fn sample(&mut self) -> Result<Counts, Error> {
-        match self.dump(&[Request::BothFamilies]) {
+        self.sample_by(Request::BothFamilies)
+    }
+
+    /// Tries one request, and asks family by family where the kernel does not have it.
+    fn sample_by(&mut self, request: Request) -> Result<Counts, Error> {
+        match self.dump(&[request]) {
             Err(Error::Answer { error })
                 if matches!(errno(&error), Errno::EOPNOTSUPP | Errno::EINVAL) =>
             {
@@ -126,6 +131,9 @@ enum Request {
     BothFamilies,
     /// `SOCK_DIAG_BY_FAMILY` with `struct inet_diag_req_v2`.
     Family(AddressFamily),
+    /// No kernel has it.
+    #[cfg(test)]
+    Unknown,
 }
 
 impl Request {
@@ -139,6 +147,8 @@ impl Request {
         match self {
             Self::BothFamilies => 18,
             Self::Family(_) => 20,
+            #[cfg(test)]
+            Self::Unknown => 23,
         }
     }
 
@@ -146,6 +156,8 @@ impl Request {
     fn payload(self) -> ([u8; 60], usize) {
         let mut payload = [0; 60];
         let length = match self {
+            #[cfg(test)]
+            Self::Unknown => 60,
             Self::BothFamilies => {
                 payload[52..56].copy_from_slice(&STATES.to_ne_bytes());
                 60
@@ -292,9 +304,14 @@ impl Dump {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use proptest::prelude::*;
+    use tcpstat_tests::netns;
+    use tcpstat_tests::sockets::{Family, Mix, repaired};
 
     use super::*;
+    use crate::source::procfs::Procfs;
 
     const SEQUENCE: u32 = 7;
 
@@ -481,6 +498,51 @@ mod tests {
             answer[..4].copy_from_slice(&length.to_ne_bytes());
             assert!(problem(&answer).contains("is cut"), "length {length}");
         }
+    }
+
+    /// On the kernel that runs the tests; needs `CAP_SYS_ADMIN` for the namespace.
+    #[test]
+    fn one_dump_and_two_agree_with_procfs_on_every_state() {
+        for family in Family::ALL {
+            netns::in_new(|| {
+                let fixture = Mix::of_each(family, 2).make().unwrap();
+                let mut netlink = Netlink::default();
+                let expected = fixture.expected();
+                assert_eq!(
+                    netlink.dump(&[Request::BothFamilies]).unwrap(),
+                    expected,
+                    "{family:?}, one dump"
+                );
+                assert_eq!(
+                    netlink.dump(&Request::BY_FAMILY).unwrap(),
+                    expected,
+                    "{family:?}, two dumps"
+                );
+                assert_eq!(
+                    netlink.sample_by(Request::Unknown).unwrap(),
+                    expected,
+                    "{family:?}, after a refusal"
+                );
+                let procfs = Procfs::default()
+                    .sample(Path::new("/proc/thread-self"))
+                    .unwrap();
+                assert_eq!(procfs, expected, "{family:?}, procfs");
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn many_datagrams_go_through_one_buffer() {
+        netns::in_new(|| {
+            let _sockets = repaired(2000).unwrap();
+            let mut netlink = Netlink::default();
+            for _ in 0..3 {
+                assert_eq!(netlink.sample().unwrap().get(State::Established), 2000);
+                assert_eq!(netlink.buffer.capacity(), BUFFER);
+            }
+        })
+        .unwrap();
     }
 
     proptest! {
