@@ -92,10 +92,15 @@ impl State {
     /// A time-wait socket is the small stand-in of a closed connection (`struct inet_timewait_sock`). It says
     /// `TIME_WAIT` in `sk_state` whatever it stands for; its substate is `TIME_WAIT` or `FIN_WAIT2`.
     /// `tw_substate` is asked for only then, since only a time-wait socket has one.
-    pub fn of_entry(sk_state: u8, tw_substate: impl FnOnce() -> u8) -> Option<State> {
-        match sk_state {
-            code if code == State::TimeWait.code() => Self::from_code(tw_substate()),
-            code => Self::from_code(code),
-        }
+    ///
+    /// # Errors
+    /// The number that is no state: the substate of a time-wait socket, `sk_state` of any other.
+    pub fn of_entry(sk_state: u8, tw_substate: impl FnOnce() -> u8) -> Result<State, u8> {
+        let code = if sk_state == State::TimeWait.code() {
+            tw_substate()
+        } else {
+            sk_state
+        };
+        Self::from_code(code).ok_or(code)
     }
 }

@@ -78,8 +78,8 @@ impl Tally {
                 return;
             }
             match State::of_entry(socket.state(), || socket.tw_substate()) {
-                Some(state) => self.counts.add_one(state),
-                None => self.unknown = Some(socket.state()),
+                Ok(state) => self.counts.add_one(state),
+                Err(code) => self.unknown = Some(code),
             }
         });
     }

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The states: names, numbers, and what an entry of the hash table counts as; and the text of `/proc/tcpstat`.
+
+use proptest::prelude::*;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::{State, NEW_SYN_RECV};
+
+/// `include/net/tcp_states.h`, in order.
+const NAMES: [(&str, u8); 11] = [
+    ("ESTABLISHED", 1),
+    ("SYN_SENT", 2),
+    ("SYN_RECV", 3),
+    ("FIN_WAIT1", 4),
+    ("FIN_WAIT2", 5),
+    ("TIME_WAIT", 6),
+    ("CLOSE", 7),
+    ("CLOSE_WAIT", 8),
+    ("LAST_ACK", 9),
+    ("LISTEN", 10),
+    ("CLOSING", 11),
+];
+
+#[test]
+fn names_and_numbers_are_the_kernels() {
+    assert_eq!(State::ALL.map(|state| (state.name(), state.code())), NAMES);
+    assert_eq!(NEW_SYN_RECV, 12);
+}
+
+#[test]
+fn every_number_is_one_state_or_none() {
+    for code in 0..=u8::MAX {
+        let expected = match code {
+            1..=11 => Some(State::ALL[usize::from(code) - 1]),
+            12 => Some(State::SynRecv),
+            _ => None,
+        };
+        assert_eq!(State::from_code(code), expected, "{code}");
+    }
+}
+
+#[test]
+fn only_a_time_wait_socket_is_asked_for_its_substate() {
+    for code in (0..=u8::MAX).filter(|&code| code != 6) {
+        assert_eq!(
+            State::of_entry(code, || panic!("asked")),
+            State::from_code(code).ok_or(code)
+        );
+    }
+    for substate in 0..=u8::MAX {
+        assert_eq!(
+            State::of_entry(6, || substate),
+            State::from_code(substate).ok_or(substate)
+        );
+    }
+    assert_eq!(State::of_entry(6, || 5), Ok(State::FinWait2));
+    assert_eq!(State::of_entry(6, || 6), Ok(State::TimeWait));
+}
+
+#[test]
+fn the_text_is_that_of_proc_tcpstat() {
+    let mut counts = Counts::ZERO;
+    counts.set(State::Established, 5);
+    counts.add_one(State::TimeWait);
+    counts.set(State::Listen, 14);
+    assert_eq!(
+        counts.to_string(),
+        "\
+ESTABLISHED : 5
+SYN_SENT    : 0
+SYN_RECV    : 0
+FIN_WAIT1   : 0
+FIN_WAIT2   : 0
+TIME_WAIT   : 1
+CLOSE       : 0
+CLOSE_WAIT  : 0
+LAST_ACK    : 0
+LISTEN      : 14
+CLOSING     : 0
+"
+    );
+}
+
+#[test]
+fn nothing_is_eleven_zeros() {
+    assert_eq!(Counts::ZERO, Counts::default());
+    assert_eq!(Counts::ZERO.total(), 0);
+    let text = Counts::ZERO.to_string();
+    assert_eq!(text.lines().count(), 11);
+    assert!(text.lines().all(|line| line.ends_with(": 0")), "{text}");
+}
+
+#[test]
+fn a_total_that_does_not_fit_is_the_largest_number() {
+    let mut counts = Counts::ZERO;
+    counts.set(State::Established, u64::MAX);
+    assert_eq!(counts.total(), u64::MAX);
+    counts.add_one(State::Listen);
+    assert_eq!(counts.total(), u64::MAX);
+}
+
+proptest! {
+    #[test]
+    fn counts_are_kept_apart(numbers: [u32; State::COUNT]) {
+        let mut counts = Counts::ZERO;
+        for (state, number) in State::ALL.into_iter().zip(numbers) {
+            counts.set(state, number.into());
+        }
+        for (state, number) in State::ALL.into_iter().zip(numbers) {
+            prop_assert_eq!(counts.get(state), u64::from(number));
+        }
+        let expected = State::ALL.into_iter().zip(numbers.map(u64::from));
+        prop_assert!(counts.iter().eq(expected));
+        prop_assert_eq!(counts.total(), numbers.iter().map(|&number| u64::from(number)).sum::<u64>());
+    }
+
+    #[test]
+    fn the_text_has_the_kernels_columns(numbers: [u64; State::COUNT]) {
+        let mut counts = Counts::ZERO;
+        for (state, number) in State::ALL.into_iter().zip(numbers) {
+            counts.set(state, number);
+        }
+        for ((line, (name, _)), number) in counts.to_string().lines().zip(NAMES).zip(numbers) {
+            prop_assert_eq!(&line[..12], format!("{name:<12}"));
+            prop_assert_eq!(&line[12..14], ": ");
+            prop_assert_eq!(line[14..].parse(), Ok(number));
+        }
+    }
+}
