@@ -53,7 +53,7 @@ impl Verdict {
             problems.push(format!("and {more} more such console lines"));
         }
         let report = match verdict {
-            None => {
+            None | Some("") => {
                 problems.push("no verdict: the machine wrote no results".to_owned());
                 Report::default()
             }

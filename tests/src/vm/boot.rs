@@ -97,6 +97,8 @@ fn start() -> Result<Task, Box<dyn Error>> {
     unistd::dup2_stdin(&console)?;
     unistd::dup2_stdout(&console)?;
     unistd::dup2_stderr(&console)?;
+    // Every message goes to the console, whatever `quiet` says there: a splat is to be seen.
+    fs::write("/proc/sys/kernel/printk", "8")?;
     netns::loopback_up()?;
     Ok(Task::from_cmdline(&fs::read_to_string("/proc/cmdline")?)?)
 }
@@ -110,6 +112,8 @@ fn perform(task: Task) -> Outcome {
             termios::tcdrain(&verdict)?;
         }
         Task::Shell => {
+            // People type here: warnings and worse only.
+            fs::write("/proc/sys/kernel/printk", "5")?;
             if let Err(e) = module::load_all() {
                 say(&e.to_string());
             }
