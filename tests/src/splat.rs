@@ -12,8 +12,7 @@ pub struct Splat {
     pub text: String,
 }
 
-/// Complaints that begin the message, after time and caller. Elsewhere in a line the same words may be
-/// harmless: `Spectre V2 : WARNING: …` tells of the processor.
+/// Complaints that begin a message. Elsewhere the same words may be harmless: `Spectre V2 : WARNING: …` tells of the processor.
 const AT_START: [&str; 2] = [
     // WARN(), and every report of lockdep.
     "WARNING: ",
@@ -86,30 +85,18 @@ pub fn scan(console: &str) -> Vec<Splat> {
 }
 
 fn is_splat(line: &str) -> bool {
-    let message = message(line);
-    AT_START.iter().any(|words| message.starts_with(words))
+    AT_START.iter().any(|words| starts_message(line, words))
         || ANYWHERE.iter().any(|words| in_order(line, words))
 }
 
-/// The line without what printk puts first: its level `<4>`, the time `[    1.234567]`, the caller `[  T12]`.
-fn message(line: &str) -> &str {
-    let mut rest = line.trim_start();
-    while let Some(close) = match rest.as_bytes().first() {
-        Some(b'[') => rest.find(']'),
-        Some(b'<') => rest.find('>'),
-        _ => None,
-    } {
-        let inside = &rest[1..close];
-        let is_prefix = !inside.is_empty()
-            && inside
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'.' | b' ' | b'T' | b'C'));
-        if !is_prefix {
-            break;
-        }
-        rest = rest[close + 1..].trim_start();
-    }
-    rest
+/// Whether a message that begins with `words` is in `line`: at its start, or after what printk puts first, the
+/// time `[    1.234567]`, the caller `[  T12]`, the level `<4>`. That may stand anywhere: programs and firmware
+/// leave half a line, or the escape sequences of a terminal.
+fn starts_message(line: &str, words: &str) -> bool {
+    line.match_indices(words).any(|(at, _)| {
+        let before = line[..at].trim_end();
+        before.is_empty() || before.ends_with([']', '>'])
+    })
 }
 
 fn in_order(line: &str, words: &[&str]) -> bool {
