@@ -275,6 +275,13 @@ fn a_source_that_is_there_but_fails_is_an_error() {
     let (code, stderr) = run(on(root.path(), &[])).unwrap_err();
     assert_eq!(code, 1);
     assert!(stderr.contains("tcpstat: cannot open: ELOOP"), "{stderr}");
+
+    // A file that cannot be opened is not one that is missing.
+    fs::remove_file(root.path().join("tcpstat")).unwrap();
+    symlink("tcp6", root.path().join("net/tcp6")).unwrap();
+    let (code, stderr) = run(on(root.path(), &[])).unwrap_err();
+    assert_eq!(code, 1);
+    assert!(stderr.contains("tcp6: cannot open: ELOOP"), "{stderr}");
 }
 
 #[test]

@@ -66,7 +66,9 @@ impl Netlink {
     ///
     /// The socket is a new one each time: nothing of a dump that failed can be left in it.
     fn dump(&mut self, requests: &[Request]) -> Result<Counts, Error> {
-        self.buffer.resize(BUFFER, 0);
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER];
+        }
         let socket = open()?;
         let mut counts = Counts::ZERO;
         for &request in requests {
@@ -417,6 +419,20 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_padded_to_four_bytes() {
+        let mut payload = [0; DIAG_MESSAGE + 1];
+        payload[IDIAG_STATE] = 10;
+        let padded = message(18, 2, SEQUENCE, &payload);
+        assert_eq!(padded.len(), HEADER + DIAG_MESSAGE + 4);
+        let counts = fed(&[padded.clone(), socket_message(1), done(0)].concat());
+        assert_eq!(counts.unwrap().unwrap().total(), 2);
+        assert_eq!(
+            problem(&padded[..padded.len() - 1]),
+            "the padding of the message is cut"
+        );
+    }
+
+    #[test]
     fn errors_of_the_kernel_are_errors() {
         let mut error = (-(Errno::EOPNOTSUPP as i32)).to_ne_bytes().to_vec();
         error.extend([0; 16]);
@@ -541,6 +557,12 @@ mod tests {
                 assert_eq!(netlink.sample().unwrap().get(State::Established), 2000);
                 assert_eq!(netlink.buffer.capacity(), BUFFER);
             }
+            let mut small = Netlink {
+                buffer: vec![0; 1000],
+                sequence: 0,
+            };
+            let error = small.sample().unwrap_err().to_string();
+            assert!(error.contains("of which only so many arrived"), "{error}");
         })
         .unwrap();
     }
