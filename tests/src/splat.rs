@@ -133,6 +133,8 @@ mod tests {
             "[    1.234567] ",
             "[    1.234567][   T12] ",
             "<4>[    1.234567] [C0] ",
+            "\u{1b}[2J[    1.234567] ",
+            "vm# [    1.234567] ",
         ] {
             assert!(is_splat(&format!(
                 "{prefix}WARNING: CPU: 0 PID: 1 at kernel/x.c:1 x+0x1/0x2"
