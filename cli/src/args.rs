@@ -35,8 +35,8 @@ pub(crate) struct Args {
     pub(crate) format: Format,
 
     /// Where to count: auto, module, netlink, netlink-full, procfs
-    #[arg(long, value_enum, default_value_t = From::Auto, hide_possible_values = true)]
-    source: From,
+    #[arg(long, value_enum, default_value_t = SourceArg::Auto, hide_possible_values = true)]
+    source: SourceArg,
 
     /// Print again every 10s, 500ms, 1m, ... until stopped (json and report)
     #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
@@ -60,7 +60,7 @@ pub(crate) struct Args {
 
 /// The values of `--source`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum From {
+enum SourceArg {
     Auto,
     Module,
     Netlink,
@@ -80,11 +80,11 @@ impl Args {
             ));
         }
         let source = match args.source {
-            From::Auto => None,
-            From::Module => Some(Source::Module),
-            From::Netlink => Some(Source::Netlink),
-            From::NetlinkFull => Some(Source::NetlinkFull),
-            From::Procfs => Some(Source::Procfs),
+            SourceArg::Auto => None,
+            SourceArg::Module => Some(Source::Module),
+            SourceArg::Netlink => Some(Source::Netlink),
+            SourceArg::NetlinkFull => Some(Source::NetlinkFull),
+            SourceArg::Procfs => Some(Source::Procfs),
         };
         let options = Options {
             source,
