@@ -44,7 +44,6 @@ pub(crate) struct Args {
 
     /// Stop after so many times
     #[arg(
-        short = 'n',
         long,
         value_name = "N",
         requires = "interval",
