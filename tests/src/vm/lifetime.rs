@@ -94,6 +94,9 @@ fn fifty_times() -> Outcome {
     Ok(())
 }
 
+/// The link among the files that the module publishes.
+const LINK: &str = "/proc/tcpstat";
+
 /// What the readers of one scenario saw.
 #[derive(Default)]
 struct Seen {
@@ -117,8 +120,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Reads until told to stop. Only a right answer, absence (ENOENT) and a file that goes meanwhile (EIO,
-    /// `proc_reg_read`) are to be seen.
+    /// Reads until told to stop. Only a right answer, or that the file is gone or going, is to be seen.
     fn read(&self, path: &str, one_byte: bool) -> Result<(), String> {
         let result = loop {
             if self.stop.load(Ordering::Relaxed) {
@@ -131,7 +133,7 @@ impl Seen {
                     }
                     self.answered.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EIO)) => {
+                Err(e) if is_going(path, &e) => {
                     self.absent.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(e) => break Err(format!("a reader got {e}")),
@@ -139,6 +141,16 @@ impl Seen {
         };
         self.stop.store(true, Ordering::Relaxed);
         result
+    }
+}
+
+/// Whether reading `path` fails for the reason that it is gone (ENOENT) or goes meanwhile: EIO from the file
+/// (`proc_reg_read`), EINVAL from the link to it (`proc_get_link`).
+fn is_going(path: &str, error: &io::Error) -> bool {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::EIO) => true,
+        Some(libc::EINVAL) => path == LINK,
+        _ => false,
     }
 }
 
@@ -180,10 +192,10 @@ fn unload_under_readers() -> Outcome {
     alongside(
         &seen,
         &[
-            &|| seen.read("/proc/tcpstat", false),
+            &|| seen.read(LINK, false),
             &|| seen.read("/proc/net/tcpstat", true),
             &|| seen.read(&elsewhere, false),
-            &|| seen.read("/proc/tcpstat", true),
+            &|| seen.read(LINK, true),
         ],
         || {
             for _ in 0..25 {
@@ -213,7 +225,7 @@ fn load_under_namespaces() -> Outcome {
                     }
                     seen.answered.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::EIO)) => {
+                Err(e) if is_going(netns::THREAD_NET, &e) => {
                     seen.absent.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(e) => return Err(e.to_string()),
