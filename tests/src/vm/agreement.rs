@@ -85,7 +85,8 @@ fn exactly(mixes: &[Mix]) -> Outcome {
         }
         fixtures.push(fixture);
     }
-    everyone_says(&want).map_err(|e| format!("{mixes:?}: {e}"))?;
+    let told: Vec<String> = mixes.iter().map(Mix::to_string).collect();
+    everyone_says(&want).map_err(|e| format!("{}: {e}", told.join(", ")))?;
     Ok(fixtures.iter().try_for_each(|fixture| fixture.check())?)
 }
 
