@@ -38,7 +38,7 @@ impl Show for States {
                 "a socket is in state {}, which this version does not know\n",
                 code
             );
-            EIO
+            ERANGE
         })?;
         m.call_printf(format_args!("{counts}"));
         Ok(())

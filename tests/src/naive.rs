@@ -100,11 +100,12 @@ mod tests {
     use super::*;
 
     fn text() -> String {
-        NAMES
+        let lines: Vec<_> = NAMES
             .iter()
             .enumerate()
             .map(|(i, name)| format!("{name:<12}: {i}\n"))
-            .collect()
+            .collect();
+        lines.concat()
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn code_of(line: &[u8], digits: usize) -> Option<u8> {
         return None;
     }
     let digit = |at: usize| char::from(line[at]).to_digit(16);
-    let code = digit(2 * endpoint + 1)? << 4 | digit(2 * endpoint + 2)?;
+    let code = (digit(2 * endpoint + 1)? << 4) | digit(2 * endpoint + 2)?;
     u8::try_from(code).ok()
 }
 
