@@ -24,7 +24,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo "$@"
+        sudo --preserve-env=http_proxy,https_proxy,no_proxy,TCPSTAT_ACCEL "$@"
     else
         die "this step needs root, and there is no sudo: run it as root ($*)"
     fi
@@ -52,3 +52,10 @@ option() { sed -nE "s/^$1=\"?([^\"]*)\"?$/\\1/p" "$2"; }
 
 # compiler_of CONFIG: the C compiler that a kernel was built with, as a command.
 compiler_of() { option CONFIG_CC_VERSION_TEXT "$1" | cut -d ' ' -f 1; }
+
+# The tests make network namespaces. Who is not root becomes root of a user namespace for that.
+test_runner=()
+if [ "$(id -u)" != 0 ]; then
+    # shellcheck disable=SC2034
+    test_runner=("CARGO_TARGET_$(tr '[:lower:]-' '[:upper:]_' <<<"$STATIC_TARGET")_RUNNER=unshare --user --map-root-user")
+fi
