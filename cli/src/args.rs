@@ -20,8 +20,9 @@ Examples:
 
 Sources, the cheapest first; without --source, the first that answers:
   module        /proc/tcpstat: counted in the kernel (needs the tcpstat module)
-  netlink       sock_diag, as ss does: a binary message for every connection
-  netlink-full  the same, and stays so should netlink learn a shorter way
+  netlink       the few by sock_diag, the many from the kernel's counters (sockstat);
+                where these do not do, as netlink-full: -v says why
+  netlink-full  sock_diag, as ss does: a binary message for every connection
   procfs        /proc/net/tcp and tcp6: a line of text for every connection
 
 Exit codes: 0 answered, 1 no source could answer or the answer is malformed, 2 usage";
@@ -55,6 +56,10 @@ pub(crate) struct Args {
     /// Another procfs: a host's, one process's, or a saved sample
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
     proc_root: PathBuf,
+
+    /// Say on standard error which source answered, and how it counted
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
 }
 
 /// The values of `--source`.

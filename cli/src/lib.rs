@@ -18,5 +18,5 @@ mod error;
 mod source;
 
 pub use error::{Attempt, Error};
-pub use source::{Options, Sampler, Snapshot, Source};
+pub use source::{Method, Options, Reason, Sampler, Snapshot, Source};
 pub use tcpstat_census::{counts::Counts, state::State};

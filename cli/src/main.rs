@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tcpstat::{Attempt, Error, Sampler, Source};
+use tcpstat::{Attempt, Error, Sampler, Snapshot, Source};
 
 use args::Args;
 
@@ -64,6 +64,9 @@ fn run() -> Result<(), Failure> {
 fn print(args: &Args, sampler: &mut Sampler) -> Result<(), Failure> {
     let timestamp = Timestamp::now();
     let snapshot = sampler.sample().map_err(Failure::Sample)?;
+    if args.verbose {
+        explain(&snapshot);
+    }
     let text = args
         .format
         .text(&snapshot, timestamp)
@@ -73,6 +76,22 @@ fn print(args: &Args, sampler: &mut Sampler) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .map_err(Failure::Print)
+}
+
+/// Says who answered, and how.
+fn explain(snapshot: &Snapshot) {
+    let Snapshot {
+        source,
+        method,
+        tried,
+        ..
+    } = snapshot;
+    // Whether or not anybody reads it.
+    let mut stderr = io::stderr().lock();
+    for Attempt { source, error } in tried {
+        let _ = writeln!(stderr, "tcpstat: {source}: {error}");
+    }
+    let _ = writeln!(stderr, "tcpstat: {source}: {method}");
 }
 
 /// How long it is to the next of the ticks that are `interval` apart. Those that were missed are gone.

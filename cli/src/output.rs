@@ -150,7 +150,7 @@ fn table(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
 
 #[cfg(test)]
 mod tests {
-    use tcpstat::{Source, State};
+    use tcpstat::{Method, Source, State};
 
     use super::*;
 
@@ -162,6 +162,8 @@ mod tests {
         Snapshot {
             counts,
             source: Source::Module,
+            method: Method::Whole,
+            tried: Vec::new(),
         }
     }
 
@@ -198,6 +200,8 @@ mod tests {
         let nothing = Snapshot {
             counts: Counts::ZERO,
             source: Source::Netlink,
+            method: Method::Whole,
+            tried: Vec::new(),
         };
         let report: serde_json::Value =
             serde_json::from_str(&text(Format::Report, &nothing)).unwrap();
@@ -260,6 +264,8 @@ source: module
         let snapshot = Snapshot {
             counts,
             source: Source::Module,
+            method: Method::Whole,
+            tried: Vec::new(),
         };
         for format in [
             Format::Json,

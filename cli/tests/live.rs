@@ -9,9 +9,9 @@ use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
-use tcpstat::{Counts, Options, Sampler, Snapshot, Source, State};
+use tcpstat::{Counts, Method, Options, Reason, Sampler, Source, State};
 use tcpstat_tests::netns;
-use tcpstat_tests::sockets::{Family, Mix};
+use tcpstat_tests::sockets::{Family, Mix, repaired};
 
 fn report(arguments: &[&str]) -> Value {
     let output = Command::new(cargo_bin!("tcpstat"))
@@ -62,6 +62,110 @@ fn every_source_sees_every_state() {
     }
 }
 
+/// Runs the command verbosely with these arguments in front of it; gives its counts and what it says.
+fn verbose(wrapper: &[&str], source: &str) -> (Counts, String) {
+    let command = [
+        wrapper,
+        &[
+            cargo_bin!("tcpstat").to_str().unwrap(),
+            "--verbose",
+            "--format",
+            "report",
+            "--source",
+            source,
+        ],
+    ]
+    .concat();
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let report = serde_json::from_slice(&output.stdout).unwrap();
+    (counts(&report), stderr)
+}
+
+/// Runs the rest of its arguments in a mount namespace where this is done to /proc.
+fn with_proc(script: &str) -> Vec<String> {
+    let script = format!("set -e; {script}; exec \"$@\"");
+    ["unshare", "--mount", "sh", "-c", &script, "sh"]
+        .map(String::from)
+        .into()
+}
+
+#[test]
+fn verbose_says_how_it_was_counted() {
+    netns::in_new(|| {
+        // More than are listed at once anyway, and something that is neither ESTABLISHED nor TIME_WAIT.
+        let _sockets = repaired(1200).unwrap();
+        let fixture = Mix::of_each(Family::V6, 2).make().unwrap();
+        let mut expected = fixture.expected();
+        expected.set(
+            State::Established,
+            expected.get(State::Established) + 1200,
+        );
+        let said = |wrapper: &[String], source: &str| {
+            let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+            let (counts, stderr) = verbose(&wrapper, source);
+            assert_eq!(counts, expected, "{wrapper:?} {source}: {stderr}");
+            stderr
+        };
+        let check = |stderr: String, text: &str| assert!(stderr.contains(text), "{stderr}");
+
+        check(
+            said(&[], "netlink"),
+            "tcpstat: netlink: counted by difference: ESTABLISHED and TIME_WAIT are from sockstat, ",
+        );
+        assert_eq!(
+            said(&[], "netlink-full"),
+            "tcpstat: netlink-full: counted everything\n"
+        );
+        assert_eq!(
+            said(&[], "procfs"),
+            "tcpstat: procfs: counted everything\n"
+        );
+        let auto = said(&[], "auto");
+        if !Path::new("/proc/tcpstat").exists() {
+            check(auto, "tcpstat: module: /proc/tcpstat: cannot open: ENOENT");
+        }
+
+        check(
+            said(&with_proc("mount -t tmpfs none /proc"), "netlink"),
+            "tcpstat: netlink: listed every socket: no counters: \
+             /proc/thread-self/net/sockstat: cannot open: ENOENT",
+        );
+        let fake = |sockstat: &str, snmp: &str| {
+            with_proc(&format!(
+                "mount -t tmpfs none /proc; mkdir -p /proc/thread-self/net; cd /proc/thread-self/net; \
+                 printf 'TCP: inuse {sockstat}\\n' >sockstat; printf 'Tcp: ActiveOpens PassiveOpens CurrEstab\\n\
+                 Tcp: 1 2 {snmp}\\n' >snmp"
+            ))
+        };
+        check(
+            said(&fake("4000 tw 4", "3500"), "netlink"),
+            "listed every socket: the counters contradict each other: sockstat leaves ",
+        );
+        check(
+            said(&fake("4000 tw 4", "400"), "netlink"),
+            "listed every socket: 3600 of 4004 are in states that the counters do not tell apart",
+        );
+        check(
+            said(&fake("4 tw 4", "4"), "netlink"),
+            "listed every socket: there are few, 8 by the counters",
+        );
+        check(
+            said(&fake("-4 tw 4", "4"), "netlink"),
+            "no counters: /proc/thread-self/net/sockstat, line 1: inuse is not a count",
+        );
+        check(
+            said(&fake("4000 tw 4", ""), "netlink"),
+            "no counters: /proc/thread-self/net/snmp, line 2: CurrEstab is missing",
+        );
+    })
+    .unwrap();
+}
+
 #[test]
 fn another_process_can_be_asked_about() {
     netns::in_new(|| {
@@ -91,12 +195,15 @@ fn the_library_takes_the_same_snapshot() {
             ..Options::default()
         })
         .unwrap();
-        let expected = Snapshot {
-            counts: fixture.expected(),
-            source: Source::Netlink,
-        };
-        assert_eq!(sampler.sample().unwrap(), expected);
-        assert_eq!(sampler.sample().unwrap(), expected);
+        for _ in 0..2 {
+            let snapshot = sampler.sample().unwrap();
+            assert_eq!(snapshot.counts, fixture.expected());
+            assert_eq!(snapshot.source, Source::Netlink);
+            assert!(matches!(
+                snapshot.method,
+                Method::Fallback(Reason::Few { .. })
+            ));
+        }
     })
     .unwrap();
 }

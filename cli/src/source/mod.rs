@@ -2,23 +2,29 @@
 
 //! Which sources there are, which of them is asked, and what is done when one cannot answer.
 
+mod difference;
 mod module;
 mod netlink;
 mod procfs;
+mod sockstat;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use difference::{Method, Reason};
+
 use crate::{Attempt, Counts, Error};
+use sockstat::Sockstat;
 
 /// Where counts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// `/proc/tcpstat`, counted in the kernel by the tcpstat module.
     Module,
-    /// `NETLINK_SOCK_DIAG`, as `ss` uses it.
+    /// `NETLINK_SOCK_DIAG`, a message for every connection in the states that are few; the two that are many are from
+    /// the kernel's counters, `/proc/net/sockstat` and `sockstat6`. Where these do not do, as [`Source::NetlinkFull`].
     Netlink,
-    /// `NETLINK_SOCK_DIAG`, a message for every connection. Today [`Source::Netlink`] does the same.
+    /// `NETLINK_SOCK_DIAG`, a message for every connection, as `ss` uses it.
     NetlinkFull,
     /// `/proc/net/tcp` and `/proc/net/tcp6`, a line of text for every connection.
     Procfs,
@@ -79,12 +85,16 @@ impl Options {
 }
 
 /// How many connections are in each state, and who says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Snapshot {
     /// The connections of the network namespace, IPv4 and IPv6 together.
     pub counts: Counts,
     /// The source that answered.
     pub source: Source,
+    /// How it found the answer; its `Display` is a line for people.
+    pub method: Method,
+    /// The sources that were tried before it, and could not answer.
+    pub tried: Vec<Attempt>,
 }
 
 /// Takes snapshots. Its buffers are allocated on first use and kept.
@@ -127,19 +137,32 @@ impl Sampler {
         };
         let mut tried = Vec::new();
         for &source in sources {
+            let proc_root = &self.options.proc_root;
+            let whole = |counts| (counts, Method::Whole);
             let answer = match source {
-                Source::Module => self.module.sample(&self.options.proc_root),
+                Source::Module => self.module.sample(proc_root).map(whole),
                 Source::Netlink | Source::NetlinkFull if self.options.is_elsewhere() => {
                     Err(Error::Elsewhere {
-                        proc_root: self.options.proc_root.clone(),
+                        proc_root: proc_root.clone(),
                     })
                 }
-                // Counting by difference will go to `Netlink`; the full dump stays with `NetlinkFull`.
-                Source::Netlink | Source::NetlinkFull => self.netlink.sample(),
-                Source::Procfs => self.procfs.sample(&self.options.proc_root),
+                Source::Netlink => {
+                    // Of the namespace of this thread, as a netlink socket is, and not of the process's first one.
+                    let counters = Sockstat::open(&proc_root.join("thread-self/net"));
+                    difference::count(&mut self.netlink, counters, difference::FEW)
+                }
+                Source::NetlinkFull => self.netlink.sample().map(whole),
+                Source::Procfs => self.procfs.sample(proc_root).map(whole),
             };
             match answer {
-                Ok(counts) => return Ok(Snapshot { counts, source }),
+                Ok((counts, method)) => {
+                    return Ok(Snapshot {
+                        counts,
+                        source,
+                        method,
+                        tried,
+                    });
+                }
                 Err(error) if error.is_absence_or_refusal() => {
                     tried.push(Attempt { source, error })
                 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The kernel's answer over `NETLINK_SOCK_DIAG`: a dump of binary messages, of each of which one byte is read.
+//! The dump is of all states, or of some.
 //!
 //! Sources: `include/uapi/linux/inet_diag.h`, `net/ipv4/inet_diag.c` and `tcp_diag.c`, `net/netlink/af_netlink.c`;
 //! `netlink(7)` and `sock_diag(7)`.
@@ -27,10 +28,6 @@ const BUFFER: usize = 32 * 1024;
 /// The kernel makes each part of the answer while the one before is received, so this is never waited for.
 const PATIENCE: TimeVal = TimeVal::new(5, 0);
 
-/// Every state that has a name. A request socket has a state of its own, which newer kernels add when asked for
-/// `SYN_RECV`; bound-but-unused sockets (13) are no connections.
-const STATES: u32 = 0b1_1111_1111_1110;
-
 /// The size of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
@@ -38,25 +35,99 @@ const HEADER: usize = 16;
 const DIAG_MESSAGE: usize = 72;
 const IDIAG_STATE: usize = 1;
 
+/// The first attribute of every full socket, and of no other (`inet_diag_msg_attrs_fill`, which only
+/// `inet_sk_diag_fill` calls): in 5.10 as in 7.3, whatever is asked for and whoever asks.
+const INET_DIAG_SHUTDOWN: u16 = 8;
+
+/// Which states to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct States(u32);
+
+impl States {
+    /// Every state that has a name. A request socket has a state of its own, which newer kernels add when asked for
+    /// `SYN_RECV`; bound-but-unused sockets (13) are no connections.
+    pub(super) const ALL: Self = Self(0b1_1111_1111_1110);
+
+    /// All of these but `state`.
+    pub(super) const fn without(self, state: State) -> Self {
+        Self(self.0 & !(1 << state.code()))
+    }
+}
+
+/// What a dump found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// The connections by state.
+    pub(super) counts: Counts,
+    /// Those of `SYN_RECV` that are request sockets: handshakes that have no full socket yet. The others of
+    /// `SYN_RECV` are full: children of Fast Open requests, and those that the last ACK has made this instant.
+    pub(super) request_sockets: u64,
+    /// Those of `FIN_WAIT2` that are time-wait sockets: closed, so that no full socket is needed any longer.
+    pub(super) fin_wait2_timewait: u64,
+}
+
+impl Tally {
+    /// Counts the socket that `message` is about, a `struct inet_diag_msg` with its attributes, or returns the
+    /// number that is no state.
+    #[inline]
+    fn add(&mut self, message: &[u8]) -> Result<(), u8> {
+        let code = message[IDIAG_STATE];
+        let state = State::from_code(code).ok_or(code)?;
+        self.counts.add_one(state);
+        match state {
+            State::SynRecv if !is_full(message) => self.request_sockets += 1,
+            State::FinWait2 if !is_full(message) => self.fin_wait2_timewait += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether a message is about a full socket.
+fn is_full(message: &[u8]) -> bool {
+    // `struct nlattr`: two bytes for the length, two for the type.
+    let first = message.get(DIAG_MESSAGE + 2..DIAG_MESSAGE + 4);
+    first == Some(&INET_DIAG_SHUTDOWN.to_ne_bytes())
+}
+
+/// Lists sockets by their states.
+pub(super) trait List {
+    /// Counts the connections that are in `states`. Ends early, with an incomplete tally, once `go_on` says no of it.
+    ///
+    /// A connection that changes its state meanwhile may be listed in a state that was not asked for.
+    fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error>;
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Netlink {
     buffer: Vec<u8>,
     sequence: u32,
 }
 
+impl List for Netlink {
+    fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error> {
+        self.list_by(Request::BothFamilies, states, go_on)
+    }
+}
+
 impl Netlink {
     /// Counts every connection of this network namespace.
     pub(super) fn sample(&mut self) -> Result<Counts, Error> {
-        self.sample_by(Request::BothFamilies)
+        Ok(self.list(States::ALL, |_| true)?.counts)
     }
 
     /// Tries one request, and asks family by family where the kernel does not have it.
-    fn sample_by(&mut self, request: Request) -> Result<Counts, Error> {
-        match self.dump(&[request]) {
+    fn list_by(
+        &mut self,
+        request: Request,
+        states: States,
+        go_on: impl Fn(&Tally) -> bool,
+    ) -> Result<Tally, Error> {
+        match self.dump(&[request], states, &go_on) {
             Err(Error::Answer { error })
                 if matches!(errno(&error), Errno::EOPNOTSUPP | Errno::EINVAL) =>
             {
-                self.dump(&Request::BY_FAMILY)
+                self.dump(&Request::BY_FAMILY, states, &go_on)
             }
             answer => answer,
         }
@@ -64,33 +135,42 @@ impl Netlink {
 
     /// Sends the requests one after another and counts what they bring together.
     ///
-    /// The socket is a new one each time: nothing of a dump that failed can be left in it.
-    fn dump(&mut self, requests: &[Request]) -> Result<Counts, Error> {
+    /// The socket is a new one each time: nothing of a dump that failed or was ended early can be left in it.
+    fn dump(
+        &mut self,
+        requests: &[Request],
+        states: States,
+        go_on: impl Fn(&Tally) -> bool,
+    ) -> Result<Tally, Error> {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
         let socket = open()?;
-        let mut counts = Counts::ZERO;
+        let mut tally = Tally::default();
         for &request in requests {
             self.sequence = self.sequence.wrapping_add(1);
-            let mut dump = Dump::new(request, self.sequence, counts);
+            let mut dump = Dump::new(request, states, self.sequence, tally);
             retried(|| send(socket.as_raw_fd(), dump.request(), MsgFlags::empty())).map_err(
                 |error| Error::Socket {
                     call: "write to",
                     error,
                 },
             )?;
-            counts = loop {
+            loop {
                 // With MSG_TRUNC, the length is the datagram's, whatever the buffer took of it.
                 let length =
                     retried(|| recv(socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC))
                         .map_err(|error| Error::Receive { error })?;
-                if let Some(counts) = dump.feed(&self.buffer, length)? {
-                    break counts;
+                if dump.feed(&self.buffer, length)? {
+                    break;
                 }
-            };
+                if !go_on(&dump.tally) {
+                    return Ok(dump.tally);
+                }
+            }
+            tally = dump.tally;
         }
-        Ok(counts)
+        Ok(tally)
     }
 }
 
@@ -155,19 +235,19 @@ impl Request {
     }
 
     /// The structure after the header. What stays zero is not asked about: addresses, ports, extensions.
-    fn payload(self) -> ([u8; 60], usize) {
+    fn payload(self, States(states): States) -> ([u8; 60], usize) {
         let mut payload = [0; 60];
         let length = match self {
             #[cfg(test)]
             Self::Unknown => 60,
             Self::BothFamilies => {
-                payload[52..56].copy_from_slice(&STATES.to_ne_bytes());
+                payload[52..56].copy_from_slice(&states.to_ne_bytes());
                 60
             }
             Self::Family(family) => {
                 payload[0] = family as u8;
                 payload[1] = nix::libc::IPPROTO_TCP as u8;
-                payload[4..8].copy_from_slice(&STATES.to_ne_bytes());
+                payload[4..8].copy_from_slice(&states.to_ne_bytes());
                 56
             }
         };
@@ -182,13 +262,13 @@ struct Dump {
     message_type: u16,
     sequence: u32,
     datagrams: u64,
-    counts: Counts,
+    tally: Tally,
 }
 
 impl Dump {
-    /// A dump that goes on counting from `counts`.
-    fn new(request: Request, sequence: u32, counts: Counts) -> Self {
-        let (payload, payload_length) = request.payload();
+    /// A dump that goes on counting from `tally`.
+    fn new(request: Request, states: States, sequence: u32, tally: Tally) -> Self {
+        let (payload, payload_length) = request.payload(states);
         let length = HEADER + payload_length;
         let mut bytes = [0; HEADER + 60];
         bytes[HEADER..].copy_from_slice(&payload);
@@ -203,7 +283,7 @@ impl Dump {
             message_type: request.message_type(),
             sequence,
             datagrams: 0,
-            counts,
+            tally,
         }
     }
 
@@ -214,8 +294,8 @@ impl Dump {
 
     /// Counts the messages of the next datagram, which has `length` bytes, the first of them in `buffer`.
     ///
-    /// Returns the counts when the answer is complete.
-    fn feed(&mut self, buffer: &[u8], length: usize) -> Result<Option<Counts>, Error> {
+    /// Returns whether the answer is complete.
+    fn feed(&mut self, buffer: &[u8], length: usize) -> Result<bool, Error> {
         self.datagrams += 1;
         let datagram = self.datagrams;
         let bad = |offset, problem: String| Error::Message {
@@ -270,19 +350,16 @@ impl Dump {
                             format!("{} bytes are too few for a socket", payload.len()),
                         ));
                     }
-                    let code = payload[IDIAG_STATE];
-                    let state = State::from_code(code)
-                        .ok_or_else(|| bad(offset, format!("unknown state {code}")))?;
-                    self.counts.add_one(state);
+                    self.tally
+                        .add(payload)
+                        .map_err(|code| bad(offset, format!("unknown state {code}")))?;
                 }
                 found @ (NLMSG_DONE | NLMSG_ERROR) => {
                     let errno = payload
                         .first_chunk()
                         .map(|&errno| i32::from_ne_bytes(errno));
                     return match errno {
-                        Some(0) if found == NLMSG_DONE && next == bytes.len() => {
-                            Ok(Some(self.counts))
-                        }
+                        Some(0) if found == NLMSG_DONE && next == bytes.len() => Ok(true),
                         Some(0) if found == NLMSG_DONE => {
                             Err(bad(next, "there is more after the end".into()))
                         }
@@ -300,7 +377,7 @@ impl Dump {
             }
             offset = next;
         }
-        Ok(None)
+        Ok(false)
     }
 }
 
@@ -341,11 +418,19 @@ mod tests {
     }
 
     fn dump() -> Dump {
-        Dump::new(Request::BothFamilies, SEQUENCE, Counts::ZERO)
+        Dump::new(
+            Request::BothFamilies,
+            States::ALL,
+            SEQUENCE,
+            Tally::default(),
+        )
     }
 
+    /// The counts, if the answer is complete.
     fn fed(bytes: &[u8]) -> Result<Option<Counts>, Error> {
-        dump().feed(bytes, bytes.len())
+        let mut dump = dump();
+        let complete = dump.feed(bytes, bytes.len())?;
+        Ok(complete.then_some(dump.tally.counts))
     }
 
     fn problem(bytes: &[u8]) -> String {
@@ -368,11 +453,21 @@ mod tests {
         assert_eq!(both.request()[6..8], 0x301u16.to_ne_bytes());
         assert_eq!(both.request()[8..12], SEQUENCE.to_ne_bytes());
         assert_eq!(both.request()[68..72], 0x1ffeu32.to_ne_bytes());
-        let v6 = Dump::new(Request::BY_FAMILY[1], SEQUENCE, Counts::ZERO);
+        let v6 = Dump::new(
+            Request::BY_FAMILY[1],
+            States::ALL,
+            SEQUENCE,
+            Tally::default(),
+        );
         assert_eq!(v6.request().len(), 72);
         assert_eq!(v6.request()[4..6], 20u16.to_ne_bytes());
         assert_eq!(v6.request()[16..18], [10, 6]);
         assert_eq!(v6.request()[20..24], 0x1ffeu32.to_ne_bytes());
+        let few = States::ALL
+            .without(State::Established)
+            .without(State::TimeWait);
+        let few = Dump::new(Request::BothFamilies, few, SEQUENCE, Tally::default());
+        assert_eq!(few.request()[68..72], 0x1fbcu32.to_ne_bytes());
     }
 
     #[test]
@@ -386,8 +481,9 @@ mod tests {
             done(0),
         ]
         .concat();
-        assert_eq!(dump.feed(&first, first.len()).unwrap(), None);
-        let counts = dump.feed(&last, last.len()).unwrap().unwrap();
+        assert!(!dump.feed(&first, first.len()).unwrap());
+        assert!(dump.feed(&last, last.len()).unwrap());
+        let counts = dump.tally.counts;
         assert_eq!(counts.get(State::Established), 1);
         assert_eq!(counts.get(State::Listen), 1);
         assert_eq!(counts.get(State::SynRecv), 2);
@@ -416,6 +512,42 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn only_full_sockets_have_a_shutdown() {
+        let with = |code: u8, attributes: &[u8]| {
+            let mut payload = vec![0; DIAG_MESSAGE];
+            payload[IDIAG_STATE] = code;
+            payload.extend(attributes);
+            message(18, 2, SEQUENCE, &payload)
+        };
+        // INET_DIAG_MARK, which is all that the others have, for those who may see it.
+        let mark = [8, 0, 15, 0, 0, 0, 0, 0];
+        let shutdown = [5, 0, 8, 0, 0, 0, 0, 0];
+        let mut dump = dump();
+        for (code, attributes) in [
+            (3, &[][..]),
+            (3, &mark),
+            (3, &shutdown),
+            (3, &[5, 0, 8]),
+            (5, &[]),
+            (5, &mark),
+            (5, &[shutdown, mark].concat()),
+            (5, &[mark, shutdown].concat()),
+            (6, &mark),
+            (1, &shutdown),
+        ] {
+            let bytes = with(code, attributes);
+            assert!(!dump.feed(&bytes, bytes.len()).unwrap());
+        }
+        let Tally {
+            counts,
+            request_sockets,
+            fin_wait2_timewait,
+        } = dump.tally;
+        assert_eq!((counts.get(State::SynRecv), request_sockets), (4, 3));
+        assert_eq!((counts.get(State::FinWait2), fin_wait2_timewait), (4, 3));
     }
 
     #[test]
@@ -524,21 +656,19 @@ mod tests {
                 let fixture = Mix::of_each(family, 2).make().unwrap();
                 let mut netlink = Netlink::default();
                 let expected = fixture.expected();
-                assert_eq!(
-                    netlink.dump(&[Request::BothFamilies]).unwrap(),
-                    expected,
-                    "{family:?}, one dump"
-                );
-                assert_eq!(
-                    netlink.dump(&Request::BY_FAMILY).unwrap(),
-                    expected,
-                    "{family:?}, two dumps"
-                );
-                assert_eq!(
-                    netlink.sample_by(Request::Unknown).unwrap(),
-                    expected,
-                    "{family:?}, after a refusal"
-                );
+                assert_eq!(netlink.sample().unwrap(), expected, "{family:?}, one dump");
+                let one = netlink.list(States::ALL, |_| true).unwrap();
+                assert_eq!(one.counts, expected, "{family:?}, one dump");
+                assert_eq!(one.request_sockets, 2, "{family:?}");
+                assert_eq!(one.fin_wait2_timewait, 2, "{family:?}");
+                let two = netlink
+                    .dump(&Request::BY_FAMILY, States::ALL, |_| true)
+                    .unwrap();
+                assert_eq!(two, one, "{family:?}, two dumps");
+                let refused = netlink
+                    .list_by(Request::Unknown, States::ALL, |_| true)
+                    .unwrap();
+                assert_eq!(refused, one, "{family:?}, after a refusal");
                 let procfs = Procfs::default()
                     .sample(Path::new("/proc/thread-self"))
                     .unwrap();
@@ -563,6 +693,13 @@ mod tests {
             };
             let error = small.sample().unwrap_err().to_string();
             assert!(error.contains("of which only so many arrived"), "{error}");
+
+            let ended = netlink.list(States::ALL, |tally| tally.counts.total() < 500);
+            let ended = ended.unwrap().counts.total();
+            assert!((500..1000).contains(&ended), "{ended}");
+            let few = States::ALL.without(State::Established);
+            let none = netlink.list(few, |_| false).unwrap();
+            assert_eq!(none, Tally::default());
         })
         .unwrap();
     }
@@ -589,11 +726,12 @@ mod tests {
             let mut expected = Counts::ZERO;
             for codes in codes {
                 let datagram: Vec<u8> = codes.iter().flat_map(|&code| socket_message(code)).collect();
-                prop_assert_eq!(dump.feed(&datagram, datagram.len()).unwrap(), None);
+                prop_assert!(!dump.feed(&datagram, datagram.len()).unwrap());
                 codes.iter().for_each(|&code| expected.add_one(State::from_code(code).unwrap()));
             }
             let end = done(0);
-            prop_assert_eq!(dump.feed(&end, end.len()).unwrap(), Some(expected));
+            prop_assert!(dump.feed(&end, end.len()).unwrap());
+            prop_assert_eq!(dump.tally.counts, expected);
         }
     }
 }
