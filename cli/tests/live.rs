@@ -208,6 +208,29 @@ fn the_library_takes_the_same_snapshot() {
     .unwrap();
 }
 
+/// The counters must be those of the thread that counts: netlink answers for its namespace, and `/proc/net` is that
+/// of the process's first thread.
+#[test]
+fn a_thread_in_a_namespace_of_its_own_counts_that() {
+    netns::in_new(|| {
+        let _sockets = repaired(1500).unwrap();
+        let mut sampler = Sampler::new(Options {
+            source: Some(Source::Netlink),
+            ..Options::default()
+        })
+        .unwrap();
+        let snapshot = sampler.sample().unwrap();
+        assert_eq!(snapshot.counts.get(State::Established), 1500);
+        assert_eq!(snapshot.counts.total(), 1500);
+        assert!(
+            matches!(snapshot.method, Method::Difference { moved: 0, .. }),
+            "{}",
+            snapshot.method
+        );
+    })
+    .unwrap();
+}
+
 #[test]
 fn samplers_of_another_procfs_refuse_netlink() {
     let elsewhere = |source| {

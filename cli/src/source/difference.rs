@@ -10,6 +10,10 @@
 //! - `TIME_WAIT` = `tw` − the time-wait sockets listed in `FIN_WAIT2`;
 //! - and `CurrEstab`, which is counted at another place, must be `ESTABLISHED`, with or without `CLOSE_WAIT`.
 //!
+//! The counters are per namespace in every kernel that is supported, and know only sockets of `tcp_prot` and
+//! `tcpv6_prot`, and of the copies of these that MPTCP, TLS and BPF make (they share `inuse_idx`): all that TCP's hash
+//! tables hold. Sockets that are bound or closed are in neither. For `tw` there is no second witness.
+//!
 //! **The rule.** The counters are read before and after the dump. The answer is taken if no more sockets moved
 //! between the two readings (opened, closed, expired: `ActiveOpens` and `PassiveOpens` tell those too that came and
 //! went) than 1 % of all, and if `CurrEstab` disagrees by no more than moved: exactly, where nothing did. If not, it
@@ -32,7 +36,7 @@ const ATTEMPTS: usize = 3;
 /// So much of the whole may move while it is counted: one part in so many.
 const STEADY: u64 = 100;
 
-/// One state in so many parts of `CurrEstab` is too many to be listed, if the other one is not.
+/// So much of `CurrEstab` is not listed as long as the other of its two states might be less: one part in so many.
 const MANY: u64 = 8;
 
 /// How an answer was found.
@@ -76,8 +80,10 @@ pub enum Reason {
     Contradiction {
         /// The state that was left out.
         left_out: State,
-        /// What `sockstat` leaves for it and for `TIME_WAIT`; negative numbers are none.
-        rest: [i128; 2],
+        /// What `sockstat` leaves for it.
+        rest: i128,
+        /// What `sockstat` leaves for `TIME_WAIT`.
+        time_wait: i128,
         /// The `CLOSE_WAIT` sockets that were listed, or the `ESTABLISHED` ones.
         other: u64,
         /// `CurrEstab`.
@@ -122,7 +128,8 @@ impl fmt::Display for Reason {
             ),
             Self::Contradiction {
                 left_out,
-                rest: [rest, time_wait],
+                rest,
+                time_wait,
                 other,
                 curr_estab,
             } => write!(
@@ -274,7 +281,8 @@ fn judge(
     }
     let contradiction = Reason::Contradiction {
         left_out,
-        rest: [rest, time_wait],
+        rest,
+        time_wait,
         other,
         curr_estab: after.curr_estab,
     };
