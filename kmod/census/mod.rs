@@ -7,5 +7,6 @@
 #![cfg_attr(not(MODULE), no_std)]
 
 pub mod counts;
+pub mod obvious;
 pub mod state;
 pub mod walk;

@@ -3,9 +3,12 @@
 //! The walk over tables made up here: which buckets it locks, when it pauses, and what it counts.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use proptest::prelude::*;
 use tcpstat_census::counts::Counts;
+use tcpstat_census::obvious;
 use tcpstat_census::state::State;
 use tcpstat_census::walk::{walk, Socket, Table, Tally, UnknownState};
 
@@ -40,6 +43,12 @@ enum Step {
     Lock(usize),
     Unlock(usize),
     Pause,
+    ReadLock,
+    ReadUnlock,
+    /// The first entry of a bucket was prefetched.
+    First(usize),
+    /// An entry of this bucket was read ahead, and the next one prefetched.
+    Next(usize),
 }
 
 #[derive(Debug, Default)]
@@ -47,8 +56,10 @@ struct Buckets {
     chains: Vec<Vec<Entry>>,
     /// Buckets that look filled, but are found empty once they are locked.
     emptied: Vec<usize>,
+    /// How long the chain of a bucket looks to one who reads ahead, where that is not as long as it is.
+    looks: HashMap<usize, usize>,
     looked_at: Cell<usize>,
-    steps: RefCell<Vec<Step>>,
+    steps: Rc<RefCell<Vec<Step>>>,
 }
 
 impl Buckets {
@@ -85,11 +96,43 @@ impl Buckets {
             })
             .collect()
     }
+
+    /// The same, from the first bucket to the last: the walk is free to visit them in any order.
+    fn locked_in_order(&self) -> Vec<usize> {
+        let mut locked = self.locked();
+        locked.sort_unstable();
+        locked
+    }
+
+    /// How many entries the chain of `bucket` seems to have, unlocked.
+    fn seen(&self, bucket: usize) -> usize {
+        let length = self.chains[bucket].len();
+        self.looks.get(&bucket).copied().unwrap_or(length)
+    }
+
+    fn step(&self, step: Step) {
+        self.steps.borrow_mut().push(step);
+    }
 }
+
+/// Reading ahead, until it is dropped.
+struct ReadGuard(Rc<RefCell<Vec<Step>>>);
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        self.0.borrow_mut().push(Step::ReadUnlock);
+    }
+}
+
+/// A bucket, and how many entries of its chain come before.
+#[derive(Clone, Copy)]
+struct Link(usize, usize);
 
 impl Table for Buckets {
     type Net = u8;
     type Socket = Entry;
+    type ReadGuard = ReadGuard;
+    type Link<'guard> = Link;
 
     fn buckets(&self) -> usize {
         self.chains.len()
@@ -101,14 +144,92 @@ impl Table for Buckets {
     }
 
     fn visit(&self, bucket: usize, visit: impl FnMut(&Entry)) {
-        self.steps.borrow_mut().push(Step::Lock(bucket));
+        self.step(Step::Lock(bucket));
         self.chains[bucket].iter().for_each(visit);
-        self.steps.borrow_mut().push(Step::Unlock(bucket));
+        self.step(Step::Unlock(bucket));
     }
 
     fn pause(&self) {
-        self.steps.borrow_mut().push(Step::Pause);
+        self.step(Step::Pause);
     }
+
+    fn read_lock(&self) -> ReadGuard {
+        self.step(Step::ReadLock);
+        ReadGuard(Rc::clone(&self.steps))
+    }
+
+    fn first(&self, guard: &ReadGuard, bucket: usize) -> Option<Link> {
+        assert!(Rc::ptr_eq(&guard.0, &self.steps));
+        self.step(Step::First(bucket));
+        (self.seen(bucket) > 0 || self.emptied.contains(&bucket)).then_some(Link(bucket, 0))
+    }
+
+    fn next(&self, guard: &ReadGuard, Link(bucket, before): Link) -> Option<Link> {
+        assert!(Rc::ptr_eq(&guard.0, &self.steps));
+        self.step(Step::Next(bucket));
+        (before + 1 < self.seen(bucket)).then_some(Link(bucket, before + 1))
+    }
+}
+
+/// What must hold of any walk; and how many entries at most were visited between two pauses, leaving out a bucket
+/// that was visited alone between two.
+fn check(table: &Buckets) -> Result<usize, TestCaseError> {
+    let steps = table.steps.borrow();
+    let (mut locked, mut reading) = (None, false);
+    let (mut links, mut visits, mut entries, mut most) = (0, 0, 0, 0);
+    // What has been prefetched and not been visited yet: the length so far of each bucket's chain.
+    let mut ahead = HashMap::new();
+    for &step in steps.iter() {
+        match step {
+            Step::Lock(bucket) => {
+                prop_assert_eq!(locked, None, "two locks");
+                // All of a bucket that is visited while others are read ahead is in the cache.
+                if reading {
+                    prop_assert_eq!(ahead.remove(&bucket), Some(table.seen(bucket).max(1)));
+                }
+                locked = Some(bucket);
+                visits += 1;
+                entries += table.chains[bucket].len();
+            }
+            Step::Unlock(bucket) => prop_assert_eq!(locked.take(), Some(bucket)),
+            Step::Pause => {
+                prop_assert_eq!(locked, None, "a pause under a lock");
+                prop_assert!(!reading, "a pause while reading ahead");
+                if visits > 1 {
+                    most = most.max(entries);
+                }
+                (visits, entries) = (0, 0);
+            }
+            Step::ReadLock => {
+                prop_assert!(!reading, "reading ahead twice at once");
+                prop_assert_eq!(locked, None, "reading ahead begun under a lock");
+                (reading, links) = (true, 0);
+            }
+            Step::ReadUnlock => {
+                prop_assert!(reading);
+                reading = false;
+                ahead.clear();
+            }
+            Step::First(bucket) => {
+                prop_assert!(reading && locked.is_none());
+                prop_assert_eq!(ahead.insert(bucket, 1), None, "begun twice");
+                // Sixteen, and the one that is about to be visited.
+                prop_assert!(ahead.len() <= 17, "{} chains at once", ahead.len());
+            }
+            Step::Next(bucket) => {
+                prop_assert!(reading && locked.is_none());
+                links += 1;
+                prop_assert!(links < 2 * 1024 + 16, "{} links in one section", links);
+                let length = ahead.get_mut(&bucket).unwrap();
+                if *length < table.seen(bucket) {
+                    *length += 1;
+                }
+            }
+        }
+    }
+    prop_assert_eq!((locked, reading), (None, false));
+    prop_assert_eq!(steps.last().copied().unwrap_or(Step::Pause), Step::Pause);
+    Ok(most)
 }
 
 fn tally(table: &Buckets, net: u8) -> Result<Counts, UnknownState> {
@@ -140,7 +261,7 @@ fn every_bucket_is_looked_at_and_only_filled_ones_are_locked() {
     let table = Buckets::with_one_in(5000, &[3, 1024, 1025, 4999]);
     walk(&table, |_| {});
     assert_eq!(table.looked_at.get(), 5000);
-    assert_eq!(table.locked(), [3, 1024, 1025, 4999]);
+    assert_eq!(table.locked_in_order(), [3, 1024, 1025, 4999]);
 }
 
 #[test]
@@ -148,7 +269,15 @@ fn a_bucket_emptied_before_it_is_locked_counts_nothing() {
     let mut table = Buckets::with_one_in(4, &[0, 3]);
     table.emptied = vec![1];
     assert_eq!(tally(&table, 0).unwrap().total(), 2);
-    assert_eq!(table.locked(), [0, 1, 3]);
+    assert_eq!(table.locked_in_order(), [0, 1, 3]);
+}
+
+#[test]
+fn a_bucket_emptied_before_it_is_read_ahead_is_not_locked() {
+    let mut table = Buckets::with_one_in(4, &[0, 1, 3]);
+    table.looks.insert(1, 0);
+    assert_eq!(tally(&table, 0).unwrap().total(), 2);
+    assert_eq!(table.locked_in_order(), [0, 3]);
 }
 
 #[test]
@@ -161,26 +290,78 @@ fn an_empty_table_is_zeros() {
 }
 
 #[test]
-fn others_may_run_after_each_locked_bucket_and_in_long_stretches_of_empty_ones() {
-    let table = Buckets::with_one_in(100, &[50, 51]);
-    walk(&table, |_| {});
-    let steps = table.steps.borrow();
-    let after = |bucket| {
-        steps
-            .iter()
-            .skip_while(move |step| **step != Step::Unlock(bucket))
-            .nth(1)
+fn others_may_run_often_whatever_is_in_the_table() {
+    let entry = Entry {
+        net: 0,
+        state: 1,
+        substate: None,
     };
-    assert_eq!(after(50), Some(&Step::Pause));
-    assert_eq!(after(51), Some(&Step::Pause));
+    for (buckets, length) in [
+        (1 << 14, 0),
+        (1 << 14, 1),
+        (1 << 12, 4),
+        (1 << 10, 16),
+        (64, 300),
+        (16, 2000),
+        (3, 10_000),
+    ] {
+        let table = Buckets::new(vec![vec![entry; length]; buckets]);
+        assert_eq!(tally(&table, 0).unwrap().total(), (buckets * length) as u64);
+        let most = check(&table).unwrap();
+        assert!(
+            most < 2 * 1024 + 16,
+            "{most} entries in a row, {buckets} times {length}"
+        );
+        let pauses = |steps: &[Step]| steps.iter().filter(|step| **step == Step::Pause).count();
+        let pauses = pauses(&table.steps.borrow());
+        assert!(
+            pauses >= buckets / 4096,
+            "{pauses} pauses in {buckets} buckets"
+        );
+    }
+}
 
-    let empty = Buckets::with_one_in(1 << 20, &[]);
-    walk(&empty, |_| {});
-    let pauses = empty.steps.borrow().len();
-    assert!(
-        (1 << 10..1 << 20).contains(&pauses),
-        "{pauses} pauses in 2^20 empty buckets"
-    );
+/// The depth needs no choice: the same number of loads is under way in a thin table as in a full one.
+#[test]
+fn sixteen_chains_are_read_ahead_however_full_the_table_is() {
+    let entry = Entry {
+        net: 0,
+        state: 1,
+        substate: None,
+    };
+    for (every, length) in [(1, 1), (1, 4), (1, 16), (10, 1), (50, 1)] {
+        let mut chains = vec![Vec::new(); 1000];
+        for chain in chains.iter_mut().step_by(every) {
+            *chain = vec![entry; length];
+        }
+        let table = Buckets::new(chains);
+        walk(&table, |_| {});
+        check(&table).unwrap();
+        let steps = table.steps.borrow();
+        let before_the_first_read = steps
+            .iter()
+            .take_while(|step| !matches!(step, Step::Next(_)));
+        let begun = before_the_first_read.filter(|step| matches!(step, Step::First(_)));
+        assert_eq!(begun.count(), 16);
+        // A visited bucket's place is taken before the visit.
+        let first_visit = steps.iter().position(|step| matches!(step, Step::Lock(_)));
+        let begun = steps[..first_visit.unwrap()]
+            .iter()
+            .filter(|step| matches!(step, Step::First(_)));
+        assert_eq!(begun.count(), 17);
+    }
+}
+
+#[test]
+fn a_chain_that_goes_round_in_circles_holds_nothing_up() {
+    let filled: Vec<usize> = (0..100).collect();
+    for endless in [&[50][..], &[0, 99], &filled] {
+        let mut table = Buckets::with_one_in(100, &filled);
+        table.looks = endless.iter().map(|&bucket| (bucket, usize::MAX)).collect();
+        assert_eq!(tally(&table, 0).unwrap().total(), 100);
+        assert_eq!(table.locked_in_order(), filled);
+        check(&table).unwrap();
+    }
 }
 
 #[test]
@@ -276,16 +457,36 @@ proptest! {
         walk(&table, |_| visited += 1);
         prop_assert_eq!(visited, table.chains.iter().map(Vec::len).sum::<usize>());
         let filled: Vec<_> = (0..table.chains.len()).filter(|&bucket| !table.chains[bucket].is_empty()).collect();
-        prop_assert_eq!(table.locked(), filled);
-        let mut held = None;
-        for step in table.steps.borrow().iter() {
-            match (step, held) {
-                (Step::Lock(bucket), None) => held = Some(*bucket),
-                (Step::Unlock(bucket), Some(locked)) if locked == *bucket => held = None,
-                (Step::Pause, None) => {}
-                (step, held) => return Err(TestCaseError::fail(format!("{step:?} with {held:?} locked"))),
-            }
-        }
-        prop_assert_eq!(held, None);
+        prop_assert_eq!(table.locked_in_order(), filled);
+        prop_assert_eq!(table.looked_at.get(), table.chains.len());
+        check(&table)?;
+    }
+
+    #[test]
+    fn what_is_counted_does_not_depend_on_what_is_seen_ahead(
+        chains in chains(),
+        looks in prop::collection::vec(prop_oneof![1usize..20, 1usize..5000, Just(usize::MAX)], 0..200),
+    ) {
+        let mut table = Buckets::new(chains);
+        table.looks = looks.into_iter().enumerate().take(table.chains.len()).collect();
+        let counts = tally(&table, 0);
+        let mut obvious = Tally::default();
+        obvious.count_obviously(&Buckets::new(table.chains.clone()), 0);
+        prop_assert_eq!(counts, obvious.finish());
+        let filled: Vec<_> = (0..table.chains.len()).filter(|&bucket| !table.chains[bucket].is_empty()).collect();
+        prop_assert_eq!(table.locked_in_order(), filled);
+        check(&table)?;
+    }
+
+    #[test]
+    fn the_obvious_walk_visits_the_same(chains in chains()) {
+        let (ahead, plain) = (Buckets::new(chains.clone()), Buckets::new(chains));
+        let (mut visited, mut expected) = (Vec::new(), Vec::new());
+        walk(&ahead, |entry| visited.push((entry.net, entry.state, entry.substate)));
+        obvious::walk(&plain, |entry| expected.push((entry.net, entry.state, entry.substate)));
+        visited.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(visited, expected);
+        prop_assert_eq!(ahead.locked_in_order(), plain.locked());
     }
 }

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A hash table of sockets that lies in memory as the kernel's does, for the benchmark and the tests.
+//!
+//! Sockets are 2,304 bytes apart, and what the walk reads of one is where `struct sock_common` has it on x86-64.
+//! Chains, locks and the order of their operations are those of `list_nulls.h`, `rculist_nulls.h` and
+//! `inet_hashtables.c`. A socket's memory stays a socket's for as long as the table exists, in a chain or not,
+//! which is what `SLAB_TYPESAFE_BY_RCU` gives to a reader in the kernel.
+#![allow(dead_code)] // The benchmark and the tests each use some of it.
+
+use std::arch::asm;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicU8, Ordering};
+
+use tcpstat_census::state::State;
+use tcpstat_census::walk::{Socket, Table};
+
+/// What is read and written of a `struct tcp_sock`, at the kernel's offsets.
+#[repr(C, align(64))]
+pub(crate) struct Sock {
+    _0: [u8; 8],
+    /// `skc_hash`: here the number of the bucket.
+    hash: AtomicU32,
+    _12: [u8; 6],
+    /// `skc_state`, offset 18.
+    state: AtomicU8,
+    _19: [u8; 29],
+    /// `skc_net`, offset 48.
+    net: AtomicU64,
+    _56: [u8; 48],
+    /// `skc_nulls_node.next`, offset 104: the second cache line.
+    next: AtomicPtr<Sock>,
+    /// `skc_nulls_node.pprev`.
+    pprev: AtomicPtr<AtomicPtr<Sock>>,
+    _120: [u8; 20],
+    /// `tw_substate` of a time-wait socket: the third.
+    tw_substate: AtomicU8,
+    _141: [u8; 2304 - 141],
+}
+
+const _: () = assert!(size_of::<Sock>() == 2304);
+
+/// The end of a chain: an odd address (`NULLS_MARKER`).
+fn nulls(bucket: usize) -> *mut Sock {
+    ptr::without_provenance_mut(bucket << 1 | 1)
+}
+
+fn is_a_nulls(link: *mut Sock) -> bool {
+    link.addr() & 1 == 1
+}
+
+/// Zeroed memory in huge pages, where the system has them to give.
+struct Region<T> {
+    start: *mut libc::c_void,
+    bytes: usize,
+    items: *mut T,
+    len: usize,
+    _owns: PhantomData<T>,
+}
+
+// SAFETY: A region gives out shared references only, as a boxed slice would.
+unsafe impl<T: Sync> Sync for Region<T> {}
+
+impl<T> Region<T> {
+    const HUGE: usize = 2 << 20;
+
+    /// # Safety
+    /// All bytes zero must be a valid `T`, and `T` must need no drop.
+    unsafe fn zeroed(len: usize) -> Self {
+        let used = (len * size_of::<T>())
+            .next_multiple_of(Self::HUGE)
+            .max(Self::HUGE);
+        let bytes = used + Self::HUGE;
+        // SAFETY: A new mapping of its own, which nothing else refers to.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(
+            start,
+            libc::MAP_FAILED,
+            "{bytes} bytes: {}",
+            std::io::Error::last_os_error()
+        );
+        let items = start.wrapping_byte_add(start.align_offset(Self::HUGE));
+        // SAFETY: Inside the mapping; this is advice, and changes nothing that a program can see.
+        unsafe { libc::madvise(items, used, libc::MADV_HUGEPAGE) };
+        Self {
+            start,
+            bytes,
+            items: items.cast(),
+            len,
+            _owns: PhantomData,
+        }
+    }
+}
+
+impl<T> Deref for Region<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: So many items fit in the mapping, and all zero is a valid item.
+        unsafe { std::slice::from_raw_parts(self.items, self.len) }
+    }
+}
+
+impl<T> Drop for Region<T> {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is this region's own, and no reference outlives the region.
+        unsafe { libc::munmap(self.start, self.bytes) };
+    }
+}
+
+/// Numbers that look random and are the same each time (splitmix64).
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Numbers {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit as u64) as usize
+    }
+}
+
+/// `struct inet_hashinfo` with its buckets and locks, and the slab of all sockets that there are.
+pub(crate) struct Hashinfo {
+    ehash: Region<AtomicPtr<Sock>>,
+    ehash_locks: Region<AtomicU32>,
+    sockets: Region<Sock>,
+}
+
+impl Hashinfo {
+    /// A table of empty buckets, and sockets that are in no chain. `locks` is a power of two.
+    pub(crate) fn new(buckets: usize, locks: usize, sockets: usize) -> Self {
+        assert!(locks.is_power_of_two());
+        // SAFETY: All are made of atomics and bytes, for which zero is a value as good as any.
+        let (ehash, ehash_locks, sockets) = unsafe {
+            (
+                Region::<AtomicPtr<Sock>>::zeroed(buckets),
+                Region::zeroed(locks),
+                Region::zeroed(sockets),
+            )
+        };
+        for (bucket, head) in ehash.iter().enumerate() {
+            head.store(nulls(bucket), Ordering::Relaxed);
+        }
+        Self {
+            ehash,
+            ehash_locks,
+            sockets,
+        }
+    }
+
+    /// Gives `socket` its namespace, its state and the substate that a time-wait socket has.
+    pub(crate) fn set(&self, socket: usize, net: u64, state: u8, tw_substate: u8) {
+        let socket = &self.sockets[socket];
+        socket.net.store(net, Ordering::Relaxed);
+        socket.state.store(state, Ordering::Relaxed);
+        socket.tw_substate.store(tw_substate, Ordering::Relaxed);
+    }
+
+    /// Puts `socket`, which is in no chain, at the head of one (`hlist_nulls_add_head_rcu`).
+    pub(crate) fn insert(&self, socket: usize, bucket: usize) {
+        let _guard = self.lock(bucket);
+        let (socket, head) = (&self.sockets[socket], &self.ehash[bucket]);
+        let this = ptr::from_ref(socket).cast_mut();
+        let first = head.load(Ordering::Relaxed);
+        socket.hash.store(bucket as u32, Ordering::Relaxed);
+        socket.next.store(first, Ordering::Relaxed);
+        socket
+            .pprev
+            .store(ptr::from_ref(head).cast_mut(), Ordering::Relaxed);
+        head.store(this, Ordering::Release);
+        if let Some(first) = self.socket(first) {
+            first
+                .pprev
+                .store(ptr::from_ref(&socket.next).cast_mut(), Ordering::Relaxed);
+        }
+    }
+
+    /// Takes `socket` out of the chain that it is in; its own link stays (`hlist_nulls_del_init_rcu`).
+    pub(crate) fn remove(&self, socket: usize) {
+        let socket = &self.sockets[socket];
+        let _guard = self.lock(socket.hash.load(Ordering::Relaxed) as usize);
+        let next = socket.next.load(Ordering::Relaxed);
+        let pprev = socket.pprev.load(Ordering::Relaxed);
+        // SAFETY: While a socket is in a chain, this is the head or a socket's link, both of them in this table.
+        unsafe { &*pprev }.store(next, Ordering::Relaxed);
+        if let Some(next) = self.socket(next) {
+            next.pprev.store(pprev, Ordering::Relaxed);
+        }
+    }
+
+    /// A table of `sockets` sockets, each in a bucket of its own choice, linked in an order that has nothing to do
+    /// with where they lie; and that order. So many of a hundred are time-wait sockets.
+    pub(crate) fn filled(
+        buckets: usize,
+        locks: usize,
+        sockets: usize,
+        time_wait: usize,
+    ) -> (Self, Vec<u32>) {
+        let table = Self::new(buckets, locks, sockets);
+        let mut numbers = Numbers(buckets as u64);
+        let mut order: Vec<u32> = (0..sockets as u32).collect();
+        for last in (1..sockets).rev() {
+            order.swap(last, numbers.below(last + 1));
+        }
+        for &socket in &order {
+            let socket = socket as usize;
+            let state = match numbers.below(100) {
+                kind if kind < time_wait => State::TimeWait,
+                99 => State::CloseWait,
+                _ => State::Established,
+            };
+            table.set(socket, 1, state.code(), State::TimeWait.code());
+            table.insert(socket, numbers.below(buckets));
+        }
+        (table, order)
+    }
+
+    /// The sockets themselves, in the order in which they lie in memory.
+    pub(crate) fn sockets(&self) -> &[Sock] {
+        &self.sockets
+    }
+
+    /// The lock of `bucket` (`inet_ehash_lockp`), taken.
+    fn lock(&self, bucket: usize) -> LockGuard<'_> {
+        let lock = &self.ehash_locks[bucket & (self.ehash_locks.len() - 1)];
+        while lock.swap(1, Ordering::Acquire) != 0 {
+            while lock.load(Ordering::Relaxed) != 0 {
+                std::hint::spin_loop();
+            }
+        }
+        LockGuard(lock)
+    }
+
+    /// The socket that a link leads to, or `None` at the end of a chain.
+    fn socket(&self, link: *mut Sock) -> Option<&Sock> {
+        // SAFETY: Every link that is not the end of a chain leads to a socket of this table, which is there for as
+        // long as the table is, and of which all that changes is atomic.
+        (!is_a_nulls(link)).then(|| unsafe { &*link })
+    }
+}
+
+/// A lock that is held: one locked instruction to take it, a plain store to release it.
+struct LockGuard<'a>(&'a AtomicU32);
+
+impl Drop for LockGuard<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+/// Asks the processor to load the cache line at `address`, as the module does.
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: A prefetch is a hint: it changes nothing that a program can see, and faults at no address.
+    unsafe {
+        asm!("prefetcht0 [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: As above.
+    unsafe {
+        asm!("prfm pldl1keep, [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
+    }
+}
+
+impl Sock {
+    /// Asks the processor to load what a walk reads of this socket.
+    pub(crate) fn prefetch(&self) {
+        prefetch(self);
+        prefetch(&self.next);
+    }
+
+    /// Reads the link that a walk over the chain would follow.
+    pub(crate) fn read_link(&self) {
+        std::hint::black_box(self.next.load(Ordering::Relaxed));
+    }
+}
+
+impl Socket for Sock {
+    type Net = u64;
+
+    fn net(&self) -> u64 {
+        self.net.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::Relaxed)
+    }
+
+    fn tw_substate(&self) -> u8 {
+        self.tw_substate.load(Ordering::Relaxed)
+    }
+}
+
+/// The table as one processor sees it.
+pub(crate) struct Cpu<'t> {
+    table: &'t Hashinfo,
+    /// `__preempt_count`: what disabling softirqs costs, a plain addition to a number of this processor.
+    softirqs: Cell<u32>,
+    /// What `cond_resched` looks at.
+    need_resched: Cell<bool>,
+}
+
+impl<'t> Cpu<'t> {
+    pub(crate) fn new(table: &'t Hashinfo) -> Self {
+        Self {
+            table,
+            softirqs: Cell::new(0),
+            need_resched: Cell::new(false),
+        }
+    }
+}
+
+/// `rcu_read_lock`: nothing to be done in a kernel that does not preempt itself, and here.
+pub(crate) struct ReadGuard;
+
+impl<'t> Table for Cpu<'t> {
+    type Net = u64;
+    type Socket = Sock;
+    type ReadGuard = ReadGuard;
+    type Link<'guard>
+        = &'guard Sock
+    where
+        Self: 'guard;
+
+    fn buckets(&self) -> usize {
+        self.table.ehash.len()
+    }
+
+    fn is_empty(&self, bucket: usize) -> bool {
+        is_a_nulls(self.table.ehash[bucket].load(Ordering::Relaxed))
+    }
+
+    fn visit(&self, bucket: usize, mut visit: impl FnMut(&Sock)) {
+        self.softirqs.set(self.softirqs.get() + 1);
+        let guard = self.table.lock(bucket);
+        let mut link = self.table.ehash[bucket].load(Ordering::Relaxed);
+        while let Some(socket) = self.table.socket(link) {
+            visit(socket);
+            link = socket.next.load(Ordering::Relaxed);
+        }
+        drop(guard);
+        self.softirqs.set(self.softirqs.get() - 1);
+    }
+
+    fn pause(&self) {
+        if std::hint::black_box(&self.need_resched).get() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn read_lock(&self) -> ReadGuard {
+        ReadGuard
+    }
+
+    fn first<'guard>(
+        &'guard self,
+        _guard: &'guard ReadGuard,
+        bucket: usize,
+    ) -> Option<&'guard Sock> {
+        let first = self
+            .table
+            .socket(self.table.ehash[bucket].load(Ordering::Acquire))?;
+        first.prefetch();
+        Some(first)
+    }
+
+    fn next<'guard>(
+        &'guard self,
+        _guard: &'guard ReadGuard,
+        link: &'guard Sock,
+    ) -> Option<&'guard Sock> {
+        let next = self.table.socket(link.next.load(Ordering::Acquire))?;
+        next.prefetch();
+        Some(next)
+    }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! How fast the walk is: beside the obvious walk, and beside what memory allows.
+//!
+//! Each table is counted in three ways: by the obvious walk, by the walk, and as the limit, which reads the very
+//! same cache lines in random order, prefetched, without lists or locks. What counts is how these compare, since
+//! milliseconds are those of one machine. The table at the end has the ratios, speedup over the obvious walk and
+//! slowdown against the limit, and the run fails if one is not as good as it has to be.
+//!
+//! `cargo bench -p tcpstat-census`, and `-- 'load 4'` for some of it. The largest table takes 2.5 GB of memory.
+
+use std::cell::OnceCell;
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, SamplingMode};
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+use tcpstat_census::walk::{Socket, Tally};
+
+mod table;
+
+use table::{Cpu, Hashinfo};
+
+/// What is no slower, give or take what is noise.
+const NOT_SLOWER: Option<f64> = Some(0.95);
+
+/// A table to be counted, and how good the walk has to be there.
+struct Case {
+    sockets: usize,
+    /// The number of buckets is 2 to this power.
+    buckets: u32,
+    locks: usize,
+    /// So many of a hundred are time-wait sockets, which cost a third cache line.
+    time_wait: usize,
+    /// At least so many times as fast as the obvious walk.
+    speedup: Option<f64>,
+    /// At most so many times as slow as the limit.
+    of_limit: Option<f64>,
+}
+
+const fn case(sockets: usize, buckets: u32, locks: usize, speedup: Option<f64>) -> Case {
+    Case {
+        sockets,
+        buckets,
+        locks,
+        time_wait: 0,
+        speedup,
+        of_limit: None,
+    }
+}
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    Case { of_limit: Some(1.5), ..case(1_000_000, 18, 4096, Some(4.0)) },
+    case(1_000_000, 18, 16384, Some(4.0)),
+    Case { time_wait: 50, ..case(1_000_000, 18, 4096, None) },
+    case(1_048_576, 16,  1024, None),
+    case(1_048_576, 20,  8192, Some(1.3)),
+    case(  524_288, 20,  8192, Some(1.3)),
+    case(  104_858, 20,  8192, NOT_SLOWER),
+    case(   10_486, 20,  8192, NOT_SLOWER),
+    case(  262_144, 18,  4096, Some(1.3)),
+    case(  131_072, 18,  4096, Some(1.3)),
+    case(   26_214, 18,  4096, NOT_SLOWER),
+    case(   65_536, 16,  1024, Some(1.3)),
+    case(   32_768, 16,  1024, Some(1.3)),
+    case(    6_554, 16,  1024, NOT_SLOWER),
+    case(      655, 16,  1024, NOT_SLOWER),
+];
+
+impl Case {
+    fn load(&self) -> f64 {
+        self.sockets as f64 / f64::from(1u32 << self.buckets)
+    }
+
+    fn name(&self) -> String {
+        let Self {
+            sockets,
+            buckets,
+            locks,
+            time_wait,
+            ..
+        } = self;
+        let time_wait = match time_wait {
+            0 => String::new(),
+            percent => format!(", {percent} % TIME_WAIT"),
+        };
+        format!(
+            "load {:.2}, {sockets} sockets, 2^{buckets} buckets, {locks} locks{time_wait}",
+            self.load()
+        )
+    }
+}
+
+/// How many sockets ahead the limit prefetches; 8 to 64 measure the same.
+const AHEAD: usize = 16;
+
+/// The same cache lines as a walk reads, in random order, prefetched, without lists or locks.
+fn limit(table: &Hashinfo, order: &[u32]) -> Counts {
+    let sockets = table.sockets();
+    let mut counts = Counts::ZERO;
+    for (nth, &socket) in order.iter().enumerate() {
+        if let Some(&ahead) = order.get(nth + AHEAD) {
+            sockets[ahead as usize].prefetch();
+        }
+        let socket = &sockets[socket as usize];
+        socket.read_link();
+        if socket.net() == black_box(1) {
+            counts.add_one(State::of_entry(socket.state(), || socket.tw_substate()).unwrap());
+        }
+    }
+    counts
+}
+
+/// The three ways; the order in which they are measured.
+const OBVIOUS: usize = 0;
+const WALK: usize = 1;
+const LIMIT: usize = 2;
+
+/// The processor time that this thread has had: unlike the clock, it stands still while others have the processor.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is valid to be written to.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// In seconds of processor time, what each way took, each time. They take turns, since the machine may have more to do at one time
+/// than at another: only what was measured in the same turn is compared.
+type Turns = Vec<[f64; 3]>;
+
+/// So many turns at least, and so much time; whichever is longer.
+const TURNS: usize = 15;
+const TURNS_TIME: Duration = Duration::from_millis(500);
+
+fn median(turns: &Turns, of: impl Fn(&[f64; 3]) -> f64) -> f64 {
+    let mut values: Vec<f64> = turns.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Measures a table by criterion, one way after the other, and then in turns. Empty if it was not asked for.
+fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
+    // Made only if it is asked for.
+    let made = OnceCell::new();
+    let count = |way: usize| -> Counts {
+        let (table, order) = made.get_or_init(|| {
+            Hashinfo::filled(1 << case.buckets, case.locks, case.sockets, case.time_wait)
+        });
+        let mut tally = Tally::default();
+        match way {
+            OBVIOUS => tally.count_obviously(&Cpu::new(table), black_box(1)),
+            WALK => tally.count(&Cpu::new(table), black_box(1)),
+            _ => return limit(table, order),
+        }
+        tally.finish().unwrap()
+    };
+
+    let mut group = criterion.benchmark_group(case.name());
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(500));
+    for (way, name) in [(OBVIOUS, "obvious walk"), (WALK, "walk"), (LIMIT, "limit")] {
+        group.bench_function(name, |bencher| {
+            assert_eq!(count(way), count(OBVIOUS), "counts differ");
+            assert_eq!(count(way).total(), case.sockets as u64);
+            bencher.iter(|| count(way));
+        });
+    }
+    group.finish();
+
+    let mut turns = Turns::new();
+    let start = Instant::now();
+    while made.get().is_some()
+        && !runs_once()
+        && (turns.len() < TURNS || start.elapsed() < TURNS_TIME)
+    {
+        turns.push([OBVIOUS, WALK, LIMIT].map(|way| {
+            let start = thread_time();
+            black_box(count(way));
+            (thread_time() - start).as_secs_f64()
+        }));
+    }
+    turns
+}
+
+/// By `cargo test --benches` all is run only to see that it runs.
+fn runs_once() -> bool {
+    std::env::args().any(|argument| argument == "--test" || argument == "--list")
+}
+
+/// A ratio, with what it has to be; and whether it is that.
+fn judge(
+    ratio: f64,
+    wanted: Option<f64>,
+    good: impl Fn(&f64, &f64) -> bool,
+    sign: &str,
+) -> (String, bool) {
+    match wanted {
+        None => (format!("{ratio:.2}"), true),
+        Some(wanted) if good(&ratio, &wanted) => (format!("{ratio:.2} ({sign} {wanted})"), true),
+        Some(wanted) => (format!("{ratio:.2} (MISSED: {sign} {wanted})"), false),
+    }
+}
+
+fn main() -> ExitCode {
+    let mut criterion = Criterion::default().configure_from_args();
+    let measured: Vec<_> = CASES
+        .iter()
+        .map(|case| (case, measure(&mut criterion, case)))
+        .collect();
+    criterion.final_summary();
+
+    let mut all_good = true;
+    println!("Medians of what was measured in turns:\n");
+    println!("| load | buckets | locks | sockets | TIME_WAIT | speedup | of limit | obvious, ms | walk, ms | limit, ms |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for (case, turns) in measured.iter().filter(|(_, turns)| !turns.is_empty()) {
+        let (speedup, fast) = judge(
+            median(turns, |turn| turn[OBVIOUS] / turn[WALK]),
+            case.speedup,
+            f64::ge,
+            "≥",
+        );
+        let (of_limit, near) = judge(
+            median(turns, |turn| turn[WALK] / turn[LIMIT]),
+            case.of_limit,
+            f64::le,
+            "≤",
+        );
+        all_good &= fast && near;
+        let [obvious, walk, limit] =
+            [OBVIOUS, WALK, LIMIT].map(|way| median(turns, |turn| turn[way] * 1e3));
+        println!(
+            "| {:.2} | 2^{} | {} | {} | {} % | {speedup} | {of_limit} | {obvious:.3} | {walk:.3} | {limit:.3} |",
+            case.load(), case.buckets, case.locks, case.sockets, case.time_wait,
+        );
+    }
+    ExitCode::from(u8::from(!all_good))
+}

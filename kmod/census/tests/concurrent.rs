@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The walk over a table that others change meanwhile, with the chains and locks of the kernel's.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use tcpstat_census::state::State;
+use tcpstat_census::walk::Tally;
+
+#[path = "../benches/table/mod.rs"]
+mod table;
+
+use table::{Cpu, Hashinfo, Numbers};
+
+const STAY: u64 = 1;
+const MOVE: u64 = 2;
+
+/// Threads take sockets out of chains and put them into others, as fast as they can, while the walk reads ahead: it
+/// comes to an end each time, and counts exactly those that stay where they are.
+#[test]
+fn sockets_that_stay_are_counted_while_others_move() {
+    const STAYING: usize = 3000;
+    const MOVING: usize = 400;
+    const THREADS: usize = 2;
+    for (buckets, locks) in [(1, 1), (64, 8), (4096, 256)] {
+        let table = Hashinfo::new(buckets, locks, STAYING + THREADS * MOVING);
+        let mut numbers = Numbers(buckets as u64);
+        // In turns, so that those who stay have movers before and after them in their chains.
+        for socket in 0..STAYING {
+            let state = State::ALL[socket % State::COUNT];
+            table.set(socket, STAY, state.code(), State::FinWait2.code());
+            table.insert(socket, numbers.below(buckets));
+            if socket < THREADS * MOVING {
+                let moving = STAYING + socket;
+                table.set(moving, MOVE, State::Established.code(), 0);
+                table.insert(moving, numbers.below(buckets));
+            }
+        }
+        let count = |net| {
+            let mut tally = Tally::default();
+            tally.count(&Cpu::new(&table), net);
+            tally.finish().unwrap()
+        };
+        let expected = count(STAY);
+        assert_eq!(expected.total(), STAYING as u64);
+        assert_eq!(count(MOVE).total(), (THREADS * MOVING) as u64);
+
+        let (done, moves) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for mover in 0..THREADS {
+                let mut numbers = Numbers(mover as u64);
+                let (table, done, moves) = (&table, &done, &moves);
+                scope.spawn(move || {
+                    while !done.load(Ordering::Relaxed) {
+                        let socket = STAYING + mover * MOVING + numbers.below(MOVING);
+                        table.remove(socket);
+                        table.insert(socket, numbers.below(buckets));
+                        moves.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            // Not before the movers are at work, and until they have done enough.
+            let mut walks = 0;
+            while walks < 100 || moves.load(Ordering::Relaxed) < 100 {
+                let counts = count(STAY);
+                if counts != expected {
+                    done.store(true, Ordering::Relaxed);
+                    assert_eq!(counts, expected, "{buckets} buckets, {locks} locks");
+                }
+                walks += 1;
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(count(STAY), expected);
+        assert_eq!(count(MOVE).total(), (THREADS * MOVING) as u64);
+    }
+}
+
+#[test]
+fn the_walk_and_the_obvious_walk_agree_on_tables_thin_and_full() {
+    for (buckets, sockets) in [
+        (4096, 40),
+        (4096, 4000),
+        (4096, 20_000),
+        (256, 20_000),
+        (16, 20_000),
+    ] {
+        let (table, order) = Hashinfo::filled(buckets, 16, sockets, 30);
+        let (mut tally, mut obvious) = (Tally::default(), Tally::default());
+        tally.count(&Cpu::new(&table), 1);
+        obvious.count_obviously(&Cpu::new(&table), 1);
+        assert_eq!(tally, obvious);
+        assert_eq!(tally.finish().unwrap().total(), order.len() as u64);
+    }
+}
