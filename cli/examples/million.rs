@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, SockaddrIn,
     SockaddrIn6, connect, recv, send, setsockopt, socket, sockopt,
@@ -167,7 +167,8 @@ struct Holders(Vec<Child>);
 
 impl Holders {
     fn new(this: &Path, sockets: usize) -> Result<Self> {
-        let (files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        let (_, files) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
         let most = PER_PROCESS.min(usize::try_from(files)?.saturating_sub(100));
         let mut holders = Self(Vec::new());
         for index in 0..sockets.div_ceil(most) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tcpstat::{Counts, Method, Options, Reason, Sampler, Source, State};
 use tcpstat_tests::netns;
@@ -62,6 +63,12 @@ fn every_source_sees_every_state() {
     }
 }
 
+/// Takes what the hard limit allows: the soft one is 1,024 in many a shell.
+fn allow_many_files() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
 /// Runs the command verbosely with these arguments in front of it; gives its counts and what it says.
 fn verbose(wrapper: &[&str], source: &str) -> (Counts, String) {
     let command = [
@@ -97,6 +104,7 @@ fn with_proc(script: &str) -> Vec<String> {
 #[test]
 fn verbose_says_how_it_was_counted() {
     netns::in_new(|| {
+        allow_many_files();
         // More than are listed at once anyway, and something that is neither ESTABLISHED nor TIME_WAIT.
         let _sockets = repaired(1200).unwrap();
         let fixture = Mix::of_each(Family::V6, 2).make().unwrap();
@@ -213,6 +221,7 @@ fn the_library_takes_the_same_snapshot() {
 #[test]
 fn a_thread_in_a_namespace_of_its_own_counts_that() {
     netns::in_new(|| {
+        allow_many_files();
         let _sockets = repaired(1500).unwrap();
         let mut sampler = Sampler::new(Options {
             source: Some(Source::Netlink),

@@ -172,3 +172,14 @@ impl Sampler {
         Err(Error::NoSource(tried))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    /// Takes what the hard limit allows: the soft one is 1,024 in many a shell.
+    pub(super) fn allow_many_files() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+    }
+}

@@ -391,6 +391,7 @@ mod tests {
 
     use super::*;
     use crate::source::procfs::Procfs;
+    use crate::source::tests::allow_many_files;
 
     const SEQUENCE: u32 = 7;
 
@@ -681,6 +682,7 @@ mod tests {
     #[test]
     fn many_datagrams_go_through_one_buffer() {
         netns::in_new(|| {
+            allow_many_files();
             let _sockets = repaired(2000).unwrap();
             let mut netlink = Netlink::default();
             for _ in 0..3 {
