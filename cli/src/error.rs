@@ -30,6 +30,14 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// The module's file went away between being found and being read: the module is being unloaded.
+    #[error("{}: the module is being unloaded: {}", path.display(), Named(error))]
+    Unloading {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A file does not say what it should. Nothing is known about the connections then.
     #[error("{}, line {line}: {problem}{}", path.display(), Quoted(text))]
     Line {
@@ -111,10 +119,26 @@ impl Error {
             ),
             // ENOENT: no inet_diag or tcp_diag in the kernel; EOPNOTSUPP: it does not know the request at all.
             Self::Answer { error } => matches!(errno(error), ENOENT | EPERM | EACCES | EOPNOTSUPP),
-            Self::Elsewhere { .. } | Self::NoSource(_) => true,
+            Self::Unloading { .. } | Self::Elsewhere { .. } | Self::NoSource(_) => true,
             Self::Read { .. } | Self::Line { .. } | Self::Receive { .. } | Self::Message { .. } => {
                 false
             }
+        }
+    }
+
+    /// An error at the module's file. An entry that is being removed says EIO to readers, and EINVAL to those that
+    /// follow a link (`proc_reg_read`, `proc_get_link`).
+    pub(crate) fn module(
+        path: &Path,
+        error: io::Error,
+        otherwise: fn(&Path, io::Error) -> Self,
+    ) -> Self {
+        match errno(&error) {
+            Errno::EIO | Errno::EINVAL if error.raw_os_error().is_some() => Self::Unloading {
+                path: path.to_owned(),
+                error,
+            },
+            _ => otherwise(path, error),
         }
     }
 
@@ -243,6 +267,18 @@ mod tests {
             assert!(
                 !Error::read(&path, system(errno)).is_absence_or_refusal(),
                 "read: {errno}"
+            );
+        }
+        for (errno, expected) in [
+            (Errno::EIO, true),
+            (Errno::EINVAL, true),
+            (Errno::ERANGE, false),
+            (Errno::EISDIR, false),
+        ] {
+            assert_eq!(
+                Error::module(&path, system(errno), Error::read).is_absence_or_refusal(),
+                expected,
+                "the module's file: {errno}"
             );
         }
         for (errno, expected) in [

@@ -30,7 +30,7 @@ impl Module {
                     Err(_) => Err(Error::open(path, error)),
                 }
             }
-            Err(error) => Err(Error::open(path, error)),
+            Err(error) => Err(Error::module(path, error, Error::open)),
         }
     }
 
@@ -38,7 +38,7 @@ impl Module {
         self.text.clear();
         file.take(LONGEST as u64 + 1)
             .read_to_end(&mut self.text)
-            .map_err(|error| Error::read(path, error))?;
+            .map_err(|error| Error::module(path, error, Error::read))?;
         parse(&self.text).map_err(|bad| bad.of(path))
     }
 }
