@@ -59,3 +59,6 @@ if [ "$(id -u)" != 0 ]; then
     # shellcheck disable=SC2034
     test_runner=("CARGO_TARGET_$(tr '[:lower:]-' '[:upper:]_' <<<"$STATIC_TARGET")_RUNNER=unshare --user --map-root-user")
 fi
+
+# is_debug_kernel FOLDER: whether a folder that kernel-tree printed is that of a debug kernel.
+is_debug_kernel() { grep -qx 'CONFIG_DEBUG_KMEMLEAK=y' "$1/tree/include/config/auto.conf"; }

@@ -71,17 +71,41 @@ const ANYWHERE: [&[&str]; 43] = [
     &["leaking at least"],
 ];
 
+/// What the kernel says of an allocation that the tests let fail (`fail_dump` in lib/fault-inject.c).
+const ASKED_FOR: &str = "FAULT_INJECTION: forcing a failure";
+
+/// What it says of that next, with a stack: memory for a module, most of all (`warn_alloc` in mm/page_alloc.c).
+const FAILED_ALLOCATIONS: [&str; 2] = ["vmalloc error: size ", ": page allocation failure: order:"];
+
+/// So many lines after those, at most, comes what they lead to.
+const NEAR: usize = 8;
+
 /// Every complaint in `console`, in order.
+///
+/// A stack alone is none if it belongs to an allocation that was told to fail; anything else near it is one.
 pub fn scan(console: &str) -> Vec<Splat> {
-    console
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| is_splat(line))
-        .map(|(index, line)| Splat {
-            line: index + 1,
-            text: line.trim_end_matches('\r').to_owned(),
-        })
-        .collect()
+    let mut splats = Vec::new();
+    // The last line of each kind that a stack may be expected after.
+    let (mut asked, mut failed) = (None, None);
+    let near = |index: usize, line: Option<usize>| line.is_some_and(|line| index - line <= NEAR);
+    for (index, line) in console.lines().enumerate() {
+        if line.contains(ASKED_FOR) {
+            asked = Some(index);
+        } else if near(index, asked) && FAILED_ALLOCATIONS.iter().any(|words| line.contains(words))
+        {
+            (asked, failed) = (None, Some(index));
+        } else if near(index, failed) && line.contains("Call Trace:") {
+            failed = None;
+            continue;
+        }
+        if is_splat(line) {
+            splats.push(Splat {
+                line: index + 1,
+                text: line.trim_end_matches('\r').to_owned(),
+            });
+        }
+    }
+    splats
 }
 
 fn is_splat(line: &str) -> bool {
@@ -143,6 +167,24 @@ mod tests {
                 "{prefix}BUG kmalloc-64 (Tainted: G): Poison overwritten"
             )));
         }
+    }
+
+    #[test]
+    fn a_stack_is_none_where_a_failure_was_asked_for() {
+        let report = "[    9.1] FAULT_INJECTION: forcing a failure.\r\n\
+            name failslab, interval 1, probability 0, space 0, times 0\r\n\
+            [    9.1] tcpstat-vm-init: vmalloc error: size 20480, vm_struct allocation failed, mode:0xdc0(GFP_KERNEL|__GFP_ZERO), nodemask=(null)\r\n\
+            [    9.1] CPU: 1 UID: 0 PID: 77 Comm: init Tainted: G           O        7.3.4-debug #1 PREEMPT\r\n\
+            [    9.1] Tainted: [O]=OOT_MODULE\r\n\
+            [    9.1] Call Trace:\r\n\
+            [    9.1]  <TASK>\r\n";
+        assert_eq!(scan(report), []);
+        assert_eq!(scan(&report.repeat(3)), []);
+        let found = |console: &str| scan(console).len();
+        assert_eq!(found(&format!("{report}[    9.1] Call Trace:\n")), 1);
+        assert_eq!(found(&report.replace("FAULT_INJECTION", "")), 1);
+        assert_eq!(found(&report.replace("vmalloc error", "")), 1);
+        assert_eq!(found(&report.replace("Tainted: [O]", "BUG: KASAN: [O]")), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use tcpstat_tests::vm::{Outcome, boot, helper, runner, scenarios};
+use tcpstat_tests::vm::{Outcome, boot, descriptors, helper, runner, scenarios};
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         ["scenario", name] => runner::run_one(name),
         ["hold", mix] => helper::hold(mix),
         ["cat", path] => helper::cat(path),
+        ["read-inherited"] => descriptors::read_inherited(),
+        ["spin"] => helper::spin(),
+        ["read-on", path] => helper::read_on(path),
         ["list"] => list(),
         _ => Err(
             "usage: tcpstat-vm-init list; anything else only as the init of a virtual machine"

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Parser;
 use tcpstat_tests::launch;
 use tcpstat_tests::verdict::Verdict;
+use tcpstat_tests::vm::runner::MEASURED;
 
 /// How much of the console is shown after a failure.
 const CONSOLE_LINES: usize = 40;
@@ -87,6 +88,11 @@ fn run(args: &Args) -> io::Result<bool> {
         );
         for line in shown {
             println!("    {}", line.trim_end());
+        }
+    }
+    for result in &verdict.report.results {
+        for note in result.notes.iter().filter_map(|n| n.split_once(MEASURED)) {
+            println!("        {}: {}", result.name, note.1);
         }
     }
     print!("\n{verdict}");

@@ -4,10 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
+use super::helper::allow_descriptors;
 use super::reading::everyone_says;
 use super::{Outcome, Scenario};
 use crate::netns;
@@ -118,14 +118,4 @@ fn many_listeners() -> Outcome {
     let mut want = Counts::ZERO;
     want.set(State::Listen, listeners.len() as u64);
     everyone_says(&want)
-}
-
-fn allow_descriptors(count: u32) -> Outcome {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let enough = u64::from(count) + 100;
-    Ok(setrlimit(
-        Resource::RLIMIT_NOFILE,
-        enough,
-        hard.max(enough),
-    )?)
 }

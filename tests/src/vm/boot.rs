@@ -3,6 +3,7 @@
 //! The start and the end of the machine, for the process that is its init.
 
 use std::error::Error;
+use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -16,7 +17,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::{self, SetArg};
 use nix::unistd;
 
-use super::{Outcome, module, runner};
+use super::{Outcome, leaks, module, on_debug_kernel, runner};
 use crate::ktap;
 use crate::netns;
 
@@ -45,7 +46,14 @@ enum Fault {
     Silent,
     /// The results are good, but the kernel's log has a warning.
     Warn,
+    /// The debug kernel is given a module that leaks: kmemleak must find it.
+    Leak,
+    /// The debug kernel is given a module that does wrong in this way, and complains in its log.
+    Faulty(&'static CStr),
 }
+
+/// The word that says that this is the debug kernel.
+pub const DEBUG: &str = "tcpstat.debug";
 
 impl Task {
     fn from_cmdline(cmdline: &str) -> Result<Task, String> {
@@ -57,6 +65,11 @@ impl Task {
                 "tcpstat.fault=hang" => Task::Fault(Fault::Hang),
                 "tcpstat.fault=silent" => Task::Fault(Fault::Silent),
                 "tcpstat.fault=warn" => Task::Fault(Fault::Warn),
+                "tcpstat.fault=leak" => Task::Fault(Fault::Leak),
+                "tcpstat.fault=sleep" => Task::Fault(Fault::Faulty(c"kind=sleep")),
+                "tcpstat.fault=inversion" => Task::Fault(Fault::Faulty(c"kind=inversion")),
+                "tcpstat.fault=free" => Task::Fault(Fault::Faulty(c"kind=free")),
+                DEBUG => task,
                 other if other.starts_with("tcpstat.") => {
                     return Err(format!(
                         "the kernel's command line has {other:?}, which means nothing here"
@@ -85,9 +98,10 @@ fn start() -> Result<Task, Box<dyn Error>> {
         ("devtmpfs", "/dev"),
         ("tmpfs", "/tmp"),
     ] {
-        fs::create_dir_all(at)?;
-        mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)
-            .map_err(|e| format!("mounting {at}: {e}"))?;
+        mount_at(kind, at)?;
+    }
+    if on_debug_kernel() {
+        mount_at("debugfs", "/sys/kernel/debug")?;
     }
     // Without a /dev/console in the initramfs, the kernel starts init without descriptors.
     let console = OpenOptions::new()
@@ -101,6 +115,13 @@ fn start() -> Result<Task, Box<dyn Error>> {
     fs::write("/proc/sys/kernel/printk", "8")?;
     netns::loopback_up()?;
     Ok(Task::from_cmdline(&fs::read_to_string("/proc/cmdline")?)?)
+}
+
+fn mount_at(kind: &str, at: &str) -> Outcome {
+    fs::create_dir_all(at)?;
+    mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)
+        .map_err(|e| format!("mounting {at}: {e}"))?;
+    Ok(())
 }
 
 fn perform(task: Task) -> Outcome {
@@ -136,15 +157,36 @@ fn misbehave(fault: Fault) -> Outcome {
                 "/dev/kmsg",
                 "<4>WARNING: planted.c:1 at planted+0x1/0x2, CPU#0: init/1\n",
             )?;
-            let mut verdict = verdict_port()?;
-            report(
-                &mut verdict,
-                &(ktap::header(1) + &ktap::result(1, "a warning was planted", true, "")),
-            )?;
-            termios::tcdrain(&verdict)?;
+            good_result("a warning was planted")?;
+        }
+        Fault::Leak => {
+            module::load_faulty(c"kind=leak")?;
+            let leaked = leaks::nothing_leaked();
+            let notes = leaked
+                .as_ref()
+                .err()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            one_result("nothing is leaked", leaked.is_ok(), &notes)?;
+        }
+        Fault::Faulty(kind) => {
+            module::load_faulty(kind)?;
+            good_result("a faulty module is loaded")?;
         }
     }
     Ok(())
+}
+
+fn good_result(name: &str) -> Outcome {
+    one_result(name, true, "")
+}
+
+/// The verdict of a run with one test.
+fn one_result(name: &str, passed: bool, notes: &str) -> Outcome {
+    let mut verdict = verdict_port()?;
+    let text = ktap::header(1) + &ktap::result(1, name, passed, notes);
+    report(&mut verdict, &text)?;
+    Ok(termios::tcdrain(&verdict)?)
 }
 
 /// The verdict port, set to change nothing that is written to it.
@@ -204,7 +246,7 @@ fn shell() -> Outcome {
         .stdout(Stdio::from(tty.try_clone()?))
         .stderr(Stdio::from(tty))
         .status()?;
-    end(RebootMode::RB_POWER_OFF)
+    end(RebootMode::RB_AUTOBOOT)
 }
 
 /// Ends the machine; where that is refused, at least init must not return.
@@ -226,6 +268,11 @@ mod tests {
         assert_eq!(task(""), Ok(Task::Test));
         assert_eq!(task("tcpstat.shell"), Ok(Task::Shell));
         assert_eq!(task("tcpstat.fault=hang"), Ok(Task::Fault(Fault::Hang)));
+        assert_eq!(
+            task("tcpstat.debug tcpstat.fault=leak"),
+            Ok(Task::Fault(Fault::Leak))
+        );
+        assert_eq!(task("tcpstat.debug"), Ok(Task::Test));
         assert!(task("tcpstat.fault=hung").is_err());
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Processes that help a scenario: this same program, started again with other words.
+//! What helps a scenario: processes that are this same program, started again with other words; and room for
+//! many descriptors.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::{env, fs};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tcpstat_census::counts::Counts;
 
 use super::reading::NOBODY;
@@ -105,4 +107,58 @@ pub fn cat(path: &str) -> Outcome {
     print!("{}", fs::read_to_string(path)?);
     io::stdout().flush()?;
     Ok(())
+}
+
+/// Processes without privileges that go on until this is dropped.
+pub struct Strays(Vec<Child>);
+
+impl Strays {
+    /// Starts `count` of this program with `words`.
+    pub fn start(words: &[&str], count: usize) -> io::Result<Strays> {
+        let mut strays = Strays(Vec::new());
+        for _ in 0..count {
+            let child = Command::new(env::current_exe()?)
+                .args(words)
+                .uid(NOBODY)
+                .gid(NOBODY)
+                .stdin(Stdio::null())
+                .spawn()?;
+            strays.0.push(child);
+        }
+        Ok(strays)
+    }
+}
+
+impl Drop for Strays {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Reads the file at `path` without end.
+pub fn read_on(path: &str) -> Outcome {
+    loop {
+        fs::read(path)?;
+    }
+}
+
+/// Computes without end.
+pub fn spin() -> Outcome {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Lets this process have `count` descriptors, and some.
+pub fn allow_descriptors(count: u32) -> Outcome {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let enough = u64::from(count) + 100;
+    Ok(setrlimit(
+        Resource::RLIMIT_NOFILE,
+        enough,
+        hard.max(enough),
+    )?)
 }

@@ -95,22 +95,27 @@ fn fifty_times() -> Outcome {
 }
 
 /// The link among the files that the module publishes.
-const LINK: &str = "/proc/tcpstat";
+pub(super) const LINK: &str = "/proc/tcpstat";
 
 /// What the readers of one scenario saw.
 #[derive(Default)]
-struct Seen {
-    answered: AtomicU64,
-    absent: AtomicU64,
+pub(super) struct Seen {
+    /// Right answers.
+    pub answered: AtomicU64,
+    /// Readings that found no file, or one that was going.
+    pub absent: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Seen {
-    /// Waits until every reader can have had a look at the present state: `counter` must grow by a few.
-    fn wait(&self, what: &str, counter: &AtomicU64) -> Outcome {
+    /// Waits until `counter` has grown by `more`: readers have had a look at the present state.
+    pub(super) fn wait(&self, what: &str, counter: &AtomicU64, more: u64) -> Outcome {
         let (start, from) = (Instant::now(), counter.load(Ordering::Relaxed));
-        while counter.load(Ordering::Relaxed) < from + 8 {
-            ensure!(!self.stop.load(Ordering::Relaxed), "a reader has failed");
+        while counter.load(Ordering::Relaxed) < from + more {
+            ensure!(
+                !self.stop.load(Ordering::Relaxed),
+                "a thread beside has failed"
+            );
             ensure!(
                 start.elapsed() < Duration::from_secs(20),
                 "no reader has seen the module {what}"
@@ -120,33 +125,40 @@ impl Seen {
         Ok(())
     }
 
+    /// Does `work` again and again until told to stop, or until it fails, which stops all the others.
+    pub(super) fn until_stopped(
+        &self,
+        mut work: impl FnMut() -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut result = Ok(());
+        while result.is_ok() && !self.stop.load(Ordering::Relaxed) {
+            result = work();
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        result
+    }
+
     /// Reads until told to stop. Only a right answer, or that the file is gone or going, is to be seen.
     fn read(&self, path: &str, one_byte: bool) -> Result<(), String> {
-        let result = loop {
-            if self.stop.load(Ordering::Relaxed) {
-                break Ok(());
-            }
+        self.until_stopped(|| {
             match read_whole(path, one_byte) {
                 Ok(text) => {
-                    if let Err(e) = naive::module_text(&text) {
-                        break Err(format!("a reader got {e}"));
-                    }
+                    naive::module_text(&text).map_err(|e| format!("a reader got {e}"))?;
                     self.answered.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(e) if is_going(path, &e) => {
                     self.absent.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(e) => break Err(format!("a reader got {e}")),
+                Err(e) => return Err(format!("a reader got {e}")),
             }
-        };
-        self.stop.store(true, Ordering::Relaxed);
-        result
+            Ok(())
+        })
     }
 }
 
 /// Whether reading `path` fails for the reason that it is gone (ENOENT) or goes meanwhile: EIO from the file
 /// (`proc_reg_read`), EINVAL from the link to it (`proc_get_link`).
-fn is_going(path: &str, error: &io::Error) -> bool {
+pub(super) fn is_going(path: &str, error: &io::Error) -> bool {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::EIO) => true,
         Some(libc::EINVAL) => path == LINK,
@@ -167,20 +179,23 @@ fn read_whole(path: &str, one_byte: bool) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Does `work` while `threads` run, then stops these and gives the first failure, theirs before its own.
-fn alongside(
-    seen: &Seen,
-    threads: &[&(dyn Fn() -> Result<(), String> + Sync)],
-    work: impl FnOnce() -> Outcome,
-) -> Outcome {
+/// What a thread does beside the scenario's main one.
+pub(super) type Work<'a> = dyn Fn() -> Result<(), String> + Sync + 'a;
+
+/// Does `work` while `threads` run, then stops these. Gives every failure: any may be what led to the others.
+pub(super) fn alongside(seen: &Seen, threads: &[&Work], work: impl FnOnce() -> Outcome) -> Outcome {
     thread::scope(|scope| {
         let threads: Vec<_> = threads.iter().map(|thread| scope.spawn(thread)).collect();
-        let worked = work();
+        let mut failures: Vec<String> = work().err().iter().map(ToString::to_string).collect();
         seen.stop.store(true, Ordering::Relaxed);
         for thread in threads {
-            thread.join().map_err(|_| "a reader panicked")??;
+            match thread.join() {
+                Ok(result) => failures.extend(result.err()),
+                Err(_) => failures.push("a thread panicked".to_owned()),
+            }
         }
-        worked
+        ensure!(failures.is_empty(), "{}", failures.join("\n"));
+        Ok(())
     })
 }
 
@@ -199,10 +214,10 @@ fn unload_under_readers() -> Outcome {
         ],
         || {
             for _ in 0..25 {
-                seen.wait("loaded", &seen.answered)?;
+                seen.wait("loaded", &seen.answered, 8)?;
                 module::unload()?;
                 module::ensure_gone()?;
-                seen.wait("unloaded", &seen.absent)?;
+                seen.wait("unloaded", &seen.absent, 8)?;
                 module::load()?;
             }
             Ok(())
@@ -215,7 +230,7 @@ fn load_under_namespaces() -> Outcome {
     let seen = Seen::default();
     let come_and_go = || {
         let path = Path::new(netns::THREAD_NET).join("tcpstat");
-        while !seen.stop.load(Ordering::Relaxed) {
+        seen.until_stopped(|| {
             netns::enter_new().map_err(|e| e.to_string())?;
             match fs::read_to_string(&path) {
                 Ok(text) => {
@@ -230,14 +245,14 @@ fn load_under_namespaces() -> Outcome {
                 }
                 Err(e) => return Err(e.to_string()),
             }
-        }
-        Ok(())
+            Ok(())
+        })
     };
     alongside(&seen, &[&come_and_go, &come_and_go, &come_and_go], || {
         for _ in 0..10 {
-            seen.wait("loaded", &seen.answered)?;
+            seen.wait("loaded", &seen.answered, 8)?;
             module::unload()?;
-            seen.wait("unloaded", &seen.absent)?;
+            seen.wait("unloaded", &seen.absent, 8)?;
             module::load()?;
         }
         Ok(())

@@ -7,16 +7,22 @@
 //! no other. It finds the module loaded, in a network namespace that has no sockets.
 
 use std::error::Error;
+use std::fs;
 
 pub mod boot;
+pub mod descriptors;
 pub mod helper;
 pub mod module;
 pub mod reading;
 pub mod runner;
 
 mod agreement;
+mod churn;
 mod command;
+mod injection;
+mod leaks;
 mod lifetime;
+mod locks;
 mod namespaces;
 mod text;
 
@@ -33,17 +39,33 @@ pub struct Scenario {
     pub run: fn() -> Outcome,
 }
 
-/// All scenarios, in the order in which they run.
+/// All scenarios for this kernel, in the order in which they run.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    [
+    let everywhere: [&[Scenario]; 8] = [
         text::SCENARIOS,
+        descriptors::SCENARIOS,
         agreement::SCENARIOS,
         namespaces::SCENARIOS,
         command::SCENARIOS,
         lifetime::SCENARIOS,
-    ]
-    .into_iter()
-    .flatten()
+        churn::SCENARIOS,
+        locks::SCENARIOS,
+    ];
+    let (first, last): (&[_], [&[Scenario]; 2]) = if on_debug_kernel() {
+        (leaks::WATCHED, [injection::SCENARIOS, leaks::SCENARIOS])
+    } else {
+        (&[], [&[], &[]])
+    };
+    first
+        .iter()
+        .chain(everywhere.into_iter().chain(last).flatten())
+}
+
+/// Whether the kernel's command line says that this is the debug kernel, which then must have what the scenarios
+/// for it need.
+pub fn on_debug_kernel() -> bool {
+    fs::read_to_string("/proc/cmdline")
+        .is_ok_and(|words| words.split_whitespace().any(|word| word == boot::DEBUG))
 }
 
 /// `Err` with a formatted reason.

@@ -2,6 +2,7 @@
 
 //! Loading and unloading kernel modules, by system call.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -25,7 +26,7 @@ pub fn load_all() -> io::Result<()> {
         .lines()
         .map(str::trim)
         .filter(|name| !name.is_empty())
-        .filter_map(|name| load_file(name).err())
+        .filter_map(|name| load_file(name, c"").err())
         .map(|e| e.to_string())
         .collect();
     if failed.is_empty() {
@@ -37,10 +38,15 @@ pub fn load_all() -> io::Result<()> {
 
 /// Loads `/modules/tcpstat.ko`.
 pub fn load() -> io::Result<()> {
-    load_file("tcpstat.ko")
+    load_file("tcpstat.ko", c"")
 }
 
-fn load_file(name: &str) -> io::Result<()> {
+/// Loads `/modules/faulty.ko`, which does what the debug kernel is there to find.
+pub fn load_faulty(parameters: &CStr) -> io::Result<()> {
+    load_file("faulty.ko", parameters)
+}
+
+fn load_file(name: &str, parameters: &CStr) -> io::Result<()> {
     let path = Path::new(DIRECTORY).join(name);
     let wrong = |what: &str, e: io::Error| {
         io::Error::new(
@@ -49,7 +55,8 @@ fn load_file(name: &str) -> io::Result<()> {
         )
     };
     let file = File::open(&path).map_err(|e| wrong("opening", e))?;
-    finit_module(&file, c"", ModuleInitFlags::empty()).map_err(|e| wrong("loading", e.into()))
+    finit_module(&file, parameters, ModuleInitFlags::empty())
+        .map_err(|e| wrong("loading", e.into()))
 }
 
 /// Unloads `tcpstat`, without waiting for anybody who uses it.

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A module that does what the debug kernel is there to see, once, when it is loaded: kind=leak, sleep, inversion
+ * or free. The silence of a test run means something only because this is not met with silence.
+ */
+#include <linux/delay.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/string.h>
+
+static char *kind = "";
+module_param(kind, charp, 0);
+
+static DEFINE_SPINLOCK(first);
+static DEFINE_SPINLOCK(second);
+
+/* For kmemleak. Several, since a stale pointer to one may be left in a register or on a stack. */
+static noinline int leak(void)
+{
+	for (int i = 0; i < 16; i++) {
+		void *lost = kmalloc(200, GFP_KERNEL);
+
+		if (!lost)
+			return -ENOMEM;
+		memset(lost, 0x5a, 200);
+		OPTIMIZER_HIDE_VAR(lost);
+	}
+	return 0;
+}
+
+/* For DEBUG_ATOMIC_SLEEP. */
+static int sleep(void)
+{
+	spin_lock(&first);
+	msleep(1);
+	spin_unlock(&first);
+	return 0;
+}
+
+/* For PROVE_LOCKING: the two orders never meet, and could. */
+static int inversion(void)
+{
+	spin_lock(&first);
+	spin_lock(&second);
+	spin_unlock(&second);
+	spin_unlock(&first);
+
+	spin_lock(&second);
+	spin_lock(&first);
+	spin_unlock(&first);
+	spin_unlock(&second);
+	return 0;
+}
+
+/* For KASAN. */
+static int use_after_free(void)
+{
+	char *text = kmalloc(64, GFP_KERNEL);
+
+	if (!text)
+		return -ENOMEM;
+	kfree(text);
+	OPTIMIZER_HIDE_VAR(text);
+	WRITE_ONCE(text[8], 'x');
+	return 0;
+}
+
+static int __init faulty_init(void)
+{
+	if (!strcmp(kind, "leak"))
+		return leak();
+	if (!strcmp(kind, "sleep"))
+		return sleep();
+	if (!strcmp(kind, "inversion"))
+		return inversion();
+	if (!strcmp(kind, "free"))
+		return use_after_free();
+	return -EINVAL;
+}
+
+static void __exit faulty_exit(void)
+{
+}
+
+module_init(faulty_init);
+module_exit(faulty_exit);
+MODULE_DESCRIPTION("Faults for the debug kernel to find");
+MODULE_LICENSE("GPL v2");

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scenarios for the debug kernel: that it watches, and, at the very end, that nothing was leaked.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::Duration;
+
+use super::{Outcome, Scenario, ensure, module};
+
+/// Run first.
+pub(super) const WATCHED: &[Scenario] = &[Scenario {
+    name: "the kernel watches itself",
+    seconds: 20,
+    run: watches,
+}];
+
+/// Run last.
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "nothing is leaked",
+        seconds: 120,
+        run: nothing_leaked,
+    },
+    Scenario {
+        name: "the kernel watches itself to the end",
+        seconds: 20,
+        run: watches,
+    },
+];
+
+/// kmemleak's file.
+const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
+
+/// kmemleak reports nothing that is younger (`MSECS_MIN_AGE`).
+const MIN_AGE: Duration = Duration::from_secs(6);
+
+/// Lockdep turns itself off after its first report, or when its tables are full; each of the others can be off.
+fn watches() -> Outcome {
+    let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
+    let stats = read("/proc/lockdep_stats")?;
+    let on = stats
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("debug_locks:"))
+        .map(str::trim);
+    ensure!(on == Some("1"), "lockdep is off: {stats}");
+    for path in [
+        "/proc/sys/kernel/soft_watchdog",
+        "/proc/sys/kernel/hung_task_timeout_secs",
+        "/proc/sys/kernel/watchdog_thresh",
+    ] {
+        ensure!(read(path)?.trim() != "0", "{path} is 0");
+    }
+    read("/proc/self/fail-nth")?;
+    read("/sys/kernel/debug/failslab/probability")?;
+    read(KMEMLEAK)?;
+    let symbols = read("/proc/kallsyms")?;
+    for symbol in [
+        " __asan_load8",
+        " __might_sleep",
+        " debug_lockdep_rcu_enabled",
+    ] {
+        ensure!(
+            symbols.lines().any(|line| line.ends_with(symbol)),
+            "the kernel has no{symbol}"
+        );
+    }
+    Ok(())
+}
+
+/// Unloads the module, and asks kmemleak for what nothing points to any more.
+pub(super) fn nothing_leaked() -> Outcome {
+    if module::is_loaded()? {
+        module::unload()?;
+        module::ensure_gone()?;
+    }
+    // A pointer may be left in a register or on a stack when the first scan passes, and be gone for the second.
+    for _ in 0..2 {
+        sleep(MIN_AGE);
+        fs::write(KMEMLEAK, "scan").map_err(|e| format!("{KMEMLEAK}: {e}"))?;
+    }
+    let leaks = fs::read_to_string(KMEMLEAK)?;
+    ensure!(leaks.is_empty(), "kmemleak found\n{leaks}");
+    Ok(())
+}

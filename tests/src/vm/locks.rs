@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scenarios that measure what readers cost others: how long a lock is held, and how much traffic gets through.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+use super::helper::{Strays, allow_descriptors};
+use super::reading::same;
+use super::{Outcome, Scenario, ensure, on_debug_kernel};
+use crate::naive;
+use crate::netns;
+use crate::sockets::repaired;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "all connections in one chain",
+        seconds: 60,
+        run: one_chain,
+    },
+    Scenario {
+        name: "traffic goes on while four processes read",
+        seconds: 60,
+        run: traffic,
+    },
+];
+
+/// Connections in the one chain.
+const CHAIN: u32 = 10_000;
+
+/// The lock of a bucket is held while its chain is walked. In a table of one bucket that is nearly all of a
+/// reading, so that the time of a reading, less that of one of the empty table, is how long the lock was held.
+fn one_chain() -> Outcome {
+    allow_descriptors(CHAIN)?;
+    netns::set_sysctl("net/ipv4/tcp_child_ehash_entries", "1")?;
+    netns::enter_new()?;
+    let buckets = netns::sysctl("net/ipv4/tcp_ehash_entries")?;
+    ensure!(buckets == "1", "the table has {buckets} buckets, not one");
+
+    let mut want = Counts::ZERO;
+    let empty = shortest_reading(&want)?;
+    let sockets = repaired(CHAIN)?;
+    want.set(State::Established, sockets.len() as u64);
+    let full = shortest_reading(&want)?;
+    let held = full.saturating_sub(empty);
+    println!(
+        "measured: {CHAIN} connections in one bucket: {} us, {} ns each",
+        held.as_micros(),
+        held.as_nanos() / u128::from(CHAIN)
+    );
+    if on_debug_kernel() {
+        fs::write("/proc/lock_stat", "0")?;
+        fs::write("/proc/sys/kernel/lock_stat", "1")?;
+        shortest_reading(&want)?;
+        fs::write("/proc/sys/kernel/lock_stat", "0")?;
+        let longest = longest_hold(&fs::read_to_string("/proc/lock_stat")?)?;
+        println!("measured: by lock_stat, the lock of a bucket was held for {longest} us at most");
+    }
+    Ok(())
+}
+
+/// How long the quickest of a few readings took, which must all be `want`.
+fn shortest_reading(want: &Counts) -> Result<Duration, Box<dyn Error>> {
+    let file = File::open("/proc/tcpstat")?;
+    let mut buffer = [0; 4096];
+    let mut shortest = Duration::MAX;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let n = file.read_at(&mut buffer, 0)?;
+        shortest = shortest.min(start.elapsed());
+        let text = std::str::from_utf8(&buffer[..n])?;
+        same("/proc/tcpstat", want, &naive::module_text(text)?)?;
+    }
+    Ok(shortest)
+}
+
+/// `holdtime-max` of the locks that `inet_ehash_locks_alloc` initialises, in microseconds
+/// (Documentation/locking/lockstat.rst).
+fn longest_hold(stat: &str) -> Result<String, String> {
+    stat.lines()
+        .find_map(|line| line.trim_start().strip_prefix("&ptr[i]:"))
+        .and_then(|numbers| numbers.split_whitespace().nth(9))
+        .map(str::to_owned)
+        .ok_or_else(|| format!("/proc/lock_stat does not know the lock of a bucket:\n{stat}"))
+}
+
+/// One connection over loopback, alone; beside four processes that only compute; and beside four that read.
+fn traffic() -> Outcome {
+    let alone = throughput()?;
+    let computing = {
+        let _strays = Strays::start(&["spin"], 4)?;
+        throughput()?
+    };
+    let reading = {
+        let _strays = Strays::start(&["read-on", "/proc/tcpstat"], 4)?;
+        throughput()?
+    };
+    println!(
+        "measured: loopback {alone} MB/s alone, {computing} MB/s beside four processes that compute, \
+         {reading} MB/s beside four that read without end"
+    );
+    Ok(())
+}
+
+/// Megabytes a second through a connection over loopback.
+fn throughput() -> Result<u64, Box<dyn Error>> {
+    const TIME: Duration = Duration::from_secs(3);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut sender = TcpStream::connect(listener.local_addr()?)?;
+    let (mut receiver, _) = listener.accept()?;
+    let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
+    let rate = thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let block = vec![0; 64 * 1024];
+            while !stop.load(Ordering::Relaxed) {
+                sender.write_all(&block)?;
+            }
+            sender.shutdown(std::net::Shutdown::Write)
+        });
+        let receiving = scope.spawn(|| {
+            let mut block = vec![0; 64 * 1024];
+            loop {
+                match receiver.read(&mut block)? {
+                    0 => return Ok::<_, std::io::Error>(()),
+                    n => received.fetch_add(n as u64, Ordering::Relaxed),
+                };
+            }
+        });
+        // Not the first moments, in which the window grows.
+        sleep(TIME / 6);
+        let from = received.load(Ordering::Relaxed);
+        let start = Instant::now();
+        sleep(TIME);
+        let rate = (received.load(Ordering::Relaxed) - from) as f64 / start.elapsed().as_secs_f64();
+        stop.store(true, Ordering::Relaxed);
+        for thread in [sending, receiving] {
+            thread.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok::<_, Box<dyn Error>>(rate)
+    })?;
+    let megabytes = (rate / 1e6) as u64;
+    ensure!(megabytes > 0, "nothing gets through: {rate} bytes a second");
+    Ok(megabytes)
+}
