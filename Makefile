@@ -1,6 +1,7 @@
 # Every verb that a person types. Each is a script of its own, or one line.
 
 # The Debian kernel that the module is tested on: a series, or a release as `uname -r` prints it.
+# With -debug after it (for vm, check): the kernel of the same source that watches itself.
 TEST_KERNEL ?= 7.3
 # The kernel tree that `make module` builds against.
 KDIR ?= /lib/modules/$(shell uname -r)/build
@@ -14,7 +15,7 @@ export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static module test check bench bench-quick vm install clean clean-cache
+.PHONY: help run static module test test-debug check bench bench-quick vm install clean clean-cache
 
 help: ## what can be typed
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -35,6 +36,9 @@ endif
 
 test: ## run every test, in the virtual machine too
 	scripts/test $(TEST_KERNEL)
+
+test-debug: ## run the tests of the virtual machine on a kernel that watches itself
+	scripts/vm-test $(TEST_KERNEL)-debug
 
 check: ## formatting and lints only
 	scripts/check $(TEST_KERNEL)
