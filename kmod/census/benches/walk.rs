@@ -191,9 +191,10 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
     turns
 }
 
-/// By `cargo test --benches` all is run only to see that it runs.
+/// By `cargo test --benches` all is run only to see that it runs: criterion measures where `--bench` is given.
 fn runs_once() -> bool {
-    std::env::args().any(|argument| argument == "--test" || argument == "--list")
+    let given = |option: &str| std::env::args().any(|argument| argument == option);
+    !given("--bench") || given("--test") || given("--list")
 }
 
 /// A ratio, with what it has to be; and whether it is that.

@@ -45,7 +45,7 @@ const _: () = assert!(size_of::<Sock>() == 2304);
 
 /// The end of a chain: an odd address (`NULLS_MARKER`).
 fn nulls(bucket: usize) -> *mut Sock {
-    ptr::without_provenance_mut(bucket << 1 | 1)
+    ptr::without_provenance_mut((bucket << 1) | 1)
 }
 
 fn is_a_nulls(link: *mut Sock) -> bool {
@@ -327,7 +327,7 @@ impl<'t> Cpu<'t> {
 /// `rcu_read_lock`: nothing to be done in a kernel that does not preempt itself, and here.
 pub(crate) struct ReadGuard;
 
-impl<'t> Table for Cpu<'t> {
+impl Table for Cpu<'_> {
     type Net = u64;
     type Socket = Sock;
     type ReadGuard = ReadGuard;
