@@ -150,7 +150,10 @@ pub(crate) fn present(
         Ok(path) => (path, None),
         Err(why) => (String::new(), Some(why)),
     };
-    add(Contender::process("bpf", ["cat", &pinned]), problem);
+    add(
+        Contender::process("bpf", [SELF, "read-iterator", &pinned]),
+        problem,
+    );
     let no_module = !Path::new("/proc/tcpstat").exists();
     add(
         own("tcpstat-module", "module"),

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The floor under a source: what it costs to make the kernel say everything, and throw it away unread.
+//! The floor under a source: what it costs to make the kernel say everything, and throw it away unread. And the
+//! reading of what is worth keeping: a BPF iterator's few lines.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 
 use clap::ValueEnum;
@@ -43,6 +44,22 @@ fn files(paths: &[&str], buffer: usize) -> Outcome {
         while file.read(&mut buffer).map_err(wrong)? > 0 {}
     }
     Ok(())
+}
+
+/// Prints what a pinned BPF iterator says. After each million of objects the kernel wants to be asked again
+/// (`bpf_seq_read`), which `cat` does not do.
+pub(crate) fn print_iterator(path: &str) -> Outcome {
+    let wrong = |e: io::Error| format!("{path}: {e}");
+    let mut file = File::open(path).map_err(wrong)?;
+    let mut buffer = vec![0; 4096];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => io::stdout().write_all(&buffer[..length])?,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            Err(e) => return Err(wrong(e).into()),
+        }
+    }
 }
 
 /// The kernel fills a datagram of a dump up to so many bytes, if the buffer takes them (`netlink_dump`).

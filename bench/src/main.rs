@@ -71,6 +71,9 @@ enum Command {
     /// Receive or read what the kernel has to say, and throw it away
     #[command(hide = true)]
     Drain { source: drain::Source },
+    /// Read a pinned BPF iterator, and print what it says
+    #[command(hide = true)]
+    ReadIterator { path: String },
     /// Hold connections until the input ends
     #[command(hide = true)]
     HoldEstablished { from: u64, count: u64 },
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
         Command::Report(args) => report::write(&args),
         Command::Measure { command } => measure::measure_here(&command),
         Command::Drain { source } => source.drain(),
+        Command::ReadIterator { path } => drain::print_iterator(&path),
         Command::HoldEstablished { from, count } => crowd::hold_established(from, count),
         Command::HoldMix { mix } => crowd::hold_mix(&mix),
     };

@@ -20,6 +20,7 @@ use crate::contenders::{self, Contender, How};
 use crate::crowd::Crowd;
 use crate::exporter::Exporter;
 use crate::measure::measure;
+use crate::report::number;
 use crate::results::{LeftOut, Native, Row, Run, Size};
 
 /// The packages whose programs take part.
@@ -75,7 +76,8 @@ impl Args {
     /// to measure, so that takes more of them.
     fn rounds(&self, sockets: u64) -> (usize, usize) {
         match (sockets, self.quick) {
-            (10, _) => (15, 3),
+            (10, false) => (15, 3),
+            (10, true) => (7, 1),
             (1_000_000, true) => (1, 0),
             (_, true) => (3, 3),
             (_, false) => (5, 3),
@@ -161,7 +163,10 @@ impl Arena {
             .iter()
             .any(|contender| matches!(contender.how, How::Scrape))
         {
-            self.exporter = Some(Exporter::start(&self.directory)?);
+            match Exporter::start(&self.directory) {
+                Ok(exporter) => self.exporter = Some(exporter),
+                Err(e) => self.leave_out("node_exporter", e.to_string()),
+            }
         }
         Ok(())
     }
@@ -177,9 +182,15 @@ impl Arena {
         }
         let expected = crowd.expected();
         let mut agreeing = 0;
+        let mut failed = Vec::new();
         for contender in self.contenders.iter().filter(|c| c.answers) {
-            self.run(contender, &expected)?;
-            agreeing += 1;
+            match self.run(contender, &expected)? {
+                Ok(_) => agreeing += 1,
+                Err(why) => failed.push((contender.who, why)),
+            }
+        }
+        for (who, why) in failed {
+            self.leave_out(who, why);
         }
         say(&format!(
             "{} sockets in all states: all {agreeing} give the same counts",
@@ -223,6 +234,7 @@ impl Arena {
     fn measure_over(&mut self, expected: &Counts, (rounds, slow): (usize, usize)) -> Outcome<Size> {
         let mut rows: Vec<Row> = self.contenders.iter().map(row).collect();
         let many = self.contenders.len();
+        let mut failed: Vec<(&'static str, String)> = Vec::new();
         for round in 0..rounds {
             for place in 0..many {
                 let which = (place + round * many / rounds) % many;
@@ -230,8 +242,13 @@ impl Arena {
                 if contender.slow && round >= slow {
                     continue;
                 }
-                let run = self.run(contender, expected)?;
-                rows[which].runs.push(run);
+                if failed.iter().any(|(who, _)| *who == contender.who) {
+                    continue;
+                }
+                match self.run(contender, expected)? {
+                    Ok(run) => rows[which].runs.push(run),
+                    Err(why) => failed.push((contender.who, why)),
+                }
             }
             say(&format!(
                 "{} sockets: round {} of {rounds}",
@@ -239,19 +256,25 @@ impl Arena {
                 round + 1
             ));
         }
+        // Who fails once is left out from here on: what it costs to fail is nothing to compare with.
+        rows.retain(|row| !failed.iter().any(|(who, _)| *who == row.who));
+        for (who, why) in failed {
+            self.leave_out(
+                who,
+                format!("with {} sockets: {why}", number(expected.total())),
+            );
+        }
         rows.retain(|row| {
-            let measured = !row.runs.is_empty();
-            if !measured {
+            if row.runs.is_empty() {
                 self.left_out.push(LeftOut {
-                    who: format!(
-                        "{} with {} sockets",
-                        contenders::label(&row.who),
-                        crate::report::number(expected.total())
+                    who: contenders::label(&row.who).to_owned(),
+                    why: format!(
+                        "with {} sockets: a short run has no time for it",
+                        number(expected.total())
                     ),
-                    why: "a short run has no time for it".to_owned(),
                 });
             }
-            measured
+            !row.runs.is_empty()
         });
         for row in &rows {
             say(&format!(
@@ -267,12 +290,28 @@ impl Arena {
         })
     }
 
-    /// Has one count, and fails if what it says is not `expected`.
-    fn run(&self, contender: &Contender, expected: &Counts) -> Outcome<Run> {
-        let (run, text) = match (&contender.how, &self.exporter) {
-            (How::Process(command), _) => measure(command)?,
-            (How::Scrape, Some(exporter)) => exporter.scrape()?,
-            (How::Scrape, None) => return Err("there is no exporter to scrape".into()),
+    /// Goes on without a contender.
+    fn leave_out(&mut self, who: &str, why: String) {
+        let who_for_people = contenders::label(who).to_owned();
+        say(&format!("left out: {who_for_people}: {why}"));
+        self.left_out.push(LeftOut {
+            who: who_for_people,
+            why,
+        });
+        self.contenders.retain(|contender| contender.who != who);
+    }
+
+    /// Has one count. The inner error is that it could not; the outer one, that what it says is not `expected`,
+    /// and all figures are worth nothing.
+    fn run(&self, contender: &Contender, expected: &Counts) -> Outcome<Result<Run, String>> {
+        let done = match (&contender.how, &self.exporter) {
+            (How::Process(command), _) => measure(command),
+            (How::Scrape, Some(exporter)) => exporter.scrape(),
+            (How::Scrape, None) => Err("it was not started".into()),
+        };
+        let (run, text) = match done {
+            Ok(done) => done,
+            Err(e) => return Ok(Err(e.to_string())),
         };
         if contender.answers {
             let label = contenders::label(contender.who);
@@ -281,7 +320,7 @@ impl Arena {
                 return Err(format!("counts differ: {label}: {difference}").into());
             }
         }
-        Ok(run)
+        Ok(Ok(run))
     }
 }
 

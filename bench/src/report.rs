@@ -290,7 +290,7 @@ fn how(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
          - CPU time is the user and system time of the whole process and its helpers, from its start to its end \
          (`wait4`), and memory the largest peak among these processes. node_exporter runs already and does nothing \
          else; its CPU time is its own clock's difference over one scrape and 100 ms after it, over a Unix socket.\n\
-         - The BPF iterator is loaded and pinned already; reading it is measured, with `cat`. psutil's generator is \
+         - The BPF iterator is loaded and pinned already; reading it is measured, by a program that does nothing else. psutil's generator is \
          its own parser of a line, an item at a time; it does not find out whose a connection is, for which the list \
          reads the descriptors of every process (here: only those of the benchmark's PID namespace).\n\
          - Everybody has a turn in each round over the same sockets, every time from another place in the order on; \
