@@ -204,6 +204,17 @@ fn a_test_that_was_skipped() {
 }
 
 #[test]
+fn what_was_measured_is_shown() {
+    let ran = machine_with(
+        "KTAP version 1\n1..1\n# a: measured: 5 us, at most\n# a: took 1 s\nok 1 a\n",
+        "",
+    );
+    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    assert!(ran.stdout.contains("a: 5 us, at most\n"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("took 1 s"), "{}", ran.stdout);
+}
+
+#[test]
 fn something_else_in_the_verdict() {
     machine_with("KTAP version 1\n1..2\nok 1 a\nok 2 b\nok 2 b\nwell\n", "").failed_with("line 6");
 }
