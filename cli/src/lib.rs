@@ -18,5 +18,8 @@ mod error;
 mod source;
 
 pub use error::{Attempt, Error};
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use source::fuzzing;
 pub use source::{Method, Options, Reason, Sampler, Snapshot, Source};
 pub use tcpstat_census::{counts::Counts, state::State};

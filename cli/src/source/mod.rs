@@ -3,12 +3,16 @@
 //! Which sources there are, which of them is asked, and what is done when one cannot answer.
 
 mod difference;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod module;
 mod netlink;
 mod procfs;
 mod sockstat;
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use difference::{Method, Reason};
@@ -171,6 +175,24 @@ impl Sampler {
         }
         Err(Error::NoSource(tried))
     }
+}
+
+/// Opens the first of the files `names` that is there, and says which; where none is, the error is about the first.
+///
+/// `/proc/net` is a link to `self/net`. A procfs mounted with `subset=pid` has only what it links to.
+fn open_first(proc_root: &Path, names: &[&str]) -> Result<(PathBuf, File), (PathBuf, io::Error)> {
+    let mut missing = None;
+    for name in names {
+        let path = proc_root.join(name);
+        match File::open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                missing.get_or_insert((path, error));
+            }
+            Err(error) => return Err((path, error)),
+        }
+    }
+    Err(missing.unwrap_or_else(|| (proc_root.to_owned(), io::ErrorKind::NotFound.into())))
 }
 
 #[cfg(test)]

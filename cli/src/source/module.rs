@@ -2,10 +2,10 @@
 
 //! The module's answer: `/proc/tcpstat`, eleven lines of text, read strictly.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
+use super::open_first;
 use crate::error::{BadLine, Error};
 use crate::{Counts, State};
 
@@ -20,31 +20,18 @@ pub(super) struct Module {
 impl Module {
     pub(super) fn sample(&mut self, proc_root: &Path) -> Result<Counts, Error> {
         // `tcpstat` is a link to `net/tcpstat`; below `/proc/PID` there is only the latter.
-        let path = &proc_root.join("tcpstat");
-        match File::open(path) {
-            Ok(file) => self.read(file, path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let below_net = &proc_root.join("net/tcpstat");
-                match File::open(below_net) {
-                    Ok(file) => self.read(file, below_net),
-                    Err(_) => Err(Error::open(path, error)),
-                }
-            }
-            Err(error) => Err(Error::module(path, error, Error::open)),
-        }
-    }
-
-    fn read(&mut self, file: File, path: &Path) -> Result<Counts, Error> {
+        let (path, file) = open_first(proc_root, &["tcpstat", "net/tcpstat", "self/net/tcpstat"])
+            .map_err(|(path, error)| Error::module(&path, error, Error::open))?;
         self.text.clear();
         file.take(LONGEST as u64 + 1)
             .read_to_end(&mut self.text)
-            .map_err(|error| Error::module(path, error, Error::read))?;
-        parse(&self.text).map_err(|bad| bad.of(path))
+            .map_err(|error| Error::module(&path, error, Error::read))?;
+        parse(&self.text).map_err(|bad| bad.of(&path))
     }
 }
 
 /// Reads the text of `/proc/tcpstat`: all eleven states in kernel order, each line whole, and nothing else.
-fn parse(text: &[u8]) -> Result<Counts, BadLine> {
+pub(super) fn parse(text: &[u8]) -> Result<Counts, BadLine> {
     let mut counts = Counts::ZERO;
     let mut rest = text;
     for (line, state) in (1..).zip(State::ALL) {

@@ -207,7 +207,7 @@ fn retried<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
 
 /// What to ask for.
 #[derive(Clone, Copy, Debug)]
-enum Request {
+pub(super) enum Request {
     /// `TCPDIAG_GETSOCK` with `struct inet_diag_req`: the older request, and the only one that brings IPv4 and IPv6
     /// in a single walk over the table (`inet_diag_dump_compat` ignores the family).
     BothFamilies,
@@ -256,18 +256,18 @@ impl Request {
 }
 
 /// The answer to one request, datagram by datagram. It knows no socket.
-struct Dump {
+pub(super) struct Dump {
     request: [u8; HEADER + 60],
     length: usize,
     message_type: u16,
     sequence: u32,
     datagrams: u64,
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
 impl Dump {
     /// A dump that goes on counting from `tally`.
-    fn new(request: Request, states: States, sequence: u32, tally: Tally) -> Self {
+    pub(super) fn new(request: Request, states: States, sequence: u32, tally: Tally) -> Self {
         let (payload, payload_length) = request.payload(states);
         let length = HEADER + payload_length;
         let mut bytes = [0; HEADER + 60];
@@ -295,7 +295,7 @@ impl Dump {
     /// Counts the messages of the next datagram, which has `length` bytes, the first of them in `buffer`.
     ///
     /// Returns whether the answer is complete.
-    fn feed(&mut self, buffer: &[u8], length: usize) -> Result<bool, Error> {
+    pub(super) fn feed(&mut self, buffer: &[u8], length: usize) -> Result<bool, Error> {
         self.datagrams += 1;
         let datagram = self.datagrams;
         let bad = |offset, problem: String| Error::Message {

@@ -4,10 +4,11 @@
 //!
 //! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show` (`net/ipv6/tcp_ipv6.c`).
 
-use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
+use super::open_first;
 use crate::error::{BadLine, Error};
 use crate::{Counts, State};
 
@@ -15,8 +16,8 @@ use crate::{Counts, State};
 const BUFFER: usize = 1 << 20;
 
 /// The digits of an address, which are what places the state column.
-const IPV4_DIGITS: usize = 8;
-const IPV6_DIGITS: usize = 32;
+pub(super) const IPV4_DIGITS: usize = 8;
+pub(super) const IPV6_DIGITS: usize = 32;
 
 #[derive(Debug, Default)]
 pub(super) struct Procfs {
@@ -28,25 +29,24 @@ impl Procfs {
         self.buffer.resize(BUFFER, 0);
         let mut counts = Counts::ZERO;
 
-        let path = &proc_root.join("net/tcp");
-        let file = File::open(path).map_err(|error| Error::open(path, error))?;
+        let (path, file) = open_first(proc_root, &["net/tcp", "self/net/tcp"])
+            .map_err(|(path, error)| Error::open(&path, error))?;
         count(file, IPV4_DIGITS, &mut self.buffer, &mut counts)
-            .map_err(|failure| failure.of(path))?;
+            .map_err(|failure| failure.of(&path))?;
 
-        let path = &proc_root.join("net/tcp6");
-        match File::open(path) {
-            Ok(file) => count(file, IPV6_DIGITS, &mut self.buffer, &mut counts)
-                .map_err(|failure| failure.of(path))?,
+        match open_first(proc_root, &["net/tcp6", "self/net/tcp6"]) {
+            Ok((path, file)) => count(file, IPV6_DIGITS, &mut self.buffer, &mut counts)
+                .map_err(|failure| failure.of(&path))?,
             // A kernel without IPv6 has no such file, and no such connections.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::open(path, error)),
+            Err((_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err((path, error)) => return Err(Error::open(&path, error)),
         }
         Ok(counts)
     }
 }
 
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Read(io::Error),
     Line(BadLine),
 }
@@ -61,7 +61,7 @@ impl Failure {
 }
 
 /// Adds the connections of one file to `counts`; a line must fit into `buffer`.
-fn count(
+pub(super) fn count(
     mut file: impl Read,
     digits: usize,
     buffer: &mut [u8],
@@ -196,6 +196,16 @@ fn code_of(line: &[u8], digits: usize) -> Option<u8> {
         .iter()
         .any(|&(at, separator)| line.get(at) != Some(&separator))
     {
+        return None;
+    }
+    let numbers = [
+        1..1 + digits,
+        2 + digits..endpoint,
+        endpoint + 1..endpoint + 1 + digits,
+        endpoint + 2 + digits..2 * endpoint,
+    ];
+    let is_number = |at: Range<usize>| line[at].iter().all(u8::is_ascii_hexdigit);
+    if !numbers.into_iter().all(is_number) {
         return None;
     }
     let digit = |at: usize| char::from(line[at]).to_digit(16);
@@ -343,6 +353,8 @@ mod tests {
             good.replace(" 01 ", " -1 "),
             good.replace(" 01 ", " 001 "),
             good.replace(":1F90 ", " 1F90 "),
+            good.replace(":1F90 ", ":1F 0 "),
+            good.replace(" 00000001:0", " 0000 001:0"),
             line(0, IPV6_DIGITS, 1),
             format!("{}\n", &good[..36]),
         ] {

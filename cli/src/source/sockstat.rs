@@ -175,7 +175,11 @@ fn missing((at, line): Line<'_>, key: &str) -> BadLine {
 }
 
 /// The values of `keys` in a line `NAME: key value key value ...`. Other keys are passed over.
-fn pairs<const N: usize>(text: &[u8], name: &str, keys: [&str; N]) -> Result<[u64; N], BadLine> {
+pub(super) fn pairs<const N: usize>(
+    text: &[u8],
+    name: &str,
+    keys: [&str; N],
+) -> Result<[u64; N], BadLine> {
     let line = next(&mut lines(text, name), text, name)?;
     let mut values = [0; N];
     for (key, value) in keys.into_iter().zip(&mut values) {
@@ -194,7 +198,11 @@ fn pairs<const N: usize>(text: &[u8], name: &str, keys: [&str; N]) -> Result<[u6
 }
 
 /// The values of `keys` in two lines, `NAME: key key ...` and below it `NAME: value value ...`.
-fn columns<const N: usize>(text: &[u8], name: &str, keys: [&str; N]) -> Result<[u64; N], BadLine> {
+pub(super) fn columns<const N: usize>(
+    text: &[u8],
+    name: &str,
+    keys: [&str; N],
+) -> Result<[u64; N], BadLine> {
     let mut lines = lines(text, name);
     let header = next(&mut lines, text, name)?;
     let line = next(&mut lines, text, name)?;

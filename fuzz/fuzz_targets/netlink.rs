@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The datagrams of a `NETLINK_SOCK_DIAG` dump: what is counted is what a naive reader counts, and only an answer
+//! that ends with `NLMSG_DONE` is complete.
+//!
+//! The input is datagrams, each after two bytes: the length that was sent, little endian. With the highest bit set,
+//! half of it arrives.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tcpstat::{Counts, State, fuzzing};
+
+/// In the text of the seeds, whatever the byte order: "7777".
+const SEQUENCE: u32 = u32::from_ne_bytes(*b"7777");
+const TCPDIAG_GETSOCK: u16 = 18;
+const NLMSG_DONE: u16 = 3;
+
+fuzz_target!(|input: &[u8]| {
+    let mut datagrams = Vec::new();
+    let mut rest = input;
+    while let [low, high, bytes @ ..] = rest {
+        let length = usize::from(u16::from_le_bytes([*low, *high & 0x7f])).min(bytes.len());
+        let (datagram, after) = bytes.split_at(length);
+        let arrived = if high & 0x80 == 0 { length } else { length / 2 };
+        datagrams.push((&datagram[..arrived], length));
+        rest = after;
+    }
+    if let Ok(Some((counts, request_sockets, fin_wait2_timewait))) =
+        fuzzing::netlink(SEQUENCE, datagrams.iter().copied())
+    {
+        assert!(request_sockets <= counts.get(State::SynRecv));
+        assert!(fin_wait2_timewait <= counts.get(State::FinWait2));
+        assert_eq!(naive(&datagrams), Some(counts));
+    }
+});
+
+/// A message after another, up to the first that ends the dump, which must be well.
+fn naive(datagrams: &[(&[u8], usize)]) -> Option<Counts> {
+    let mut counts = Counts::ZERO;
+    for &(bytes, sent) in datagrams {
+        assert_eq!(bytes.len(), sent, "a datagram that is cut was believed");
+        let mut at = 0;
+        while at < bytes.len() {
+            let length = u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize;
+            let kind = u16::from_ne_bytes(bytes.get(at + 4..at + 6)?.try_into().ok()?);
+            let sequence = bytes.get(at + 8..at + 12)?;
+            let payload = bytes.get(at + 16..at + length)?;
+            assert_eq!(sequence, SEQUENCE.to_ne_bytes());
+            match kind {
+                TCPDIAG_GETSOCK => counts.add_one(State::from_code(*payload.get(1)?)?),
+                NLMSG_DONE => return (payload.get(..4)? == [0; 4]).then_some(counts),
+                _ => return None,
+            }
+            at += length.next_multiple_of(4);
+        }
+    }
+    None
+}
