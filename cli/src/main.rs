@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use nix::errno::Errno;
 use tcpstat::{Attempt, Error, Sampler, Snapshot, Source};
 
 use args::Args;
@@ -116,10 +117,16 @@ fn fail(error: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What to try where no source could answer.
+/// What to try where there is no answer.
 fn hint(error: &Error) -> Option<&'static str> {
-    let Error::NoSource(tried) = error else {
-        return None;
+    let tried = match error {
+        Error::NoSource(tried) => tried,
+        Error::Open { error, .. }
+        | Error::Read { error, .. }
+        | Error::Socket { error, .. }
+        | Error::Receive { error }
+        | Error::Answer { error } => return hint_for(Errno::from_raw(error.raw_os_error()?)),
+        _ => return None,
     };
     let Attempt { source, error } = tried.last()?;
     Some(match (source, error) {
@@ -131,8 +138,21 @@ fn hint(error: &Error) -> Option<&'static str> {
             "A sandbox may forbid netlink sockets here (seccomp, RestrictAddressFamilies=): try --source procfs."
         }
         (Source::Procfs, _) => {
-            "Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names another."
+            "Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names another. \
+             Processes may be gone, or hidden (hidepid=)."
         }
+    })
+}
+
+/// What to try where the source is there, and the system does not let it answer.
+fn hint_for(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EMFILE => "This process may open no more files: raise its limit (ulimit -n).",
+        Errno::ENFILE => "The machine may open no more files: raise fs.file-max.",
+        Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
+            "The kernel may be short of memory: try again, or another --source."
+        }
+        _ => return None,
     })
 }
 

@@ -237,7 +237,7 @@ fn where_no_source_answers_each_is_named_with_its_reason() {
   module: {root}/tcpstat: cannot open: ENOENT: No such file or directory
   netlink: skipped: it would count this machine's connections, not those of {root}
   procfs: {root}/net/tcp: cannot open: ENOENT: No such file or directory
-Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names another.
+Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names another. Processes may be gone, or hidden (hidepid=).
 "
         )
     );

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The command where its surroundings fail it: system calls refused, procfs mounted in part or not at all, no
+//! descriptor left, signals. And what it does not need: capabilities, writing.
+//!
+//! Needs `CAP_SYS_ADMIN` for the namespaces.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+
+use assert_cmd::cargo::cargo_bin;
+use nix::libc;
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is, SeccompCondition,
+    SeccompFilter, SeccompRule, apply_filter,
+};
+use serde_json::Value;
+use tcpstat::{Options, Sampler, Source};
+use tcpstat_tests::netns;
+use tcpstat_tests::sockets::{Family, Mix};
+
+const SOURCES: [&str; 3] = ["netlink", "netlink-full", "procfs"];
+
+/// The command as the child of `wrapper`, verbose, with every count and who it is from.
+fn command(wrapper: &[&str], source: &str) -> Command {
+    let program = cargo_bin!("tcpstat").to_str().unwrap();
+    let arguments = ["-v", "--format", "report", "--source", source];
+    let whole = [wrapper, &[program], &arguments].concat();
+    let mut command = Command::new(whole[0]);
+    command.args(&whole[1..]);
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr
+}
+
+/// What the command says on standard error where it must answer `established` ESTABLISHED connections.
+fn answered(output: &Output, established: u64) -> String {
+    let stderr = stderr(output);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = &report["states"]["ESTABLISHED"]["count"];
+    assert_eq!(*count, established, "{stderr}");
+    stderr
+}
+
+/// What the command says on standard error where it must fail, and answer nothing.
+fn failed(output: &Output) -> String {
+    let stderr = stderr(output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(output.stdout.is_empty(), "{stderr}");
+    stderr
+}
+
+/// A seccomp filter that answers some system calls, under some conditions, as `answer` says.
+fn filter(
+    rules: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>,
+    answer: SeccompAction,
+) -> BpfProgram {
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let rules: BTreeMap<_, _> = rules.into_iter().collect();
+    SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)
+        .unwrap()
+        .try_into()
+        .unwrap()
+}
+
+/// A condition on the low half of an argument of a system call.
+fn argument(index: u8, is: Is, value: i32) -> SeccompCondition {
+    SeccompCondition::new(index, Length::Dword, is, value as u32 as u64).unwrap()
+}
+
+fn rule(conditions: impl Into<Vec<SeccompCondition>>) -> SeccompRule {
+    SeccompRule::new(conditions.into()).unwrap()
+}
+
+/// Runs a command below a filter; neither this thread nor the rest of the tests are.
+fn below(filter: &BpfProgram, mut command: Command) -> Output {
+    thread::scope(|scope| {
+        let below = scope.spawn(|| {
+            apply_filter(filter).unwrap();
+            command.output().unwrap()
+        });
+        below.join().unwrap()
+    })
+}
+
+fn errno(errno: i32) -> SeccompAction {
+    SeccompAction::Errno(errno as u32)
+}
+
+#[test]
+fn netlink_refused() {
+    netns::in_new(|| {
+        let mix = Mix {
+            established: 3,
+            ..Mix::default()
+        };
+        let _fixture = mix.make().unwrap();
+        for (number, name) in [
+            (libc::EPERM, "EPERM"),
+            (libc::EACCES, "EACCES"),
+            (libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
+            (libc::ENOSYS, "ENOSYS"),
+        ] {
+            let is_netlink = rule([argument(0, Is::Eq, libc::AF_NETLINK)]);
+            let refused = filter([(libc::SYS_socket, vec![is_netlink])], errno(number));
+            let why = format!("netlink: cannot open a NETLINK_SOCK_DIAG socket: {name}: ");
+            // The module, where it is loaded, is asked first and would answer.
+            let module = std::path::Path::new("/proc/tcpstat").exists();
+            let said = answered(&below(&refused, command(&[], "auto")), 6);
+            if !module {
+                assert!(
+                    said.contains(&why) && said.contains("procfs: counted everything"),
+                    "{said}"
+                );
+            }
+            for source in ["netlink", "netlink-full"] {
+                let said = failed(&below(&refused, command(&[], source)));
+                assert!(said.contains("socket: ") && said.contains(name), "{said}");
+                assert!(said.contains("try --source procfs"), "{said}");
+            }
+        }
+    })
+    .unwrap();
+}
+
+/// An answer that was lost on its way is no answer, and no reason to guess.
+#[test]
+fn the_answer_of_netlink_is_lost() {
+    netns::in_new(|| {
+        for (call, number, expected) in [
+            (
+                libc::SYS_recvfrom,
+                libc::ENOBUFS,
+                "did not arrive: ENOBUFS: ",
+            ),
+            (libc::SYS_recvfrom, libc::ENOMEM, "did not arrive: ENOMEM: "),
+            (libc::SYS_recvfrom, libc::EAGAIN, "did not arrive: EAGAIN: "),
+            (libc::SYS_sendto, libc::ENOBUFS, "socket: ENOBUFS: "),
+        ] {
+            let lost = filter([(call, vec![])], errno(number));
+            for source in ["netlink", "netlink-full"] {
+                let said = failed(&below(&lost, command(&[], source)));
+                assert!(said.contains(expected), "{said}");
+                assert!(
+                    said.contains("\nThe kernel may be short of memory: try again"),
+                    "{said}"
+                );
+            }
+            answered(&below(&lost, command(&[], "procfs")), 0);
+        }
+    })
+    .unwrap();
+}
+
+/// In this process, which has a handler for the signal: calls that wait are then interrupted.
+#[test]
+fn signals_all_the_while() {
+    let handled = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(libc::SIGUSR1, Arc::clone(&handled)).unwrap();
+    netns::in_new(|| {
+        let fixture = Mix::of_each(Family::V6, 5).make().unwrap();
+        let target = pthread_self();
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(SeqCst) {
+                    pthread_kill(target, Signal::SIGUSR1).unwrap();
+                }
+            });
+            let read = || {
+                for source in [Source::Netlink, Source::NetlinkFull] {
+                    let mut sampler = Sampler::new(Options {
+                        source: Some(source),
+                        ..Options::default()
+                    })
+                    .unwrap();
+                    for _ in 0..200 {
+                        assert_eq!(sampler.sample().unwrap().counts, fixture.expected());
+                    }
+                }
+                let mut sampler = Sampler::new(Options {
+                    source: Some(Source::Procfs),
+                    proc_root: "/proc/thread-self".into(),
+                })
+                .unwrap();
+                for _ in 0..200 {
+                    assert_eq!(sampler.sample().unwrap().counts, fixture.expected());
+                }
+            };
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+            stop.store(true, SeqCst);
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+    })
+    .unwrap();
+    assert!(handled.load(SeqCst), "no signal came");
+}
+
+/// A wrapper that runs a command with a procfs of its own over /proc. In a PID namespace of its own as well: whoever
+/// is root of a user namespace only may mount no other.
+fn with_procfs(options: &str) -> [String; 7] {
+    let script = format!("mount -t proc -o {options} proc /proc && exec \"$@\"");
+    ["unshare", "--mount", "--pid", "--fork", "sh", "-c", &script].map(String::from)
+}
+
+#[test]
+fn procfs_in_part() {
+    netns::in_new(|| {
+        let mix = Mix {
+            established: 3,
+            ..Mix::default()
+        };
+        let _fixture = mix.make().unwrap();
+        for options in ["hidepid=2", "subset=pid", "hidepid=2,subset=pid"] {
+            let wrapper = with_procfs(options);
+            let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).chain(["sh"]).collect();
+            for source in SOURCES {
+                answered(&command(&wrapper, source).output().unwrap(), 6);
+            }
+            let said = failed(
+                &command(&wrapper, "procfs")
+                    .args(["--proc-root", "/proc/4194305"])
+                    .output()
+                    .unwrap(),
+            );
+            assert!(
+                said.contains("/proc/4194305/net/tcp: cannot open: ENOENT"),
+                "{said}"
+            );
+            assert!(said.contains("hidden (hidepid=)"), "{said}");
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn no_procfs_at_all() {
+    netns::in_new(|| {
+        let mix = Mix {
+            established: 3,
+            ..Mix::default()
+        };
+        let _fixture = mix.make().unwrap();
+        let script = "mount -t tmpfs none /proc && exec \"$@\"";
+        let wrapper = ["unshare", "--mount", "sh", "-c", script, "sh"];
+        for source in ["auto", "netlink", "netlink-full"] {
+            let said = answered(&command(&wrapper, source).output().unwrap(), 6);
+            if source == "auto" {
+                assert!(
+                    said.contains("module: /proc/tcpstat: cannot open: ENOENT"),
+                    "{said}"
+                );
+            }
+        }
+        let said = failed(&command(&wrapper, "procfs").output().unwrap());
+        assert!(
+            said.contains("procfs: /proc/net/tcp: cannot open: ENOENT"),
+            "{said}"
+        );
+        assert!(said.contains("Is a procfs mounted there"), "{said}");
+    })
+    .unwrap();
+}
+
+/// The limit is lowered once the command runs: a program whose libraries are shared does not even start without a
+/// descriptor for them.
+#[test]
+fn no_descriptor_left() {
+    netns::in_new(|| {
+        for (source, call) in [
+            ("auto", "/proc/tcpstat: cannot open: "),
+            ("module", "/proc/tcpstat: cannot open: "),
+            ("netlink", "cannot open a NETLINK_SOCK_DIAG socket: "),
+            ("netlink-full", "cannot open a NETLINK_SOCK_DIAG socket: "),
+            ("procfs", "/proc/net/tcp: cannot open: "),
+        ] {
+            // Where the module answers, its file is what cannot be opened then, and there is nothing to begin with
+            // where it does not.
+            if source == "module" && !std::path::Path::new("/proc/tcpstat").exists() {
+                continue;
+            }
+            let mut child = command(&[], source)
+                .args(["--interval", "5ms"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            lines.next().unwrap().unwrap();
+            let pid = child.id().to_string();
+            let lowered = Command::new("prlimit")
+                .args(["--nofile=3", "--pid", &pid])
+                .status()
+                .unwrap();
+            assert!(lowered.success(), "prlimit: {lowered}");
+            lines.for_each(|line| drop(line.unwrap()));
+            let output = child.wait_with_output().unwrap();
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            let expected = format!("{call}EMFILE: ");
+            assert!(said.contains(&expected), "{source}: {said}");
+            assert!(
+                said.ends_with(
+                    "\nThis process may open no more files: raise its limit (ulimit -n).\n"
+                ),
+                "{said}"
+            );
+        }
+
+        // Enough for the socket, and not for the counters.
+        let wrapper = ["sh", "-c", "ulimit -n 4 && exec \"$@\"", "sh"];
+        let said = answered(&command(&wrapper, "netlink").output().unwrap(), 0);
+        assert!(
+            said.contains("no counters: ") && said.contains("EMFILE"),
+            "{said}"
+        );
+        answered(&command(&wrapper, "procfs").output().unwrap(), 0);
+    })
+    .unwrap();
+}
+
+/// Whatever could change something ends the command: opening for writing, making, removing or renaming a file,
+/// another socket than one of `NETLINK_SOCK_DIAG`, whatever needs a privilege.
+fn read_only() -> BpfProgram {
+    let always = || Vec::new();
+    let writes = |index| {
+        [
+            libc::O_WRONLY,
+            libc::O_RDWR,
+            libc::O_CREAT,
+            libc::O_TRUNC,
+            libc::O_APPEND,
+        ]
+        .map(|flag| rule([argument(index, Is::MaskedEq(flag as u64), flag)]))
+        .to_vec()
+    };
+    let mut rules = vec![
+        (libc::SYS_openat, writes(2)),
+        (
+            libc::SYS_socket,
+            vec![
+                rule([argument(0, Is::Ne, libc::AF_NETLINK)]),
+                rule([argument(2, Is::Ne, libc::NETLINK_SOCK_DIAG)]),
+            ],
+        ),
+    ];
+    for call in [
+        libc::SYS_openat2,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_truncate,
+        libc::SYS_ftruncate,
+        libc::SYS_fallocate,
+        libc::SYS_renameat2,
+        libc::SYS_unlinkat,
+        libc::SYS_mkdirat,
+        libc::SYS_linkat,
+        libc::SYS_symlinkat,
+        libc::SYS_mknodat,
+        libc::SYS_fchmodat,
+        libc::SYS_fchmod,
+        libc::SYS_fchownat,
+        libc::SYS_fchown,
+        libc::SYS_utimensat,
+        libc::SYS_setxattr,
+        libc::SYS_mount,
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_io_uring_setup,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_kill,
+        libc::SYS_setuid,
+        libc::SYS_setgid,
+        libc::SYS_capset,
+        libc::SYS_bind,
+        libc::SYS_listen,
+    ] {
+        rules.push((call, always()));
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        rules.push((libc::SYS_open, writes(1)));
+        for call in [
+            libc::SYS_creat,
+            libc::SYS_rename,
+            libc::SYS_unlink,
+            libc::SYS_rmdir,
+            libc::SYS_mkdir,
+            libc::SYS_link,
+            libc::SYS_symlink,
+            libc::SYS_mknod,
+            libc::SYS_chmod,
+            libc::SYS_chown,
+        ] {
+            rules.push((call, always()));
+        }
+    }
+    filter(rules, SeccompAction::KillProcess)
+}
+
+#[test]
+fn opens_nothing_for_writing() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let read_only = read_only();
+    netns::in_new(|| {
+        // The filter ends what writes: otherwise the rest would say nothing.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for script in [": >\"$0\"", ": >>\"$0\"", ": <>\"$0\""] {
+            let mut writes = Command::new("sh");
+            writes.args(["-c", script]).arg(file.path());
+            let output = below(&read_only, writes);
+            assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{script}");
+        }
+        let mix = Mix {
+            established: 3,
+            ..Mix::default()
+        };
+        let _fixture = mix.make().unwrap();
+        for source in ["auto", "netlink", "netlink-full", "procfs"] {
+            answered(&below(&read_only, command(&[], source)), 6);
+        }
+    })
+    .unwrap();
+}
