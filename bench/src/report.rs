@@ -36,10 +36,10 @@ pub(crate) fn write(args: &Args) -> Outcome {
     let bars = bars::all(&native, machine.as_ref().ok());
     let picture = plot::svg(&native.sizes);
     if let Some(picture) = &picture {
-        fs::write(args.out.join("performance.svg"), picture)?;
+        save(&args.out.join("performance.svg"), picture)?;
     }
     let text = document(&native, &machine, &walk, &bars, picture.is_some());
-    fs::write(args.out.join("performance.md"), text)?;
+    save(&args.out.join("performance.md"), &text)?;
 
     for bar in &bars {
         println!(
@@ -56,6 +56,10 @@ pub(crate) fn write(args: &Args) -> Outcome {
 fn load<T: DeserializeOwned>(path: &Path) -> Outcome<T> {
     let text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
     Ok(serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?)
+}
+
+fn save(path: &Path, text: &str) -> Outcome {
+    Ok(fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?)
 }
 
 fn last_line(log: &Path) -> String {
@@ -89,7 +93,7 @@ fn document(
          Made by `make bench`, which measures everything below in one run; not edited by hand.\n\n",
     );
     if native.quick {
-        text += "This was a short run (`make bench-quick`): fewer sockets, and fewer rounds.\n\n";
+        text += "This was a short run (`make bench-quick`): fewer rounds, and the slow ones not over the most sockets.\n\n";
     }
     if picture {
         text += "![CPU time of each way to count, over the number of sockets](performance.svg)\n\n";
@@ -272,13 +276,6 @@ fn left_out(text: &mut String, left_out: &[LeftOut]) {
 }
 
 fn how(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
-    let rounds = native.sizes.last().map_or(0, |size| {
-        size.rows
-            .iter()
-            .map(|row| row.runs.len())
-            .max()
-            .unwrap_or(0)
-    });
     let _ = writeln!(
         text,
         "## What was measured, and how\n\n\
@@ -293,9 +290,8 @@ fn how(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
          - The BPF iterator is loaded and pinned already; reading it is measured, by a program that does nothing else. psutil's generator is \
          its own parser of a line, an item at a time; it does not find out whose a connection is, for which the list \
          reads the descriptors of every process (here: only those of the benchmark's PID namespace).\n\
-         - Everybody has a turn in each round over the same sockets, every time from another place in the order on; \
-         {rounds} rounds with the most sockets, the slow ones in the first 3. Figures are medians of the rounds, \
-         ratios are medians of the rounds' ratios.\n",
+         - Everybody has a turn in each round over the same sockets, every time from another place in the order on, \
+         the slow ones in the first rounds only. Figures are medians of the rounds, ratios are medians of the rounds' ratios.\n",
         number(total(&native.agreed)),
         native.agreeing,
     );
