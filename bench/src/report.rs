@@ -93,7 +93,8 @@ fn document(
          Made by `make bench`, which measures everything below in one run; not edited by hand.\n\n",
     );
     if native.quick {
-        text += "This was a short run (`make bench-quick`): fewer rounds, and the slow ones not over the most sockets.\n\n";
+        text += "This was a short run (`make bench-quick`): fewer rounds, and the slow ones not over the most \
+                 sockets.\n\n";
     }
     if picture {
         text += "![CPU time of each way to count, over the number of sockets](performance.svg)\n\n";
@@ -280,18 +281,21 @@ fn how(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
         text,
         "## What was measured, and how\n\n\
          - The sockets are in a network namespace of their own: connections made by `TCP_REPAIR` (bind, connect; \
-         `ESTABLISHED` at once and without packets), a quarter of them IPv6, and some real ones in each state that no \
-         timer ends.\n\
+         `ESTABLISHED` at once and without packets), a quarter of them IPv6, and some real ones in each state that \
+         no timer ends.\n\
          - Before that, {} sockets in every state, time-wait and request sockets included: all {} that give counts \
          gave the same ones. So they did in every run that was measured, or there would be no document.\n\
          - CPU time is the user and system time of the whole process and its helpers, from its start to its end \
-         (`wait4`), and memory the largest peak among these processes. node_exporter runs already and does nothing \
-         else; its CPU time is its own clock's difference over one scrape and 100 ms after it, over a Unix socket.\n\
-         - The BPF iterator is loaded and pinned already; reading it is measured, by a program that does nothing else. psutil's generator is \
-         its own parser of a line, an item at a time; it does not find out whose a connection is, for which the list \
-         reads the descriptors of every process (here: only those of the benchmark's PID namespace).\n\
+         (`wait4`), and memory the largest peak among these processes. node_exporter runs already and does \
+         nothing else; its CPU time is its own clock's difference over one scrape and 100 ms after it, over a Unix \
+         socket.\n\
+         - The BPF iterator is loaded and pinned already; reading it is measured, by a program that does nothing \
+         else. psutil's generator is its own parser of a line, an item at a time; it does not find out whose a \
+         connection is, for which the list reads the descriptors of every process (here: only those of the \
+         benchmark's PID namespace).\n\
          - Everybody has a turn in each round over the same sockets, every time from another place in the order on, \
-         the slow ones in the first rounds only. Figures are medians of the rounds, ratios are medians of the rounds' ratios.\n",
+         the slow ones in the first rounds only. Figures are medians of the rounds, ratios are medians of the \
+         rounds' ratios.\n",
         number(total(&native.agreed)),
         native.agreeing,
     );
