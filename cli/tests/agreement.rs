@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Every source agrees with every other and with `ss`, state by state: over random mixes of states and families, in
+//! several kinds of network namespace side by side, and, within bounds, while connections come and go.
+//!
+//! The virtual machine's tests do this with the module. Needs `CAP_SYS_ADMIN` for the namespaces.
+
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use assert_cmd::cargo::cargo_bin;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::Value;
+use tcpstat::{Counts, Method, Options, Sampler, Source, State};
+use tcpstat_tests::netns;
+use tcpstat_tests::sockets::{Fixture, Mix, repaired};
+
+/// More than the netlink source lists without asking the counters.
+const MANY: u32 = 1200;
+
+/// What the command answers in the namespace of this thread.
+fn counts(arguments: &[&str]) -> Counts {
+    let output = Command::new(cargo_bin!("tcpstat"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut counts = Counts::ZERO;
+    for state in State::ALL {
+        counts.set(state, answer[state.name()].as_u64().unwrap());
+    }
+    counts
+}
+
+/// The counts of `ss -Htan`, or `None` where there is no `ss`.
+fn ss() -> Option<Counts> {
+    const NAMES: [&str; State::COUNT] = [
+        "ESTAB",
+        "SYN-SENT",
+        "SYN-RECV",
+        "FIN-WAIT-1",
+        "FIN-WAIT-2",
+        "TIME-WAIT",
+        "CLOSE",
+        "CLOSE-WAIT",
+        "LAST-ACK",
+        "LISTEN",
+        "CLOSING",
+    ];
+    let output = Command::new("ss").arg("-Htan").output().ok()?;
+    assert!(output.status.success(), "{output:?}");
+    let mut counts = Counts::ZERO;
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let name = line.split_whitespace().next().unwrap();
+        match NAMES.iter().position(|known| name == *known) {
+            Some(index) => counts.add_one(State::ALL[index]),
+            // Bound and unused, which newer versions list.
+            None => assert_eq!(name, "UNCONN"),
+        }
+    }
+    Some(counts)
+}
+
+/// Asks everybody about the namespace of this thread.
+fn agree(expected: Counts, what: &str) {
+    for source in ["auto", "netlink", "netlink-full", "procfs"] {
+        assert_eq!(counts(&["--source", source]), expected, "{source}, {what}");
+    }
+    if let Some(counts) = ss() {
+        assert_eq!(counts, expected, "ss, {what}");
+    }
+}
+
+/// Takes what the hard limit allows: the soft one is 1,024 in many a shell.
+fn allow_many_files() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
+/// A random mix in the namespace of this thread.
+fn random(seed: u64) -> (Fixture, String) {
+    let mix = Mix::random(seed, 8);
+    (mix.make().unwrap(), format!("seed {seed}: {mix}"))
+}
+
+#[test]
+fn over_random_mixes() {
+    allow_many_files();
+    for seed in 0..12 {
+        netns::in_new(|| {
+            let (fixture, mix) = random(seed);
+            agree(fixture.expected(), &mix);
+            // By difference.
+            let _many = repaired(MANY).unwrap();
+            let mut expected = fixture.expected();
+            let established = expected.get(State::Established) + u64::from(MANY);
+            expected.set(State::Established, established);
+            agree(expected, &mix);
+            fixture.check().unwrap();
+        })
+        .unwrap();
+    }
+}
+
+/// A process in the network namespace of the thread that starts it.
+struct Inside(Child);
+
+impl Inside {
+    fn start() -> Self {
+        Self(Command::new("sleep").arg("1000").spawn().unwrap())
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// A namespace; one that it made and that shares its table; one that has a table of its own; and one that comes
+/// later. Each sees its own while all are there, and so does who asks by a process of another.
+#[test]
+fn in_namespaces_of_every_kind() {
+    const ENTRIES: &str = "net/ipv4/tcp_ehash_entries";
+    let within = |seed: u64, inner: &(dyn Fn(Counts) + Sync)| {
+        netns::in_new(|| {
+            let (fixture, mix) = random(seed);
+            agree(fixture.expected(), &mix);
+            inner(fixture.expected());
+            agree(fixture.expected(), &mix);
+        })
+        .unwrap();
+    };
+    let is_shared = || netns::sysctl(ENTRIES).unwrap().starts_with('-');
+    within(100, &|outer| {
+        let root = Inside::start();
+        within(101, &|_| {
+            assert!(is_shared());
+            netns::set_sysctl("net/ipv4/tcp_child_ehash_entries", "256").unwrap();
+            within(102, &|own_table| {
+                assert_eq!(netns::sysctl(ENTRIES).unwrap(), "256");
+                let own = Inside::start();
+                within(103, &|_| {
+                    assert!(is_shared());
+                    for (process, expected) in [(&root, outer), (&own, own_table)] {
+                        let root = format!("/proc/{}", process.0.id());
+                        assert_eq!(counts(&["--proc-root", &root]), expected, "{root}");
+                    }
+                });
+            });
+        });
+    });
+}
+
+/// Connections open and close all the while, and some stay. What stays is in every reading, and of the others no more
+/// than could be there, give or take what opened and closed while it was read: a reader that goes on in the middle of
+/// a chain may meet a socket twice or miss it.
+#[test]
+fn within_what_churn_allows() {
+    const AT_ONCE: u64 = 3;
+    allow_many_files();
+    netns::in_new(|| {
+        let kept = repaired(MANY).unwrap();
+        let stay = kept.len() as u64;
+        let opened = AtomicU64::new(0);
+        let stop = AtomicBool::new(false);
+        let listeners: Vec<TcpListener> = (0..AT_ONCE)
+            .map(|index| match index % 2 {
+                0 => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+                _ => TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap(),
+            })
+            .collect();
+        let churn = |listener: &TcpListener| {
+            let address = listener.local_addr().unwrap();
+            while !stop.load(SeqCst) {
+                opened.fetch_add(1, SeqCst);
+                let client = TcpStream::connect(address).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                drop((client, server));
+                thread::sleep(Duration::from_millis(2));
+            }
+        };
+        let read = |source, proc_root: &str| {
+            let mut sampler = Sampler::new(Options {
+                source: Some(source),
+                proc_root: proc_root.into(),
+            })
+            .unwrap();
+            // As many readings as it takes for enough to happen meanwhile.
+            let until = opened.load(SeqCst) + 300;
+            while opened.load(SeqCst) < until {
+                let before = opened.load(SeqCst);
+                let snapshot = sampler.sample().unwrap();
+                let after = opened.load(SeqCst);
+                let counted = match snapshot.method {
+                    Method::Difference { moved, .. } => moved,
+                    _ => 0,
+                };
+                // Each has two ends; what was open before may have closed.
+                let moved = counted + 2 * (after - before + AT_ONCE);
+                let counts = snapshot.counts;
+                let established = counts.get(State::Established);
+                let bounds = stay.saturating_sub(moved)..=stay + 2 * AT_ONCE + moved;
+                let method = &snapshot.method;
+                assert!(
+                    bounds.contains(&established),
+                    "{established}: {source}, {method}"
+                );
+                assert_eq!(counts.get(State::Listen), AT_ONCE, "{source}, {method}");
+                let most = stay + AT_ONCE + 2 * after + moved;
+                assert!(counts.total() <= most, "{counts}: {source}, {method}");
+            }
+        };
+        thread::scope(|scope| {
+            for listener in &listeners {
+                scope.spawn(|| churn(listener));
+            }
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                for source in [Source::Netlink, Source::NetlinkFull] {
+                    read(source, Options::PROC_ROOT);
+                }
+                read(Source::Procfs, "/proc/thread-self");
+            }));
+            stop.store(true, SeqCst);
+            result.unwrap_or_else(|panic| resume_unwind(panic));
+        });
+    })
+    .unwrap();
+}
