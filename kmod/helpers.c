@@ -5,11 +5,35 @@
 #include <linux/module.h>
 #include <linux/sched.h>
 #include <linux/seq_file_net.h>
+#include <net/inet_timewait_sock.h>
+#include <net/net_namespace.h>
 
 #include "helpers.h"
 
 /* The kernel's module! macro has no field for the version. */
 MODULE_VERSION(TCPSTAT_VERSION);
+
+const struct tcpstat_layout tcpstat_layout = {
+	.net_proc_net = offsetof(struct net, proc_net),
+	.net_hashinfo = offsetof(struct net, ipv4.tcp_death_row.hashinfo),
+	.hashinfo_ehash = offsetof(struct inet_hashinfo, ehash),
+	.hashinfo_ehash_mask = offsetof(struct inet_hashinfo, ehash_mask),
+	.hashinfo_lhash2 = offsetof(struct inet_hashinfo, lhash2),
+	.hashinfo_lhash2_mask = offsetof(struct inet_hashinfo, lhash2_mask),
+	.ehash_bucket = sizeof(struct inet_ehash_bucket),
+	.ehash_bucket_chain = offsetof(struct inet_ehash_bucket, chain),
+	.listen_bucket = sizeof(struct inet_listen_hashbucket),
+	.listen_bucket_lock = offsetof(struct inet_listen_hashbucket, lock),
+	.listen_bucket_nulls_head = offsetof(struct inet_listen_hashbucket, nulls_head),
+	.skc_state = offsetof(struct sock_common, skc_state),
+	.skc_net = offsetof(struct sock_common, skc_net),
+	.skc_nulls_node = offsetof(struct sock_common, skc_nulls_node),
+	.tw_substate = offsetof(struct inet_timewait_sock, tw_substate),
+	.nulls_node_next = offsetof(struct hlist_nulls_node, next),
+	.pernet = sizeof(struct pernet_operations),
+	.pernet_init = offsetof(struct pernet_operations, init),
+	.pernet_exit = offsetof(struct pernet_operations, exit),
+};
 
 struct net *tcpstat_seq_file_single_net(struct seq_file *seq)
 {

@@ -15,6 +15,33 @@
 /* skc_nulls_node: what links a socket into its chain, in the established and the listening table alike. */
 enum { TCPSTAT_SKC_NULLS_NODE = offsetof(struct sock_common, skc_nulls_node) };
 
+/*
+ * Where the kernel's compiler has what this module reads, for layout.rs to compare with what bindgen made of it.
+ * The two parse the same headers with different compilers, and nothing else would notice if they disagreed.
+ */
+struct tcpstat_layout {
+	size_t net_proc_net;
+	size_t net_hashinfo;
+	size_t hashinfo_ehash;
+	size_t hashinfo_ehash_mask;
+	size_t hashinfo_lhash2;
+	size_t hashinfo_lhash2_mask;
+	size_t ehash_bucket;
+	size_t ehash_bucket_chain;
+	size_t listen_bucket;
+	size_t listen_bucket_lock;
+	size_t listen_bucket_nulls_head;
+	size_t skc_state;
+	size_t skc_net;
+	size_t skc_nulls_node;
+	size_t tw_substate;
+	size_t nulls_node_next;
+	size_t pernet;
+	size_t pernet_init;
+	size_t pernet_exit;
+};
+extern const struct tcpstat_layout tcpstat_layout;
+
 struct net;
 struct seq_file;
 

@@ -153,7 +153,8 @@ impl Table for Established<'_> {
         };
         // SAFETY: `hashinfo` is valid. The mask is 32 bits wide, so the number of a bucket is too.
         let lock = unsafe { bindings::tcpstat_inet_ehash_lockp(self.hashinfo.0, number as u32) };
-        // SAFETY: The kernel initialised this lock with the table.
+        // SAFETY: The kernel initialised this lock with the table; where spinlocks are empty it has none, and does
+        // nothing with the pointer.
         let _guard = unsafe { SpinGuard::<true>::lock(lock) };
         // SAFETY: The bucket is one of the table's, and its lock is held until `_guard` is dropped.
         unsafe { Chain::from_raw(&raw const (*bucket.get()).chain).for_each(visit) };
@@ -299,17 +300,19 @@ impl<'guard> Link<'guard> {
         prefetch(sock_of(node));
         prefetch(node);
         // INVARIANT: The head of a chain leads to a socket that is in it, and so does the node of a socket that is
-        // in a chain. The node of one that was taken out meanwhile keeps leading to what came after it then
-        // (`hlist_nulls_del_init_rcu`), which was in the chain at that time, with the lock held already.
+        // in a chain. The node of one that was taken out or replaced meanwhile keeps leading to what came after it
+        // then (`hlist_nulls_del_init_rcu`, `hlist_nulls_replace_init_rcu`), which was in the chain at that time,
+        // with the lock held already; one that is hashed again has a new `next` before others can find it.
         Some(Self(node, PhantomData))
     }
 
     /// The entry after this one.
     fn next(self, guard: &'guard rcu::Guard) -> Option<Self> {
         // SAFETY: By the type's invariant this was a socket in a chain under the RCU lock. The caches of sockets,
-        // request sockets and time-wait sockets are all `SLAB_TYPESAFE_BY_RCU` and keep the link of one that is
-        // freed (`sk_prot_clear_nulls`), so that it is memory of such a socket still, and of one that is, or was,
-        // in a chain. `__inet_lookup_established` rests on the same.
+        // request sockets and time-wait sockets are all `SLAB_TYPESAFE_BY_RCU`, and keep the link of one that is
+        // freed and used again: `sk_prot_clear_nulls` for the first, and the others are never cleared. So it is
+        // memory of such a socket still, and of one that is, or was, in a chain. `__inet_lookup_established` rests
+        // on the same.
         let next = unsafe { (&raw const (*self.0).next).read_volatile() };
         // SAFETY: It was just read from a link.
         unsafe { Self::to(next, guard) }

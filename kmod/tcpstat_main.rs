@@ -8,6 +8,7 @@ use kernel::seq_file::SeqFile;
 
 mod bindings;
 pub mod census; // `pub`, since the command uses more of it than the module does.
+mod layout;
 mod net;
 mod proc_net;
 mod table;
@@ -70,6 +71,7 @@ struct Tcpstat {
 impl kernel::InPlaceModule for Tcpstat {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _: { layout::check()? },
             states <- NetFile::register(),
             link: Symlink::new(States::NAME, c"net/tcpstat")?,
         })
