@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use nix::libc;
@@ -178,25 +179,23 @@ fn signals_all_the_while() {
                     pthread_kill(target, Signal::SIGUSR1).unwrap();
                 }
             });
-            let read = || {
-                for source in [Source::Netlink, Source::NetlinkFull] {
-                    let mut sampler = Sampler::new(Options {
-                        source: Some(source),
-                        ..Options::default()
-                    })
-                    .unwrap();
-                    for _ in 0..200 {
-                        assert_eq!(sampler.sample().unwrap().counts, fixture.expected());
-                    }
-                }
+            let read = |source, proc_root: &str| {
                 let mut sampler = Sampler::new(Options {
-                    source: Some(Source::Procfs),
-                    proc_root: "/proc/thread-self".into(),
+                    source: Some(source),
+                    proc_root: proc_root.into(),
                 })
                 .unwrap();
-                for _ in 0..200 {
-                    assert_eq!(sampler.sample().unwrap().counts, fixture.expected());
+                // A reading may be slow where other namespaces have many sockets, and the fixture does not last.
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_secs(1) {
+                    let counts = sampler.sample().unwrap().counts;
+                    assert_eq!(counts, fixture.expected(), "{source}");
                 }
+            };
+            let read = || {
+                read(Source::Netlink, Options::PROC_ROOT);
+                read(Source::NetlinkFull, Options::PROC_ROOT);
+                read(Source::Procfs, "/proc/thread-self");
             };
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
             stop.store(true, SeqCst);
@@ -278,18 +277,7 @@ fn no_procfs_at_all() {
 #[test]
 fn no_descriptor_left() {
     netns::in_new(|| {
-        for (source, call) in [
-            ("auto", "/proc/tcpstat: cannot open: "),
-            ("module", "/proc/tcpstat: cannot open: "),
-            ("netlink", "cannot open a NETLINK_SOCK_DIAG socket: "),
-            ("netlink-full", "cannot open a NETLINK_SOCK_DIAG socket: "),
-            ("procfs", "/proc/net/tcp: cannot open: "),
-        ] {
-            // Where the module answers, its file is what cannot be opened then, and there is nothing to begin with
-            // where it does not.
-            if source == "module" && !std::path::Path::new("/proc/tcpstat").exists() {
-                continue;
-            }
+        for source in ["auto", "netlink", "netlink-full", "procfs"] {
             let mut child = command(&[], source)
                 .args(["--interval", "5ms"])
                 .stdout(Stdio::piped())
@@ -308,8 +296,11 @@ fn no_descriptor_left() {
             let output = child.wait_with_output().unwrap();
             let said = stderr(&output);
             assert_eq!(output.status.code(), Some(1), "{said}");
-            let expected = format!("{call}EMFILE: ");
-            assert!(said.contains(&expected), "{source}: {said}");
+            // Which file or socket it was depends on where in a reading the command was.
+            assert!(
+                said.contains("cannot open") && said.contains(": EMFILE: "),
+                "{source}: {said}"
+            );
             assert!(
                 said.ends_with(
                     "\nThis process may open no more files: raise its limit (ulimit -n).\n"
