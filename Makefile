@@ -43,7 +43,7 @@ test-debug: ## run the tests of the virtual machine on a kernel that watches its
 check: ## formatting and lints only
 	scripts/check $(TEST_KERNEL)
 
-bench: ## measure everything (about half an hour, 6 GB of memory), into docs/performance.md
+bench: ## measure everything (a quarter of an hour, 6 GB of memory), into docs/performance.md
 	scripts/bench $(TEST_KERNEL)
 
 bench-quick: ## the same in three minutes, into target/bench

@@ -131,11 +131,12 @@ pub(crate) fn inside(args: &Args) -> Outcome {
         say(&format!("left out: {who}: {why}"));
     }
 
+    let machine = machine()?;
     let (agreed, agreeing) = arena.agree()?;
     let sizes = arena.measure(args)?;
     let results = Native {
         quick: args.quick,
-        machine: machine()?,
+        machine,
         versions: versions(&args.version),
         agreed: agreed.to_string(),
         agreeing,
@@ -381,6 +382,7 @@ fn machine() -> Outcome<Vec<(String, String)>> {
     let virtual_machine = cpuinfo
         .lines()
         .any(|line| line.starts_with("flags") && line.split(' ').any(|flag| flag == "hypervisor"));
+    let load = fs::read_to_string("/proc/loadavg")?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     // Negative where the table is the one of the parent namespace.
     let buckets: i64 = netns::sysctl("net/ipv4/tcp_ehash_entries")?.parse()?;
@@ -404,6 +406,10 @@ fn machine() -> Outcome<Vec<(String, String)>> {
             format!("{:.1} GiB", memory("MemTotal")? as f64 / 1024.0 / 1024.0),
         ),
         pair("kernel", release.trim().to_owned()),
+        pair(
+            "load average before",
+            load.split(' ').next().unwrap_or_default().to_owned(),
+        ),
         pair(
             "buckets of the kernel's hash table",
             buckets.abs().to_string(),
