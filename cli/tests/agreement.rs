@@ -5,6 +5,8 @@
 //!
 //! The virtual machine's tests do this with the module. Needs `CAP_SYS_ADMIN` for the namespaces.
 
+mod alone;
+
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Child, Command};
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use alone::alone;
 use assert_cmd::cargo::cargo_bin;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
@@ -91,6 +94,7 @@ fn random(seed: u64) -> (Fixture, String) {
 
 #[test]
 fn over_random_mixes() {
+    let _alone = alone();
     allow_many_files();
     for seed in 0..12 {
         netns::in_new(|| {
@@ -128,6 +132,7 @@ impl Drop for Inside {
 /// later. Each sees its own while all are there, and so does who asks by a process of another.
 #[test]
 fn in_namespaces_of_every_kind() {
+    let _alone = alone();
     const ENTRIES: &str = "net/ipv4/tcp_ehash_entries";
     let within = |seed: u64, inner: &(dyn Fn(Counts) + Sync)| {
         netns::in_new(|| {
@@ -164,6 +169,7 @@ fn in_namespaces_of_every_kind() {
 /// a chain may meet a socket twice or miss it.
 #[test]
 fn within_what_churn_allows() {
+    let _alone = alone();
     const AT_ONCE: u64 = 3;
     allow_many_files();
     netns::in_new(|| {

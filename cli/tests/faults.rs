@@ -5,6 +5,8 @@
 //!
 //! Needs `CAP_SYS_ADMIN` for the namespaces.
 
+mod alone;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -13,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use alone::alone;
 use assert_cmd::cargo::cargo_bin;
 use nix::libc;
 use nix::sys::pthread::{pthread_kill, pthread_self};
@@ -101,6 +104,7 @@ fn errno(errno: i32) -> SeccompAction {
 
 #[test]
 fn netlink_refused() {
+    let _alone = alone();
     netns::in_new(|| {
         let mix = Mix {
             established: 3,
@@ -138,6 +142,7 @@ fn netlink_refused() {
 /// An answer that was lost on its way is no answer, and no reason to guess.
 #[test]
 fn the_answer_of_netlink_is_lost() {
+    let _alone = alone();
     netns::in_new(|| {
         for (call, number, expected) in [
             (
@@ -167,6 +172,7 @@ fn the_answer_of_netlink_is_lost() {
 /// In this process, which has a handler for the signal: calls that wait are then interrupted.
 #[test]
 fn signals_all_the_while() {
+    let _alone = alone();
     let handled = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(libc::SIGUSR1, Arc::clone(&handled)).unwrap();
     netns::in_new(|| {
@@ -215,6 +221,7 @@ fn with_procfs(options: &str) -> [String; 7] {
 
 #[test]
 fn procfs_in_part() {
+    let _alone = alone();
     netns::in_new(|| {
         let mix = Mix {
             established: 3,
@@ -245,6 +252,7 @@ fn procfs_in_part() {
 
 #[test]
 fn no_procfs_at_all() {
+    let _alone = alone();
     netns::in_new(|| {
         let mix = Mix {
             established: 3,
@@ -276,6 +284,7 @@ fn no_procfs_at_all() {
 /// descriptor for them.
 #[test]
 fn no_descriptor_left() {
+    let _alone = alone();
     netns::in_new(|| {
         for source in ["auto", "netlink", "netlink-full", "procfs"] {
             let mut child = command(&[], source)
@@ -407,6 +416,7 @@ fn read_only() -> BpfProgram {
 
 #[test]
 fn opens_nothing_for_writing() {
+    let _alone = alone();
     use std::os::unix::process::ExitStatusExt;
 
     let read_only = read_only();

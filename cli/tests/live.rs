@@ -4,9 +4,12 @@
 //!
 //! Needs `CAP_SYS_ADMIN` for the namespace.
 
+mod alone;
+
 use std::path::Path;
 use std::process::Command;
 
+use alone::alone;
 use assert_cmd::cargo::cargo_bin;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
@@ -42,6 +45,7 @@ fn counts(report: &Value) -> Counts {
 
 #[test]
 fn every_source_sees_every_state() {
+    let _alone = alone();
     for family in Family::ALL {
         netns::in_new(|| {
             let fixture = Mix::of_each(family, 3).make().unwrap();
@@ -103,6 +107,7 @@ fn with_proc(script: &str) -> Vec<String> {
 
 #[test]
 fn verbose_says_how_it_was_counted() {
+    let _alone = alone();
     netns::in_new(|| {
         allow_many_files();
         // More than are listed at once anyway, and something that is neither ESTABLISHED nor TIME_WAIT.
@@ -176,6 +181,7 @@ fn verbose_says_how_it_was_counted() {
 
 #[test]
 fn another_process_can_be_asked_about() {
+    let _alone = alone();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V6, 1).make().unwrap();
         let mut inside = Command::new("sleep").arg("1000").spawn().unwrap();
@@ -196,6 +202,7 @@ fn another_process_can_be_asked_about() {
 
 #[test]
 fn the_library_takes_the_same_snapshot() {
+    let _alone = alone();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
         let mut sampler = Sampler::new(Options {
@@ -220,6 +227,7 @@ fn the_library_takes_the_same_snapshot() {
 /// of the process's first thread.
 #[test]
 fn a_thread_in_a_namespace_of_its_own_counts_that() {
+    let _alone = alone();
     netns::in_new(|| {
         allow_many_files();
         let _sockets = repaired(1500).unwrap();
@@ -242,6 +250,7 @@ fn a_thread_in_a_namespace_of_its_own_counts_that() {
 
 #[test]
 fn samplers_of_another_procfs_refuse_netlink() {
+    let _alone = alone();
     let elsewhere = |source| {
         Sampler::new(Options {
             source,
