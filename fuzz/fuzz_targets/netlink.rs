@@ -45,6 +45,8 @@ fn naive(datagrams: &[(&[u8], usize)]) -> Option<Counts> {
             let kind = u16::from_ne_bytes(bytes.get(at + 4..at + 6)?.try_into().ok()?);
             let sequence = bytes.get(at + 8..at + 12)?;
             let payload = bytes.get(at + 16..at + length)?;
+            // Its padding as well.
+            bytes.get(at..at + length.next_multiple_of(4))?;
             assert_eq!(sequence, SEQUENCE.to_ne_bytes());
             match kind {
                 TCPDIAG_GETSOCK => counts.add_one(State::from_code(*payload.get(1)?)?),
