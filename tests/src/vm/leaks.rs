@@ -69,6 +69,9 @@ fn watches() -> Outcome {
 }
 
 /// Unloads the module, and asks kmemleak for what nothing points to any more.
+///
+/// The last few objects that an allocator's cache has given away are hidden from it, since that keeps their addresses:
+/// one leak may go unseen, one in each loading or reading of a whole run does not.
 pub(super) fn nothing_leaked() -> Outcome {
     if module::is_loaded()? {
         module::unload()?;
@@ -80,6 +83,12 @@ pub(super) fn nothing_leaked() -> Outcome {
         fs::write(KMEMLEAK, "scan").map_err(|e| format!("{KMEMLEAK}: {e}"))?;
     }
     let leaks = fs::read_to_string(KMEMLEAK)?;
-    ensure!(leaks.is_empty(), "kmemleak found\n{leaks}");
+    let count = leaks.matches("unreferenced object").count();
+    let first: Vec<&str> = leaks.lines().take(40).collect();
+    ensure!(
+        leaks.is_empty(),
+        "kmemleak found {count} leaks, first\n{}",
+        first.join("\n")
+    );
     Ok(())
 }
