@@ -15,7 +15,7 @@ export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static module test test-debug check bench bench-quick vm install clean clean-cache
+.PHONY: help run static module test test-debug check check-deps bench bench-quick vm install clean clean-cache
 
 help: ## what can be typed
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,9 @@ test-debug: ## run the tests of the virtual machine on a kernel that watches its
 
 check: ## formatting and lints only
 	scripts/check $(TEST_KERNEL)
+
+check-deps: ## licences, sources and known vulnerabilities of the dependencies, by cargo-deny
+	scripts/deny
 
 bench: ## measure everything (a quarter of an hour, 6 GB of memory), into docs/performance.md
 	scripts/bench $(TEST_KERNEL)
