@@ -15,7 +15,7 @@ use crate::bindings::{self, *};
 /// where they differ.
 pub(crate) fn check() -> Result {
     // SAFETY: A constant of this module that is never written.
-    let kernel = unsafe { &*(&raw const bindings::tcpstat_layout) };
+    let kernel = unsafe { &bindings::tcpstat_layout };
     let mut result = Ok(());
     macro_rules! compare {
         ($($field:ident: $here:expr,)*) => {
