@@ -19,6 +19,7 @@ use std::os::fd::AsRawFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 use tcpstat_census::counts::Counts;
@@ -165,6 +166,7 @@ impl Mix {
     ///
     /// In a namespace of its own: it turns Fast Open on for the servers of the namespace, where asked for one.
     pub fn make(&self) -> io::Result<Fixture> {
+        allow_many_files()?;
         let mut maker = Maker {
             family: self.family,
             kept: Vec::new(),
@@ -283,10 +285,17 @@ impl Fixture {
     }
 }
 
+/// Raises this process's soft limit of open files, often 1,024, to the hard one.
+fn allow_many_files() -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+}
+
 /// `count` sockets that are `ESTABLISHED` with nobody, half of each family: no other ends, no packets.
 ///
 /// By `TCP_REPAIR`, which needs `CAP_NET_ADMIN`. Dropping them sends nothing and leaves nothing.
 pub fn repaired(count: u32) -> io::Result<Vec<Socket>> {
+    allow_many_files()?;
     (0..count)
         .map(|i| {
             let family = if i % 2 == 0 { Family::V4 } else { Family::V6 };
