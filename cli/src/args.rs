@@ -2,14 +2,13 @@
 
 //! The command line: what may be asked for, and what of it makes no sense together.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tcpstat::{Options, Sampler, Source};
-
-use crate::output::Format;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -29,16 +28,64 @@ Exit codes: 0 answered, 1 no source could answer or the answer is malformed, 2 u
 
 /// Count TCP connections by state, IPv4 and IPv6 together, in this network namespace
 #[derive(Debug, Parser)]
-#[command(name = "tcpstat", version, after_help = AFTER_HELP)]
+#[command(name = "tcpstat", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) totals: Totals,
+}
+
+/// What else can be asked for. Without any of these, the totals.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {}
+
+/// `tcpstat` alone: the connections of the network namespace.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Totals {
     /// What to print: json, report, prometheus, table
     #[arg(long, value_enum, default_value_t = Format::Json, hide_possible_values = true)]
     pub(crate) format: Format,
 
-    /// Where to count: auto, module, netlink, netlink-full, procfs
-    #[arg(long, value_enum, default_value_t = SourceArg::Auto, hide_possible_values = true)]
-    source: SourceArg,
+    #[command(flatten)]
+    pub(crate) every: Every,
 
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+/// The values of `--format` for the totals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Report,
+    Prometheus,
+    Table,
+}
+
+impl Format {
+    /// Whether an answer is one line, so that many can follow one another.
+    pub(crate) fn is_one_line(self) -> bool {
+        matches!(self, Self::Json | Self::Report)
+    }
+}
+
+impl Totals {
+    /// Refuses what makes no sense together.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        if self.every.interval.is_some() && !self.format.is_one_line() {
+            return Err(conflict(
+                "--interval prints one line each time, which --format table and prometheus cannot: use json or report",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// When to answer: once, or again and again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Every {
     /// Print again every 10s, 500ms, 1m, ... until stopped (json and report)
     #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) interval: Option<Duration>,
@@ -52,6 +99,14 @@ pub(crate) struct Args {
     )]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
+}
+
+/// Who is asked, and whose connections are meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct From {
+    /// Where to count: auto, module, netlink, netlink-full, procfs
+    #[arg(long, value_enum, default_value_t = SourceArg::Auto, hide_possible_values = true)]
+    source: SourceArg,
 
     /// Another procfs: a host's, one process's, or a saved sample
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
@@ -72,18 +127,10 @@ enum SourceArg {
     Procfs,
 }
 
-impl Args {
-    /// Reads the command line, and makes the sampler that it asks for.
-    pub(crate) fn parse() -> Result<(Self, Sampler), clap::Error> {
-        let args = Self::try_parse()?;
-        let conflict = |message| Self::command().error(ErrorKind::ArgumentConflict, message);
-        if args.interval.is_some() && !args.format.is_one_line() {
-            return Err(conflict(
-                "--interval prints one line each time, which --format table and prometheus cannot: use json or report"
-                    .to_owned(),
-            ));
-        }
-        let source = match args.source {
+impl From {
+    /// The sampler that is asked for.
+    pub(crate) fn sampler(&self) -> Result<Sampler, clap::Error> {
+        let source = match self.source {
             SourceArg::Auto => None,
             SourceArg::Module => Some(Source::Module),
             SourceArg::Netlink => Some(Source::Netlink),
@@ -92,15 +139,19 @@ impl Args {
         };
         let options = Options {
             source,
-            proc_root: args.proc_root.clone(),
+            proc_root: self.proc_root.clone(),
         };
-        let sampler = Sampler::new(options).map_err(|error| {
+        Sampler::new(options).map_err(|error| {
             conflict(format!(
                 "--source netlink cannot be used with --proc-root: {error}"
             ))
-        })?;
-        Ok((args, sampler))
+        })
     }
+}
+
+/// A usage error about arguments that make no sense together.
+fn conflict(message: impl Display) -> clap::Error {
+    Args::command().error(ErrorKind::ArgumentConflict, message)
 }
 
 /// The longest interval, a year: every time to come can be told then.

@@ -15,9 +15,13 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod ports;
+mod services;
 mod source;
 
 pub use error::{Attempt, Error};
+pub use ports::Ports;
+pub use services::{Service, Services};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use source::fuzzing;

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The tcpstat command: takes a snapshot, or one at each tick, and prints it.
+//! The tcpstat command: does what the command line asks for, and ends with the exit code that tells how it went.
 #![forbid(unsafe_code)]
 
 mod args;
+mod commands;
 mod output;
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use clap::Parser;
 use nix::errno::Errno;
-use tcpstat::{Attempt, Error, Sampler, Snapshot, Source};
+use tcpstat::{Attempt, Error, Source};
 
 use args::Args;
+use commands::Failure;
 
 fn main() -> ExitCode {
     match run() {
@@ -37,69 +37,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why the command ends before it has done everything.
-enum Failure {
-    Usage(clap::Error),
-    Sample(Error),
-    Format(Box<dyn std::error::Error>),
-    Print(io::Error),
-}
-
 fn run() -> Result<(), Failure> {
-    let (args, mut sampler) = Args::parse().map_err(Failure::Usage)?;
-    let Some(interval) = args.interval else {
-        return print(&args, &mut sampler);
-    };
-    let start = Instant::now();
-    let mut printed = 0;
-    loop {
-        print(&args, &mut sampler)?;
-        printed += 1;
-        if args.count.is_some_and(|count| printed >= count) {
-            return Ok(());
-        }
-        thread::sleep(until_next_tick(start.elapsed(), interval));
+    let args = Args::try_parse().map_err(Failure::Usage)?;
+    match args.command {
+        None => commands::totals::run(&args.totals),
+        Some(command) => match command {},
     }
-}
-
-fn print(args: &Args, sampler: &mut Sampler) -> Result<(), Failure> {
-    let timestamp = Timestamp::now();
-    let snapshot = sampler.sample().map_err(Failure::Sample)?;
-    if args.verbose {
-        explain(&snapshot);
-    }
-    let text = args
-        .format
-        .text(&snapshot, timestamp)
-        .map_err(Failure::Format)?;
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::Print)
-}
-
-/// Says who answered, and how.
-fn explain(snapshot: &Snapshot) {
-    let Snapshot {
-        source,
-        method,
-        tried,
-        ..
-    } = snapshot;
-    // Whether or not anybody reads it.
-    let mut stderr = io::stderr().lock();
-    for Attempt { source, error } in tried {
-        let _ = writeln!(stderr, "tcpstat: {source}: {error}");
-    }
-    let _ = writeln!(stderr, "tcpstat: {source}: {method}");
-}
-
-/// How long it is to the next of the ticks that are `interval` apart. Those that were missed are gone.
-fn until_next_tick(elapsed: Duration, interval: Duration) -> Duration {
-    // Nanoseconds of a Duration are below 2^94, and what is left of a division is below `interval`.
-    let since_tick = elapsed.as_nanos() % interval.as_nanos();
-    interval - Duration::from_nanos(since_tick as u64)
 }
 
 fn printed(result: io::Result<()>) -> ExitCode {
@@ -154,22 +97,4 @@ fn hint_for(errno: Errno) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_do_not_drift_and_missed_ones_are_skipped() {
-        let ms = Duration::from_millis;
-        assert_eq!(until_next_tick(ms(0), ms(10)), ms(10));
-        assert_eq!(until_next_tick(ms(3), ms(10)), ms(7));
-        assert_eq!(until_next_tick(ms(13), ms(10)), ms(7));
-        assert_eq!(until_next_tick(ms(57), ms(10)), ms(3));
-        assert_eq!(
-            until_next_tick(Duration::from_nanos(1), Duration::from_nanos(1)),
-            Duration::from_nanos(1)
-        );
-    }
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The formats in which a snapshot is printed.
+//! The formats in which the counts of all connections are printed.
 
 use std::fmt::Write as _;
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -14,21 +13,10 @@ use prometheus_client::registry::Registry;
 use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Snapshot};
 
-/// The values of `--format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Json,
-    Report,
-    Prometheus,
-    Table,
-}
+use crate::args::Format;
+use crate::output::ratio;
 
 impl Format {
-    /// Whether a snapshot is one line, so that many can follow one another.
-    pub(crate) fn is_one_line(self) -> bool {
-        matches!(self, Self::Json | Self::Report)
-    }
-
     /// The snapshot as text, with its last newline. `timestamp` is when it was taken.
     pub(crate) fn text(
         self,
@@ -89,14 +77,6 @@ impl Serialize for Shares<'_> {
             let ratio = (ratio(count, total) * 1e6).round() / 1e6;
             (state.name(), Share { count, ratio })
         }))
-    }
-}
-
-fn ratio(count: u64, total: u64) -> f64 {
-    if total == 0 {
-        0.0
-    } else {
-        count as f64 / total as f64
     }
 }
 
