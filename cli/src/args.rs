@@ -2,13 +2,17 @@
 
 //! The command line: what may be asked for, and what of it makes no sense together.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, CommandFactory, Parser, Subcommand, ValueEnum};
 use tcpstat::{Options, Sampler, Source};
+
+use crate::explain::{self, TOPICS, Topic};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -16,6 +20,7 @@ Examples:
   tcpstat --format table                   the same for people
   tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
   tcpstat --proc-root /proc/1234           the network namespace of process 1234
+  tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
 
 Sources, the cheapest first; without --source, the first that answers:
   module        /proc/tcpstat: counted in the kernel (needs the tcpstat module)
@@ -39,7 +44,9 @@ pub(crate) struct Args {
 
 /// What else can be asked for. Without any of these, the totals.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    Explain(Explain),
+}
 
 /// `tcpstat` alone: the connections of the network namespace.
 #[derive(Debug, clap::Args)]
@@ -80,6 +87,50 @@ impl Totals {
             ));
         }
         Ok(())
+    }
+}
+
+/// Say what a state or a queue of a listener means, and what to do about many of them
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// A state, syn-queue or accept-queue; without it, all of them with a line each
+    #[arg(value_parser = TopicParser, hide_possible_values = true)]
+    pub(crate) topic: Option<&'static Topic>,
+}
+
+/// Finds a topic by its name, and suggests one where there is none of that name.
+#[derive(Clone)]
+struct TopicParser;
+
+impl TopicParser {
+    fn names() -> impl Iterator<Item = PossibleValue> {
+        TOPICS
+            .iter()
+            .map(|topic| PossibleValue::new(topic.typed()).help(topic.means))
+    }
+}
+
+impl TypedValueParser for TopicParser {
+    type Value = &'static Topic;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let text = value.to_string_lossy();
+        match Topic::find(&text) {
+            Some(topic) => Ok(topic),
+            // What clap says of a wrong name, with the name in the form that suggestions are looked for.
+            None => PossibleValuesParser::new(Self::names())
+                .try_map(|name| Topic::find(&name).ok_or("there is no such topic"))
+                .parse_ref(command, arg, explain::typed(&text).as_ref()),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        Some(Box::new(Self::names()))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod explain;
 mod output;
 
 use std::fmt::Display;
@@ -15,7 +16,7 @@ use clap::Parser;
 use nix::errno::Errno;
 use tcpstat::{Attempt, Error, Source};
 
-use args::Args;
+use args::{Args, Command};
 use commands::Failure;
 
 fn main() -> ExitCode {
@@ -41,7 +42,7 @@ fn run() -> Result<(), Failure> {
     let args = Args::try_parse().map_err(Failure::Usage)?;
     match args.command {
         None => commands::totals::run(&args.totals),
-        Some(command) => match command {},
+        Some(Command::Explain(args)) => commands::explain::run(&args),
     }
 }
 

@@ -2,6 +2,7 @@
 
 //! What the command can do: a file for each command, and here what they share.
 
+pub(crate) mod explain;
 pub(crate) mod totals;
 
 use std::io::{self, Write};

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What each state and each queue of a listener means, what many of them tell, and what to do: the only place of these
+//! texts, for `tcpstat explain` and for its man page.
+//!
+//! They rest on RFC 9293, section 3.3.2; tcp(7); listen(2); `Documentation/networking/ip-sysctl.rst`; and for the
+//! queues on `tcp_conn_request` and `tcp_v4_syn_recv_sock` in the kernel's `net/ipv4`. Numbers are Linux's defaults.
+
+use std::fmt;
+
+use tcpstat::State;
+
+/// Something that can be explained, in four lines; its `Display` is these lines, each of at most 100 columns.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Topic {
+    /// The state as the kernel spells it, or the queue.
+    pub(crate) name: &'static str,
+    /// What else it is called, where more than case, `-` and `_` differ: by `ss`, and by RFC 9293.
+    pub(crate) also: &'static [&'static str],
+    /// What it means, in one sentence.
+    pub(crate) means: &'static str,
+    /// What many of them usually mean.
+    pub(crate) many: &'static str,
+    /// What to look at next.
+    pub(crate) look: &'static str,
+    /// Which side has to act, and what ends it otherwise.
+    pub(crate) act: &'static str,
+}
+
+impl Topic {
+    /// The name as people type it: `close-wait`.
+    pub(crate) fn typed(&self) -> String {
+        typed(self.name)
+    }
+
+    /// The topic that is called `text`, in any case, with `-` or `_`.
+    pub(crate) fn find(text: &str) -> Option<&'static Topic> {
+        let text = typed(text);
+        TOPICS
+            .iter()
+            .find(|topic| topic.typed() == text || topic.also.contains(&text.as_str()))
+    }
+}
+
+/// `name` in the form that names are compared in.
+pub(crate) fn typed(name: &str) -> String {
+    name.to_lowercase().replace('_', "-")
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.name, self.means)?;
+        writeln!(f, "Many: {}", self.many)?;
+        writeln!(f, "Look: {}", self.look)?;
+        writeln!(f, "Act:  {}", self.act)
+    }
+}
+
+/// All eleven states in kernel order, then the two queues of a listener.
+pub(crate) const TOPICS: &[Topic] = &[
+    Topic {
+        name: State::Established.name(),
+        also: &[],
+        means: "the connection is open, data may flow both ways.",
+        many: "the normal load. A number that only grows is connections that neither side closes.",
+        look: "ss -tnop state established: a Recv-Q that stays is not read here, a Send-Q not there.",
+        act: "either side: idle timeouts; SO_KEEPALIVE finds dead peers (net.ipv4.tcp_keepalive_time).",
+    },
+    Topic {
+        name: State::SynSent.name(),
+        also: &[],
+        means: "this side has asked for a connection (SYN), and there is no answer yet.",
+        many: "the other machine is down, a firewall drops the SYN, or the queues there are full.",
+        look: "ss -tnp state syn-sent: the processes, and the address that most of them ask for.",
+        act: "the other side, or the path. connect() fails after net.ipv4.tcp_syn_retries (6: 2 minutes).",
+    },
+    Topic {
+        name: State::SynRecv.name(),
+        also: &["syn-received"],
+        means: "a request came and was answered (SYN-ACK); the ACK that completes it has not come.",
+        many: "lost packets, a SYN flood, or an accept queue so full that the ACK is thrown away.",
+        look: "ss -tn state syn-recv: few addresses or many? ss -ltn: is Recv-Q above Send-Q?",
+        act: "this side if its queue is full, else the clients; net.ipv4.tcp_synack_retries (5: 63 s).",
+    },
+    Topic {
+        name: State::FinWait1.name(),
+        also: &["fin-wait-1"],
+        means: "this side closed first; its FIN, or data before it, is not acknowledged yet.",
+        many: "peers that vanished or no longer read (their window is 0), or a path that loses packets.",
+        look: "ss -tno state fin-wait-1: timer:(persist,...): the peer does not read; (on,...): it is silent.",
+        act: "the other side. Without a process: net.ipv4.tcp_orphan_retries, net.ipv4.tcp_max_orphans.",
+    },
+    Topic {
+        name: State::FinWait2.name(),
+        also: &["fin-wait-2"],
+        means: "this side closed first and the other side knows, but has not closed its end.",
+        many: "programs on the other side that do not close: there, these are in CLOSE_WAIT.",
+        look: "ss -tnop state fin-wait-2: with a process, it was only shut down and may stay for ever.",
+        act: "the other side. Without a process, it ends after net.ipv4.tcp_fin_timeout (60 s).",
+    },
+    Topic {
+        name: State::TimeWait.name(),
+        also: &[],
+        means: "closed, by this side first; kept 60 s so that late segments meet no new connection.",
+        many: "many short connections that this side closes: 1,000 a second make 60,000. No harm by itself.",
+        look: "ss -tn state time-wait; does connect() fail with EADDRNOTAVAIL? That is too few local ports.",
+        act: "this side: keep connections open (pools, keep-alive), or widen net.ipv4.ip_local_port_range.",
+    },
+    Topic {
+        name: State::Close.name(),
+        also: &["closed"],
+        means: "not connected. Such a socket is in none of the kernel's tables, so 0 is normal.",
+        many: "not seen in practice. Unconnected sockets that programs hold are not in this count.",
+        look: "/proc/net/sockstat and sockstat6: alloc far above inuse (TCP, TCP6) is such sockets.",
+        act: "this side: the program that holds them must close() them; ls -l /proc/PID/fd counts them.",
+    },
+    Topic {
+        name: State::CloseWait.name(),
+        also: &[],
+        means: "the other side has closed; the program on this side has not closed its socket.",
+        many: "a program here that leaks sockets or is stuck. Nothing ends them but the program.",
+        look: "ss -tnp state close-wait: the process. Recv-Q 0: it saw the end; above: it does not read.",
+        act: "this side: close() once read() gives 0. No sysctl helps; a restart of the program clears them.",
+    },
+    Topic {
+        name: State::LastAck.name(),
+        also: &[],
+        means: "the other side closed, then this side; the FIN of this side is not acknowledged yet.",
+        many: "peers that vanished after they closed, or a firewall that forgot the connection too early.",
+        look: "ss -tno state last-ack: timer:(on,TIME,N) was sent N times more. Do the peers share a path?",
+        act: "nobody: it ends with the ACK, a reset, or net.ipv4.tcp_orphan_retries.",
+    },
+    Topic {
+        name: State::Listen.name(),
+        also: &["listening"],
+        means: "waits for connections: one for each address and port, and each worker with its own.",
+        many: "workers that share a port (SO_REUSEPORT). Growth without new services is a leak.",
+        look: "ss -ltnp: who listens where, and the queues; tcpstat services: the same for each port.",
+        act: "this side. Fewer than expected is worse: tcpstat check --crit '443:listeners<1' watches it.",
+    },
+    Topic {
+        name: State::Closing.name(),
+        also: &[],
+        means: "both sides closed at once; the FIN of this side is not acknowledged yet.",
+        many: "rare, since two FINs must cross on their way. Many are lost packets or vanished peers.",
+        look: "ss -tno state closing: timer:(persist,...): the peer does not read; (on,...): it is silent.",
+        act: "nobody: it goes on to TIME_WAIT with the ACK, or ends as FIN_WAIT1 does.",
+    },
+    Topic {
+        name: "syn-queue",
+        also: &[],
+        means: "the handshakes of a listener that are not complete: the SYN_RECV of its port.",
+        many: "a SYN flood, clients behind a bad path, or a full accept-queue that completes none.",
+        look: "ss -tn state syn-recv 'sport = :PORT'; nstat -az 'TcpExtTCPReqQFull*': how often it was full.",
+        act: "this side: the backlog of listen(), net.core.somaxconn, net.ipv4.tcp_syncookies (1).",
+    },
+    Topic {
+        name: "accept-queue",
+        also: &[],
+        means: "the connections of a listener that are complete, but that no accept() took yet.",
+        many: "the program accepts too slowly: too few workers, or all busy. When full, SYNs are dropped.",
+        look: "ss -ltn: Recv-Q wait, Send-Q is the room; nstat -az TcpExtListenOverflows: what was dropped.",
+        act: "this side: accept faster; the room is listen()'s backlog, at most net.core.somaxconn (4096).",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_explained_in_kernel_order() {
+        let states = State::ALL.map(State::name);
+        let names: Vec<&str> = TOPICS.iter().map(|topic| topic.name).collect();
+        assert_eq!(names[..State::COUNT], states);
+        assert_eq!(names[State::COUNT..], ["syn-queue", "accept-queue"]);
+    }
+
+    #[test]
+    fn four_lines_that_fit_a_terminal() {
+        for topic in TOPICS {
+            let text = topic.to_string();
+            assert_eq!(text.lines().count(), 4, "{text}");
+            for line in text.lines() {
+                assert!(line.chars().count() <= 100, "{} {line}", line.len());
+                assert!(line.ends_with('.') || line.ends_with('?'), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_however_they_are_typed() {
+        for (text, name) in [
+            ("CLOSE_WAIT", "CLOSE_WAIT"),
+            ("close-wait", "CLOSE_WAIT"),
+            ("Close_Wait", "CLOSE_WAIT"),
+            ("fin-wait-1", "FIN_WAIT1"),
+            ("FIN_WAIT_2", "FIN_WAIT2"),
+            ("fin_wait2", "FIN_WAIT2"),
+            ("SYN-RECEIVED", "SYN_RECV"),
+            ("listening", "LISTEN"),
+            ("SYN_QUEUE", "syn-queue"),
+            ("accept-queue", "accept-queue"),
+        ] {
+            assert_eq!(Topic::find(text).map(|topic| topic.name), Some(name));
+        }
+        for text in ["", "CLOSE WAIT", "closewait", "queue", "\u{130}"] {
+            assert_eq!(Topic::find(text), None);
+        }
+    }
+}
