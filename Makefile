@@ -15,7 +15,7 @@ export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static module test test-debug check check-deps bench bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-debug check check-deps bench bench-quick vm install clean clean-cache
 
 help: ## what can be typed
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,9 @@ run: ## build the command and print this machine's counts
 
 static: ## build the command as one static binary
 	scripts/cargo-static build --release -p tcpstat
+
+dist: ## manual pages, completions and a tarball with the command, in target/dist
+	scripts/dist
 
 module: ## build tcpstat.ko against KDIR, or for the Debian kernel KERNEL
 ifneq ($(KERNEL),)
@@ -55,7 +58,7 @@ bench-quick: ## the same in three minutes, into target/bench
 vm: ## a shell in the virtual machine, with the module loaded
 	@scripts/vm $(TEST_KERNEL)
 
-install: ## install the command, and the module if it was built for this kernel
+install: ## install the command, what 'make dist' made, and the module if it was built for this kernel
 	scripts/install $(PREFIX)
 
 clean: ## delete what was built in this folder

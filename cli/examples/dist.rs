@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Writes the manual pages and the completions, from the command line's own description, where `make dist` and
+//! packagers want them: below DIR as below `/usr`.
+//!
+//!     cargo run --example dist -- DIR [DATE]
+//!
+//! It is no part of the command, so that the command depends on nothing for it.
+
+// What the command line is described by; the command uses more of these files.
+#[allow(dead_code)]
+#[path = "../src/args.rs"]
+mod args;
+#[allow(dead_code)]
+#[path = "../src/explain.rs"]
+mod explain;
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (dir, date) = match &arguments[..] {
+        [dir] => (dir, ""),
+        [dir, date] => (dir, date.as_str()),
+        _ => {
+            eprintln!("usage: dist DIR [DATE]      DATE: the day of the manual pages, 2026-12-31");
+            return ExitCode::from(2);
+        }
+    };
+    match write_all(Path::new(dir), date) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dist: {dir}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes every page and every completion below `dir`.
+fn write_all(dir: &Path, date: &str) -> io::Result<()> {
+    let mut command = args::Args::command().disable_help_subcommand(true);
+    command.build();
+    let man = dir.join("share/man/man1");
+    fs::create_dir_all(&man)?;
+    for page in pages(&command) {
+        let name = format!("{}.1", name(page));
+        fs::write(man.join(name), page_text(page, &command, date)?)?;
+    }
+    for (shell, folder) in [
+        (Shell::Bash, "share/bash-completion/completions"),
+        (Shell::Zsh, "share/zsh/site-functions"),
+        (Shell::Fish, "share/fish/vendor_completions.d"),
+    ] {
+        let folder = dir.join(folder);
+        fs::create_dir_all(&folder)?;
+        clap_complete::generate_to(shell, &mut args::Args::command(), "tcpstat", folder)?;
+    }
+    Ok(())
+}
+
+/// The command and everything below it, each of which has a page.
+fn pages(command: &Command) -> Vec<&Command> {
+    let below = command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set());
+    std::iter::once(command)
+        .chain(below.flat_map(pages))
+        .collect()
+}
+
+/// A page's name: `tcpstat-explain`.
+fn name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or(command.get_name())
+}
+
+/// A manual page, with what `clap_mangen` alone would not lay out: examples, the explanations, the other pages.
+fn page_text(command: &Command, top: &Command, date: &str) -> io::Result<Vec<u8>> {
+    let man = Man::new(command.clone())
+        .date(date)
+        .source(format!("tcpstat {}", env!("CARGO_PKG_VERSION")))
+        .manual("User Commands");
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut text)?;
+    }
+    let mut roff = Roff::new();
+    if command.get_name() == "explain" {
+        explanations(&mut roff);
+    }
+    if let Some(help) = command.get_after_help() {
+        notes(&mut roff, &help.to_string());
+    }
+    see_also(&mut roff, command, top);
+    roff.to_writer(&mut text)?;
+    Ok(text)
+}
+
+/// What `tcpstat explain` says of everything that it can explain.
+fn explanations(roff: &mut Roff) {
+    roff.control("SH", ["STATES AND QUEUES"]);
+    for topic in explain::TOPICS {
+        roff.control("TP", []);
+        roff.text([bold(topic.name)]);
+        roff.text([roman(topic.means)]);
+        for (label, line) in [
+            ("Many:", topic.many),
+            ("Look:", topic.look),
+            ("Act:", topic.act),
+        ] {
+            roff.control("br", []);
+            roff.text([italic(label), roman(format!(" {line}"))]);
+        }
+    }
+}
+
+/// The end of the help: blocks, each with a heading and lines that are indented below it, or text after it.
+fn notes(roff: &mut Roff, help: &str) {
+    roff.control("SH", ["NOTES"]);
+    for block in help.split("\n\n") {
+        let (heading, rest) = block.split_once(':').unwrap_or(("", block));
+        if heading.is_empty() {
+            roff.control("PP", []);
+        } else {
+            roff.control("SS", [heading]);
+        }
+        let aligned = rest.starts_with("\n ");
+        if aligned {
+            roff.control("nf", []);
+        }
+        for line in rest.trim_start_matches([' ', '\n']).lines() {
+            roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
+        }
+        if aligned {
+            roff.control("fi", []);
+        }
+    }
+}
+
+fn see_also(roff: &mut Roff, command: &Command, top: &Command) {
+    roff.control("SH", ["SEE ALSO"]);
+    let mut others: Vec<_> = pages(top)
+        .into_iter()
+        .map(name)
+        .filter(|other| *other != name(command))
+        .flat_map(|other| [bold(other), roman("(1), ")])
+        .collect();
+    others.extend([bold("ss"), roman("(8), "), bold("tcp"), roman("(7)")]);
+    roff.text(others);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process;
+
+    use super::*;
+
+    /// Runs a program, if this machine has it, and fails on anything that it complains about.
+    fn accepts(program: &str, arguments: &[&str], file: &Path) {
+        let output = match process::Command::new(program)
+            .args(arguments)
+            .arg(file)
+            .output()
+        {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            output => output.unwrap(),
+        };
+        let complaints = [&output.stdout[..], &output.stderr[..]].concat();
+        assert!(
+            output.status.success() && complaints.is_empty(),
+            "{program} {}: {}",
+            file.display(),
+            String::from_utf8_lossy(&complaints)
+        );
+    }
+
+    #[test]
+    fn every_command_has_a_page_and_every_shell_its_completions() {
+        let dir = tempfile::tempdir().unwrap();
+        write_all(dir.path(), "2025-12-31").unwrap();
+
+        let top = args::Args::command();
+        let mut expected: Vec<String> = top
+            .get_subcommands()
+            .map(|command| format!("tcpstat-{}.1", command.get_name()))
+            .chain(["tcpstat.1".to_owned()])
+            .collect();
+        expected.sort();
+        let man = dir.path().join("share/man/man1");
+        let mut pages: Vec<String> = fs::read_dir(&man)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        pages.sort();
+        assert_eq!(pages, expected);
+        for page in pages {
+            let page = man.join(page);
+            // mandoc calls it a mere matter of style that a page is named after a subcommand, and in lower case.
+            accepts("mandoc", &["-T", "lint", "-W", "warning"], &page);
+            accepts("groff", &["-man", "-ww", "-z", "-T", "utf8"], &page);
+        }
+
+        let explain = fs::read_to_string(man.join("tcpstat-explain.1")).unwrap();
+        for topic in explain::TOPICS {
+            assert!(
+                explain.contains(&format!(
+                    "\n.TP\n\\fB{}\\fR\n",
+                    topic.name.replace('-', "\\-")
+                )),
+                "{explain}"
+            );
+        }
+        let completions = |path: &str| dir.path().join("share").join(path);
+        for (shell, path, words) in [
+            (
+                "bash",
+                "bash-completion/completions/tcpstat.bash",
+                &["proc-root", "accept-queue"][..],
+            ),
+            (
+                "zsh",
+                "zsh/site-functions/_tcpstat",
+                &["proc-root", "accept-queue"],
+            ),
+            // No values of arguments without an option, such as topics: clap_complete has none for fish.
+            (
+                "fish",
+                "fish/vendor_completions.d/tcpstat.fish",
+                &["proc-root"],
+            ),
+        ] {
+            let path = completions(path);
+            let text = fs::read_to_string(&path).unwrap();
+            let commands = top.get_subcommands().map(Command::get_name);
+            for word in commands.chain(words.iter().copied()) {
+                assert!(text.contains(word), "{shell}: {word}");
+            }
+            accepts(shell, &["-n"], &path);
+        }
+    }
+}
