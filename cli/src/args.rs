@@ -19,8 +19,9 @@ Examples:
   tcpstat                                  all eleven states, as one line of JSON
   tcpstat --format table                   the same for people
   tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
-  tcpstat --proc-root /proc/1234           the network namespace of process 1234
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
+  tcpstat --pid 1234                       the network namespace of process 1234: a container's
+  tcpstat --all-namespaces --format table  every network namespace of this machine
 
 Sources, the cheapest first; without --source, the first that answers:
   module        /proc/tcpstat: counted in the kernel (needs the tcpstat module)
@@ -57,6 +58,9 @@ pub(crate) struct Totals {
 
     #[command(flatten)]
     pub(crate) every: Every,
+
+    #[command(flatten)]
+    pub(crate) everywhere: Everywhere,
 
     #[command(flatten)]
     pub(crate) from: From,
@@ -137,7 +141,7 @@ impl TypedValueParser for TopicParser {
 /// When to answer: once, or again and again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Every {
-    /// Print again every 10s, 500ms, 1m, ... until stopped (json and report)
+    /// Print again every 10s, 500ms, 1m, ... until stopped; one line each time
     #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) interval: Option<Duration>,
 
@@ -159,7 +163,11 @@ pub(crate) struct From {
     #[arg(long, value_enum, default_value_t = SourceArg::Auto, hide_possible_values = true)]
     source: SourceArg,
 
-    /// Another procfs: a host's, one process's, or a saved sample
+    /// The network namespace of this process, such as a container's, instead of one's own
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+
+    /// Another procfs: a host's, or a saved sample
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
     proc_root: PathBuf,
 
@@ -179,8 +187,8 @@ enum SourceArg {
 }
 
 impl From {
-    /// The sampler that is asked for.
-    pub(crate) fn sampler(&self) -> Result<Sampler, clap::Error> {
+    /// What is asked for.
+    pub(crate) fn options(&self) -> Options {
         let source = match self.source {
             SourceArg::Auto => None,
             SourceArg::Module => Some(Source::Module),
@@ -188,16 +196,29 @@ impl From {
             SourceArg::NetlinkFull => Some(Source::NetlinkFull),
             SourceArg::Procfs => Some(Source::Procfs),
         };
-        let options = Options {
+        Options {
             source,
+            pid: self.pid,
             proc_root: self.proc_root.clone(),
-        };
-        Sampler::new(options).map_err(|error| {
+        }
+    }
+
+    /// The sampler that is asked for.
+    pub(crate) fn sampler(&self) -> Result<Sampler, clap::Error> {
+        Sampler::new(self.options()).map_err(|error| {
             conflict(format!(
-                "--source netlink cannot be used with --proc-root: {error}"
+                "--source netlink cannot be used with --proc-root alone: {error}"
             ))
         })
     }
+}
+
+/// Whether every network namespace is asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Everywhere {
+    /// Every network namespace that a process is in, each named by its inode and one process
+    #[arg(long, conflicts_with = "pid")]
+    pub(crate) all_namespaces: bool,
 }
 
 /// A usage error about arguments that make no sense together.

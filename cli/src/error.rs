@@ -88,6 +88,20 @@ pub enum Error {
         /// The root of the procfs that was asked for.
         proc_root: PathBuf,
     },
+    /// Another network namespace may not be entered to ask netlink there, or is gone.
+    #[error("cannot enter the network namespace {}: {}", path.display(), Named(error))]
+    Namespace {
+        /// The namespace's file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The process whose network namespace was asked for is not there.
+    #[error("{}: there is no such process", path.display())]
+    NoProcess {
+        /// The process's directory.
+        path: PathBuf,
+    },
     /// Every source that was tried is absent, or refused.
     #[error("no source could answer{}", Tried(.0))]
     NoSource(
@@ -119,10 +133,15 @@ impl Error {
             ),
             // ENOENT: no inet_diag or tcp_diag in the kernel; EOPNOTSUPP: it does not know the request at all.
             Self::Answer { error } => matches!(errno(error), ENOENT | EPERM | EACCES | EOPNOTSUPP),
-            Self::Unloading { .. } | Self::Elsewhere { .. } | Self::NoSource(_) => true,
-            Self::Read { .. } | Self::Line { .. } | Self::Receive { .. } | Self::Message { .. } => {
-                false
+            Self::Namespace { error, .. } => {
+                matches!(errno(error), ENOENT | ESRCH | EPERM | EACCES)
             }
+            Self::Unloading { .. } | Self::Elsewhere { .. } | Self::NoSource(_) => true,
+            Self::Read { .. }
+            | Self::Line { .. }
+            | Self::Receive { .. }
+            | Self::Message { .. }
+            | Self::NoProcess { .. } => false,
         }
     }
 

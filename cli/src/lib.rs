@@ -15,11 +15,13 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod namespaces;
 mod ports;
 mod services;
 mod source;
 
 pub use error::{Attempt, Error};
+pub use namespaces::{Namespace, Namespaces};
 pub use ports::Ports;
 pub use services::{Service, Services};
 #[cfg(feature = "fuzzing")]

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             None => error.to_string(),
         }),
         Err(Failure::Format(error)) => fail(error),
+        Err(Failure::Incomplete) => ExitCode::FAILURE,
     }
 }
 

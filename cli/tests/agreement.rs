@@ -197,6 +197,7 @@ fn within_what_churn_allows() {
             let mut sampler = Sampler::new(Options {
                 source: Some(source),
                 proc_root: proc_root.into(),
+                ..Options::default()
             })
             .unwrap();
             // As many readings as it takes for enough to happen meanwhile.

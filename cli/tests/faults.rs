@@ -189,6 +189,7 @@ fn signals_all_the_while() {
                 let mut sampler = Sampler::new(Options {
                     source: Some(source),
                     proc_root: proc_root.into(),
+                    ..Options::default()
                 })
                 .unwrap();
                 // A reading may be slow where other namespaces have many sockets, and the fixture does not last.

@@ -255,6 +255,7 @@ fn samplers_of_another_procfs_refuse_netlink() {
         Sampler::new(Options {
             source,
             proc_root: "/proc/1".into(),
+            ..Options::default()
         })
     };
     assert!(matches!(
@@ -269,7 +270,8 @@ fn samplers_of_another_procfs_refuse_netlink() {
     assert!(
         Sampler::new(Options {
             source: Some(Source::Netlink),
-            proc_root: "/proc/".into()
+            proc_root: "/proc/".into(),
+            ..Options::default()
         })
         .is_ok()
     );

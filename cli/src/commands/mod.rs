@@ -3,6 +3,7 @@
 //! What the command can do: a file for each command, and here what they share.
 
 pub(crate) mod explain;
+mod namespaces;
 pub(crate) mod totals;
 
 use std::io::{self, Write};
@@ -19,6 +20,8 @@ pub(crate) enum Failure {
     Usage(clap::Error),
     /// There is no answer.
     Sample(Error),
+    /// Something was left out of the answer; what, was said already.
+    Incomplete,
     /// The answer could not be written as it was asked for.
     Format(Box<dyn std::error::Error>),
     /// The answer could not be printed.

@@ -4,23 +4,28 @@
 
 use jiff::Timestamp;
 
+use super::namespaces::Asked;
 use super::{Failure, at_each_tick, explain, print};
 use crate::args::Totals;
 
 /// Counts and prints, as often as it is asked for.
 pub(crate) fn run(args: &Totals) -> Result<(), Failure> {
     args.check().map_err(Failure::Usage)?;
-    let mut sampler = args.from.sampler().map_err(Failure::Usage)?;
+    let mut asked = Asked::new(&args.from, &args.everywhere)?;
     at_each_tick(&args.every, || {
         let timestamp = Timestamp::now();
-        let snapshot = sampler.sample().map_err(Failure::Sample)?;
-        if args.from.verbose {
-            explain(&snapshot.tried, snapshot.source, &snapshot.method);
-        }
+        let answers = asked.ask(|sampler| {
+            let snapshot = sampler.sample()?;
+            if args.from.verbose {
+                explain(&snapshot.tried, snapshot.source, &snapshot.method);
+            }
+            Ok(snapshot)
+        })?;
         let text = args
             .format
-            .text(&snapshot, timestamp)
+            .text(&answers, timestamp)
             .map_err(Failure::Format)?;
         print(&text)
-    })
+    })?;
+    asked.finish()
 }

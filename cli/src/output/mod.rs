@@ -1,8 +1,63 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How answers are printed: a file for each kind of answer.
+//! How answers are printed: a file for each kind of answer, and here what they share.
 
 mod totals;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use tcpstat::{Counts, Namespace};
+
+/// An answer, and whose it is where several namespaces are asked.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    pub(crate) namespace: Option<Namespace>,
+    pub(crate) answer: T,
+}
+
+/// One line for each answer.
+fn lines<E>(answers: impl Iterator<Item = Result<String, E>>) -> Result<String, E> {
+    answers.map(|line| Ok(line? + "\n")).collect()
+}
+
+/// A block for each answer, below a line that says whose it is where several namespaces are asked.
+fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
+    let blocks: Vec<String> = answers
+        .iter()
+        .map(|Answer { namespace, answer }| {
+            let heading = namespace
+                .map(|Namespace { inode, pid }| format!("namespace {inode}, process {pid}\n"));
+            heading.unwrap_or_default() + &block(answer)
+        })
+        .collect();
+    blocks.join("\n")
+}
+
+/// Labels of Prometheus.
+type Labels = Vec<(&'static str, String)>;
+
+/// What tells the values of several namespaces apart.
+fn labels(namespace: Option<Namespace>) -> Labels {
+    namespace.map_or(Vec::new(), |Namespace { inode, pid }| {
+        vec![("namespace", inode.to_string()), ("pid", pid.to_string())]
+    })
+}
+
+/// The same in JSON.
+#[derive(Serialize)]
+struct JsonNamespace {
+    namespace: u64,
+    pid: u32,
+}
+
+impl From<Namespace> for JsonNamespace {
+    fn from(Namespace { inode, pid }: Namespace) -> Self {
+        Self {
+            namespace: inode,
+            pid,
+        }
+    }
+}
 
 /// `count` as a share of `total`, 0 to 1; of nothing, it is 0.
 pub(crate) fn ratio(count: u64, total: u64) -> f64 {
@@ -10,5 +65,35 @@ pub(crate) fn ratio(count: u64, total: u64) -> f64 {
         0.0
     } else {
         count as f64 / total as f64
+    }
+}
+
+/// A ratio as it is printed in JSON: to six decimals.
+fn rounded(ratio: f64) -> f64 {
+    (ratio * 1e6).round() / 1e6
+}
+
+/// A time as it is printed in JSON: RFC 3339, UTC, in milliseconds.
+fn rfc3339(timestamp: Timestamp) -> String {
+    format!("{timestamp:.3}")
+}
+
+/// `{"ESTABLISHED":{"count":5,"ratio":0.25},...}`: all states in kernel order, and their shares of the total.
+struct Shares<'a>(&'a Counts);
+
+#[derive(Serialize)]
+struct Share {
+    count: u64,
+    /// Of the total, 0 to 1.
+    ratio: f64,
+}
+
+impl Serialize for Shares<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let total = self.0.total();
+        serializer.collect_map(self.0.iter().map(|(state, count)| {
+            let ratio = rounded(ratio(count, total));
+            (state.name(), Share { count, ratio })
+        }))
     }
 }

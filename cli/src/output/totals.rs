@@ -2,8 +2,6 @@
 
 //! The formats in which the counts of all connections are printed.
 
-use std::fmt::Write as _;
-
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -14,46 +12,59 @@ use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Snapshot};
 
 use crate::args::Format;
-use crate::output::ratio;
+use crate::output::{Answer, JsonNamespace, Labels, Shares, blocks, labels, lines, ratio, rfc3339};
 
 impl Format {
-    /// The snapshot as text, with its last newline. `timestamp` is when it was taken.
+    /// The answers as text, with its last newline. `timestamp` is when they were taken.
     pub(crate) fn text(
         self,
-        snapshot: &Snapshot,
+        answers: &[Answer<Snapshot>],
         timestamp: Timestamp,
     ) -> Result<String, Box<dyn std::error::Error>> {
+        let json = |answer| serde_json::to_string(&Json(answer));
+        let report = |answer| serde_json::to_string(&Report::new(answer, timestamp));
         Ok(match self {
-            Self::Json => serde_json::to_string(&Json(&snapshot.counts))? + "\n",
-            Self::Report => serde_json::to_string(&Report::new(snapshot, timestamp))? + "\n",
-            Self::Prometheus => prometheus(snapshot.counts)?,
-            Self::Table => table(snapshot)?,
+            Self::Json => lines(answers.iter().map(json))?,
+            Self::Report => lines(answers.iter().map(report))?,
+            Self::Prometheus => prometheus(answers)?,
+            Self::Table => blocks(answers, table),
         })
     }
 }
 
-/// `{"ESTABLISHED":5,...}`: all states in kernel order.
-struct Json<'a>(&'a Counts);
+/// `{"ESTABLISHED":5,...}`: all states in kernel order; before them the namespace, where it is told.
+struct Json<'a>(&'a Answer<Snapshot>);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(state, count)| (state.name(), count)))
+        let Answer { namespace, answer } = self.0;
+        let namespace = namespace.iter().flat_map(|namespace| {
+            [
+                ("namespace", namespace.inode),
+                ("pid", namespace.pid.into()),
+            ]
+        });
+        let states = answer.counts.iter();
+        serializer.collect_map(namespace.chain(states.map(|(state, count)| (state.name(), count))))
     }
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
-    /// RFC 3339, UTC, in milliseconds.
     timestamp: String,
+    #[serde(flatten)]
+    namespace: Option<JsonNamespace>,
     source: &'static str,
     total: u64,
     states: Shares<'a>,
 }
 
 impl<'a> Report<'a> {
-    fn new(snapshot: &'a Snapshot, timestamp: Timestamp) -> Self {
+    fn new(answer: &'a Answer<Snapshot>, timestamp: Timestamp) -> Self {
+        let snapshot = &answer.answer;
         Self {
-            timestamp: format!("{timestamp:.3}"),
+            timestamp: rfc3339(timestamp),
+            namespace: answer.namespace.map(JsonNamespace::from),
             source: snapshot.source.name(),
             total: snapshot.counts.total(),
             states: Shares(&snapshot.counts),
@@ -61,29 +72,13 @@ impl<'a> Report<'a> {
     }
 }
 
-struct Shares<'a>(&'a Counts);
-
-#[derive(Serialize)]
-struct Share {
-    count: u64,
-    /// Of the total, 0 to 1, to six decimals.
-    ratio: f64,
-}
-
-impl Serialize for Shares<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let total = self.0.total();
-        serializer.collect_map(self.0.iter().map(|(state, count)| {
-            let ratio = (ratio(count, total) * 1e6).round() / 1e6;
-            (state.name(), Share { count, ratio })
-        }))
-    }
-}
-
 /// The names are those of node_exporter's tcpstat collector.
-fn prometheus(counts: Counts) -> Result<String, std::fmt::Error> {
+fn prometheus(answers: &[Answer<Snapshot>]) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(InKernelOrder(counts)));
+    let counts = answers
+        .iter()
+        .map(|answer| (labels(answer.namespace), answer.answer.counts));
+    registry.register_collector(Box::new(InKernelOrder(counts.collect())));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -91,7 +86,7 @@ fn prometheus(counts: Counts) -> Result<String, std::fmt::Error> {
 
 /// A `Family` of the library would print the states in another order each time.
 #[derive(Debug)]
-struct InKernelOrder(Counts);
+struct InKernelOrder(Vec<(Labels, Counts)>);
 
 impl Collector for InKernelOrder {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -102,14 +97,18 @@ impl Collector for InKernelOrder {
             None,
             MetricType::Gauge,
         )?;
-        self.0.iter().try_for_each(|(state, count)| {
-            let labels = [("state", state.name().to_ascii_lowercase())];
-            ConstGauge::new(count).encode(metric.encode_family(&labels)?)
-        })
+        for (namespace, counts) in &self.0 {
+            for (state, count) in counts.iter() {
+                let mut labels = namespace.clone();
+                labels.push(("state", state.name().to_ascii_lowercase()));
+                ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }
 
-fn table(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+fn table(snapshot: &Snapshot) -> String {
     let total = snapshot.counts.total();
     let width = total.to_string().len().max("COUNT".len());
     let mut text = format!("{:<12}  {:>width$}    SHARE\n", "STATE", "COUNT");
@@ -118,39 +117,42 @@ fn table(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
         .iter()
         .map(|(state, count)| (state.name(), count));
     for (name, count) in rows.chain([("total", total)]) {
-        writeln!(
-            text,
-            "{name:<12}  {count:>width$}  {:>5.1} %",
-            100.0 * ratio(count, total)
-        )?;
+        let share = 100.0 * ratio(count, total);
+        text += &format!("{name:<12}  {count:>width$}  {share:>5.1} %\n");
     }
-    writeln!(text, "\nsource: {}", snapshot.source)?;
-    Ok(text)
+    text + &format!("\nsource: {}\n", snapshot.source)
 }
 
 #[cfg(test)]
 mod tests {
-    use tcpstat::{Method, Source, State};
+    use tcpstat::{Method, Namespace, Source, State};
 
     use super::*;
 
-    fn snapshot() -> Snapshot {
+    fn snapshot() -> Answer<Snapshot> {
         let mut counts = Counts::ZERO;
         counts.set(State::Established, 100);
         counts.set(State::Listen, 14);
         counts.set(State::TimeWait, 1);
-        Snapshot {
-            counts,
-            source: Source::Module,
-            method: Method::Whole,
-            tried: Vec::new(),
+        of(counts)
+    }
+
+    fn of(counts: Counts) -> Answer<Snapshot> {
+        Answer {
+            namespace: None,
+            answer: Snapshot {
+                counts,
+                source: Source::Module,
+                method: Method::Whole,
+                tried: Vec::new(),
+            },
         }
     }
 
-    fn text(format: Format, snapshot: &Snapshot) -> String {
+    fn text(format: Format, answer: &Answer<Snapshot>) -> String {
         format
             .text(
-                snapshot,
+                std::slice::from_ref(answer),
                 Timestamp::from_millisecond(1_700_000_000_120).unwrap(),
             )
             .unwrap()
@@ -177,12 +179,7 @@ mod tests {
 
     #[test]
     fn ratios_of_nothing_are_zero() {
-        let nothing = Snapshot {
-            counts: Counts::ZERO,
-            source: Source::Netlink,
-            method: Method::Whole,
-            tried: Vec::new(),
-        };
+        let nothing = of(Counts::ZERO);
         let report: serde_json::Value =
             serde_json::from_str(&text(Format::Report, &nothing)).unwrap();
         assert_eq!(report["total"], 0);
@@ -241,12 +238,7 @@ source: module
     fn the_largest_counts_are_printed_whole() {
         let mut counts = Counts::ZERO;
         counts.set(State::Established, u64::MAX);
-        let snapshot = Snapshot {
-            counts,
-            source: Source::Module,
-            method: Method::Whole,
-            tried: Vec::new(),
-        };
+        let snapshot = of(counts);
         for format in [
             Format::Json,
             Format::Report,
@@ -258,5 +250,30 @@ source: module
                 "{format:?}"
             );
         }
+    }
+
+    #[test]
+    fn several_namespaces_are_told_apart() {
+        let namespaces = [(4026531840, 1), (4026532000, 77)];
+        let answers = namespaces.map(|(inode, pid)| Answer {
+            namespace: Some(Namespace { inode, pid }),
+            ..snapshot()
+        });
+        let text = |format: Format| format.text(&answers, Timestamp::UNIX_EPOCH).unwrap();
+        let json = text(Format::Json);
+        assert!(json.starts_with("{\"namespace\":4026531840,\"pid\":1,\"ESTABLISHED\":100,"));
+        assert_eq!(json.matches('\n').count(), 2);
+        assert!(text(Format::Report).contains(
+            "\n{\"timestamp\":\"1970-01-01T00:00:00.000Z\",\"namespace\":4026532000,\"pid\":77,\"source\":\"module\","
+        ));
+        let prometheus = text(Format::Prometheus);
+        assert_eq!(prometheus.matches("# TYPE").count(), 1);
+        assert!(prometheus.contains(
+            "node_tcp_connection_states{namespace=\"4026532000\",pid=\"77\",state=\"listen\"} 14\n"
+        ));
+        assert!(
+            text(Format::Table)
+                .contains("\n\nnamespace 4026532000, process 77\nSTATE         COUNT    SHARE\n")
+        );
     }
 }

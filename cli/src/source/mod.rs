@@ -6,6 +6,7 @@ mod difference;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod module;
+mod namespace;
 mod netlink;
 mod procfs;
 mod sockstat;
@@ -64,8 +65,10 @@ impl fmt::Display for Source {
 pub struct Options {
     /// The source to use, or `None` for the first that answers: module, netlink, procfs.
     pub source: Option<Source>,
-    /// The root of the procfs to read; `/proc` unless told. Another may be a host's, mounted in a container,
-    /// `/proc/PID` for the network namespace of that process, or a saved sample.
+    /// The process, in `proc_root`, whose network namespace is meant; one's own, or that of `proc_root`, if `None`.
+    pub pid: Option<u32>,
+    /// The root of the procfs to read; `/proc` unless told. Another may be a host's, mounted in a container, or a
+    /// saved sample.
     pub proc_root: PathBuf,
 }
 
@@ -73,6 +76,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             source: None,
+            pid: None,
             proc_root: PathBuf::from(Self::PROC_ROOT),
         }
     }
@@ -82,9 +86,18 @@ impl Options {
     /// Where procfs is on every Linux machine.
     pub const PROC_ROOT: &'static str = "/proc";
 
-    /// Whether netlink would answer for other connections than those of `proc_root`.
+    /// Whether netlink would answer for other connections than those of `proc_root`. The namespace of a process it
+    /// enters.
     fn is_elsewhere(&self) -> bool {
-        self.proc_root != Path::new(Self::PROC_ROOT)
+        self.pid.is_none() && self.proc_root != Path::new(Self::PROC_ROOT)
+    }
+
+    /// Where the files are: the procfs, or a process's directory in it.
+    fn root(&self) -> PathBuf {
+        match self.pid {
+            None => self.proc_root.clone(),
+            Some(pid) => self.proc_root.join(pid.to_string()),
+        }
     }
 }
 
@@ -105,6 +118,8 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Sampler {
     options: Options,
+    /// Where the files are.
+    root: PathBuf,
     module: module::Module,
     netlink: netlink::Netlink,
     procfs: procfs::Procfs,
@@ -121,10 +136,13 @@ impl Sampler {
                 proc_root: options.proc_root,
             });
         }
+        let root = options.root();
+        let namespace = options.pid.map(|_| root.join("ns/net"));
         Ok(Self {
             options,
+            root,
             module: module::Module::default(),
-            netlink: netlink::Netlink::default(),
+            netlink: netlink::Netlink::new(namespace),
             procfs: procfs::Procfs::default(),
         })
     }
@@ -133,30 +151,39 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::NoSource`] if every source is absent or refused. Any other error is from a source that is there
-    /// but did not answer as it should; the sampler can be used again.
+    /// but did not answer as it should, or about a process that is not there; the sampler can be used again.
     pub fn sample(&mut self) -> Result<Snapshot, Error> {
         let sources = match &self.options.source {
             None => &Source::AUTO[..],
             Some(source) => std::slice::from_ref(source),
         };
+        if self.options.pid.is_some() && !self.root.exists() {
+            return Err(Error::NoProcess {
+                path: self.root.clone(),
+            });
+        }
         let mut tried = Vec::new();
         for &source in sources {
-            let proc_root = &self.options.proc_root;
+            let root = &self.root;
             let whole = |counts| (counts, Method::Whole);
             let answer = match source {
-                Source::Module => self.module.sample(proc_root).map(whole),
+                Source::Module => self.module.sample(root).map(whole),
                 Source::Netlink | Source::NetlinkFull if self.options.is_elsewhere() => {
                     Err(Error::Elsewhere {
-                        proc_root: proc_root.clone(),
+                        proc_root: root.clone(),
                     })
                 }
                 Source::Netlink => {
-                    // Of the namespace of this thread, as a netlink socket is, and not of the process's first one.
-                    let counters = Sockstat::open(&proc_root.join("thread-self/net"));
+                    let net = match self.options.pid {
+                        Some(_) => root.join("net"),
+                        // Of the namespace of this thread, as a netlink socket is, and not of the process's first one.
+                        None => root.join("thread-self/net"),
+                    };
+                    let counters = Sockstat::open(&net);
                     difference::count(&mut self.netlink, counters, difference::FEW)
                 }
                 Source::NetlinkFull => self.netlink.sample().map(whole),
-                Source::Procfs => self.procfs.sample(proc_root).map(whole),
+                Source::Procfs => self.procfs.sample(root).map(whole),
             };
             match answer {
                 Ok((counts, method)) => {

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
@@ -19,6 +20,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
+use super::namespace;
 use crate::error::{Error, errno};
 use crate::{Counts, State};
 
@@ -100,6 +102,8 @@ pub(super) trait List {
 
 #[derive(Debug, Default)]
 pub(super) struct Netlink {
+    /// The file of the network namespace to ask, if it is not the calling thread's.
+    namespace: Option<PathBuf>,
     buffer: Vec<u8>,
     sequence: u32,
 }
@@ -111,6 +115,14 @@ impl List for Netlink {
 }
 
 impl Netlink {
+    /// Netlink in the network namespace of this file; in the calling thread's, if there is none.
+    pub(super) fn new(namespace: Option<PathBuf>) -> Self {
+        Self {
+            namespace,
+            ..Self::default()
+        }
+    }
+
     /// Counts every connection of this network namespace.
     pub(super) fn sample(&mut self) -> Result<Counts, Error> {
         Ok(self.list(States::ALL, |_| true)?.counts)
@@ -145,7 +157,10 @@ impl Netlink {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
-        let socket = open()?;
+        let socket = match &self.namespace {
+            None => open()?,
+            Some(path) => namespace::inside(path, open)?,
+        };
         let mut tally = Tally::default();
         for &request in requests {
             self.sequence = self.sequence.wrapping_add(1);
@@ -174,7 +189,7 @@ impl Netlink {
     }
 }
 
-/// A socket to this network namespace's kernel and nobody else.
+/// A socket to the kernel and nobody else, for the network namespace of the calling thread.
 fn open() -> Result<OwnedFd, Error> {
     let failed = |call| {
         move |errno: Errno| Error::Socket {
@@ -690,6 +705,7 @@ mod tests {
                 assert_eq!(netlink.buffer.capacity(), BUFFER);
             }
             let mut small = Netlink {
+                namespace: None,
                 buffer: vec![0; 1000],
                 sequence: 0,
             };
