@@ -145,19 +145,19 @@ impl Error {
         }
     }
 
-    /// An error at the module's file. An entry that is being removed says EIO to readers, and EINVAL to those that
-    /// follow a link (`proc_reg_read`, `proc_get_link`).
-    pub(crate) fn module(
-        path: &Path,
-        error: io::Error,
-        otherwise: fn(&Path, io::Error) -> Self,
-    ) -> Self {
-        match errno(&error) {
-            Errno::EIO | Errno::EINVAL if error.raw_os_error().is_some() => Self::Unloading {
-                path: path.to_owned(),
-                error,
-            },
-            _ => otherwise(path, error),
+    /// What it means at a file of the module. An entry that is being removed says EIO to readers, and EINVAL to those
+    /// that follow a link (`proc_reg_read`, `proc_get_link`).
+    pub(crate) fn of_module(self) -> Self {
+        match self {
+            Self::Open { path, error } | Self::Read { path, error }
+                if matches!(
+                    error.raw_os_error().map(Errno::from_raw),
+                    Some(Errno::EIO | Errno::EINVAL)
+                ) =>
+            {
+                Self::Unloading { path, error }
+            }
+            other => other,
         }
     }
 
@@ -295,7 +295,9 @@ mod tests {
             (Errno::EISDIR, false),
         ] {
             assert_eq!(
-                Error::module(&path, system(errno), Error::read).is_absence_or_refusal(),
+                Error::read(&path, system(errno))
+                    .of_module()
+                    .is_absence_or_refusal(),
                 expected,
                 "the module's file: {errno}"
             );

@@ -16,9 +16,8 @@ use std::time::Duration;
 
 use alone::alone;
 use assert_cmd::cargo::cargo_bin;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
-use tcpstat::{Counts, Method, Options, Sampler, Source, State};
+use tcpstat::{Counts, Method, Options, Ports, Sampler, Service, Services, Source, State};
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Fixture, Mix, repaired};
 
@@ -80,12 +79,6 @@ fn agree(expected: Counts, what: &str) {
     }
 }
 
-/// Takes what the hard limit allows: the soft one is 1,024 in many a shell.
-fn allow_many_files() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-}
-
 /// A random mix in the namespace of this thread.
 fn random(seed: u64) -> (Fixture, String) {
     let mix = Mix::random(seed, 8);
@@ -95,7 +88,6 @@ fn random(seed: u64) -> (Fixture, String) {
 #[test]
 fn over_random_mixes() {
     let _alone = alone();
-    allow_many_files();
     for seed in 0..12 {
         netns::in_new(|| {
             let (fixture, mix) = random(seed);
@@ -107,6 +99,72 @@ fn over_random_mixes() {
             expected.set(State::Established, established);
             agree(expected, &mix);
             fixture.check().unwrap();
+        })
+        .unwrap();
+    }
+}
+
+/// What a source says of the services in the namespace of this thread.
+fn services(source: Source, ports: Option<&str>) -> Services {
+    let options = Options {
+        source: Some(source),
+        ..Options::default()
+    };
+    let ports: Option<Ports> = ports.map(|ports| ports.parse().unwrap());
+    Sampler::new(options)
+        .unwrap()
+        .services(ports.as_ref())
+        .unwrap()
+}
+
+/// The services and the rest add up to all, and each source says the same of them; gives what netlink says.
+fn services_agree(expected: Counts, ports: Option<&str>, what: &str) -> Vec<Service> {
+    let netlink = services(Source::Netlink, ports);
+    if let Some(other) = netlink.other {
+        for (state, expected) in expected.iter() {
+            let rows = netlink.services.iter();
+            let counted: u64 = rows.map(|row| row.counts.get(state)).sum();
+            assert_eq!(counted + other.get(state), expected, "{what}");
+        }
+    }
+    for row in &netlink.services {
+        assert_eq!(row.listeners, row.counts.get(State::Listen), "{what}");
+        assert!(row.backlog.is_some() && row.drops.is_some(), "{what}");
+    }
+    let full = services(Source::NetlinkFull, ports);
+    assert_eq!(full.services, netlink.services, "{what}");
+    assert_eq!(full.other, netlink.other, "{what}");
+    let procfs = services(Source::Procfs, ports);
+    let less = |row: &Service| Service {
+        backlog: None,
+        drops: None,
+        ..*row
+    };
+    let expected: Vec<Service> = netlink.services.iter().map(less).collect();
+    assert_eq!(procfs.services, expected, "{what}");
+    assert_eq!(procfs.other, netlink.other, "{what}");
+    netlink.services
+}
+
+#[test]
+fn on_the_services_of_random_mixes() {
+    let _alone = alone();
+    for seed in 200..212 {
+        netns::in_new(|| {
+            let (fixture, mix) = random(seed);
+            let all = services_agree(fixture.expected(), None, &mix);
+            // One port, a range that begins and ends at one, and all but one: the kernel's filter and the reader's.
+            for (index, row) in all.iter().enumerate() {
+                let last = all[all.len() - 1].port;
+                for (ports, expected) in [
+                    (row.port.to_string(), &all[index..=index]),
+                    (format!("{}-{last}", row.port), &all[index..]),
+                    (format!("0-{},65535", row.port - 1), &all[..index]),
+                ] {
+                    let some = services_agree(fixture.expected(), Some(&ports), &mix);
+                    assert_eq!(some, expected, "{ports}, {mix}");
+                }
+            }
         })
         .unwrap();
     }
@@ -171,7 +229,6 @@ fn in_namespaces_of_every_kind() {
 fn within_what_churn_allows() {
     let _alone = alone();
     const AT_ONCE: u64 = 3;
-    allow_many_files();
     netns::in_new(|| {
         let kept = repaired(MANY).unwrap();
         let stay = kept.len() as u64;

@@ -325,7 +325,6 @@ mod tests {
     use crate::source::netlink::Netlink;
     use crate::source::procfs::Procfs;
     use crate::source::sockstat::Sockstat;
-    use crate::source::tests::allow_many_files;
 
     /// Sockets that stay as they are, and how often they were listed.
     struct Sockets {
@@ -819,7 +818,6 @@ mod tests {
                     ..mix
                 };
                 netns::in_new(|| {
-                    allow_many_files();
                     let fixture = mix.make().unwrap();
                     let method = three_ways(fixture.expected(), &mix.to_string());
                     assert!(
@@ -867,7 +865,6 @@ mod tests {
                 (Mix::default(), "there are few, 0 by the counters"),
             ] {
                 netns::in_new(|| {
-                    allow_many_files();
                     let fixture = mix.make().unwrap();
                     let method = three_ways(fixture.expected(), &mix.to_string()).to_string();
                     assert!(method.contains(by), "{method}, {mix}");
@@ -884,7 +881,6 @@ mod tests {
         const STAY: u64 = 2000;
         const AT_ONCE: u64 = 4;
         netns::in_new(|| {
-            allow_many_files();
             let kept = repaired(STAY as u32).unwrap();
             let stop = AtomicBool::new(false);
             let listening = AtomicU64::new(0);

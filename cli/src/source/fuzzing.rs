@@ -5,7 +5,8 @@
 
 use std::io::{self, Read};
 
-use super::netlink::{Dump, Request, States, Tally};
+use super::lines::Failure;
+use super::netlink::{Dump, Request, Tally};
 use super::{module, procfs, sockstat};
 use crate::{Counts, Error};
 
@@ -36,8 +37,8 @@ pub fn procfs(
         &mut counts,
     ) {
         Ok(()) => Ok(counts),
-        Err(procfs::Failure::Line(bad)) => Err((bad.line, bad.problem)),
-        Err(procfs::Failure::Read(error)) => unreachable!("a slice can be read: {error}"),
+        Err(Failure::Line(bad)) => Err((bad.line, bad.problem)),
+        Err(Failure::Read(error)) => unreachable!("a slice can be read: {error}"),
     }
 }
 
@@ -52,19 +53,15 @@ pub fn netlink<'a>(
     sequence: u32,
     datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
 ) -> Result<Option<(Counts, u64, u64)>, Error> {
-    let mut dump = Dump::new(
-        Request::BothFamilies,
-        States::ALL,
-        sequence,
-        Tally::default(),
-    );
+    let mut dump = Dump::new(Request::BothFamilies, sequence);
+    let mut tally = Tally::default();
     for (arrived, sent) in datagrams {
-        if dump.feed(arrived, sent)? {
+        if dump.feed(arrived, sent, |message| tally.add(message))? {
             let Tally {
                 counts,
                 request_sockets,
                 fin_wait2_timewait,
-            } = dump.tally;
+            } = tally;
             return Ok(Some((counts, request_sockets, fin_wait2_timewait)));
         }
     }

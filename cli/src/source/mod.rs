@@ -2,10 +2,14 @@
 
 //! Which sources there are, which of them is asked, and what is done when one cannot answer.
 
+mod by_port;
 mod difference;
+mod filter;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod lines;
 mod module;
+mod module_services;
 mod namespace;
 mod netlink;
 mod procfs;
@@ -18,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use difference::{Method, Reason};
 
-use crate::{Attempt, Counts, Error};
+use crate::{Attempt, Counts, Error, Ports, Services};
 use sockstat::Sockstat;
 
 /// Where counts come from.
@@ -153,26 +157,12 @@ impl Sampler {
     /// [`Error::NoSource`] if every source is absent or refused. Any other error is from a source that is there
     /// but did not answer as it should, or about a process that is not there; the sampler can be used again.
     pub fn sample(&mut self) -> Result<Snapshot, Error> {
-        let sources = match &self.options.source {
-            None => &Source::AUTO[..],
-            Some(source) => std::slice::from_ref(source),
-        };
-        if self.options.pid.is_some() && !self.root.exists() {
-            return Err(Error::NoProcess {
-                path: self.root.clone(),
-            });
-        }
-        let mut tried = Vec::new();
-        for &source in sources {
-            let root = &self.root;
-            let whole = |counts| (counts, Method::Whole);
-            let answer = match source {
+        let root = &self.root;
+        let whole = |counts| (counts, Method::Whole);
+        let first = self
+            .options
+            .first_of(&Source::AUTO, |source| match source {
                 Source::Module => self.module.sample(root).map(whole),
-                Source::Netlink | Source::NetlinkFull if self.options.is_elsewhere() => {
-                    Err(Error::Elsewhere {
-                        proc_root: root.clone(),
-                    })
-                }
                 Source::Netlink => {
                     let net = match self.options.pid {
                         Some(_) => root.join("net"),
@@ -184,18 +174,75 @@ impl Sampler {
                 }
                 Source::NetlinkFull => self.netlink.sample().map(whole),
                 Source::Procfs => self.procfs.sample(root).map(whole),
+            })?;
+        let ((counts, method), source, tried) = first;
+        Ok(Snapshot {
+            counts,
+            source,
+            method,
+            tried,
+        })
+    }
+
+    /// Counts the connections of each service, now: of every port that something listens on, or of those of `ports`.
+    ///
+    /// The module counts in the kernel; all other sources are told of every socket, of the given ports if they can.
+    /// [`Source::Netlink`] and [`Source::NetlinkFull`] are the same here.
+    ///
+    /// # Errors
+    /// As of [`Sampler::sample`].
+    pub fn services(&mut self, ports: Option<&Ports>) -> Result<Services, Error> {
+        let root = &self.root;
+        let first = self
+            .options
+            .first_of(&Source::AUTO, |source| match source {
+                Source::Module => {
+                    let (services, other) = module_services::services(root, ports)?;
+                    Ok((services, ports.is_none().then_some(other)))
+                }
+                Source::Netlink | Source::NetlinkFull => {
+                    Ok(self.netlink.services(ports)?.services())
+                }
+                Source::Procfs => Ok(self.procfs.services(root, ports)?.services()),
+            })?;
+        let ((services, other), source, tried) = first;
+        Ok(Services {
+            services,
+            other,
+            source,
+            tried,
+        })
+    }
+}
+
+impl Options {
+    /// Asks the source that is named, or those of `auto` in order until one is neither absent nor refused.
+    fn first_of<T>(
+        &self,
+        auto: &[Source],
+        mut ask: impl FnMut(Source) -> Result<T, Error>,
+    ) -> Result<(T, Source, Vec<Attempt>), Error> {
+        let root = self.root();
+        if self.pid.is_some() && !root.exists() {
+            return Err(Error::NoProcess { path: root });
+        }
+        let sources = match &self.source {
+            None => auto,
+            Some(source) => std::slice::from_ref(source),
+        };
+        let mut tried = Vec::new();
+        for &source in sources {
+            let answer = if source.is_netlink() && self.is_elsewhere() {
+                Err(Error::Elsewhere {
+                    proc_root: root.clone(),
+                })
+            } else {
+                ask(source)
             };
             match answer {
-                Ok((counts, method)) => {
-                    return Ok(Snapshot {
-                        counts,
-                        source,
-                        method,
-                        tried,
-                    });
-                }
+                Ok(answer) => return Ok((answer, source, tried)),
                 Err(error) if error.is_absence_or_refusal() => {
-                    tried.push(Attempt { source, error })
+                    tried.push(Attempt { source, error });
                 }
                 Err(error) => return Err(error),
             }
@@ -204,31 +251,30 @@ impl Sampler {
     }
 }
 
-/// Opens the first of the files `names` that is there, and says which; where none is, the error is about the first.
+/// Opens the file `name` of the network namespace that a procfs shows; where there is none, the error names
+/// `net/NAME`.
 ///
-/// `/proc/net` is a link to `self/net`. A procfs mounted with `subset=pid` has only what it links to.
-fn open_first(proc_root: &Path, names: &[&str]) -> Result<(PathBuf, File), (PathBuf, io::Error)> {
-    let mut missing = None;
-    for name in names {
-        let path = proc_root.join(name);
-        match File::open(&path) {
-            Ok(file) => return Ok((path, file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                missing.get_or_insert((path, error));
-            }
-            Err(error) => return Err((path, error)),
+/// In `/proc`, it is the namespace of this thread that is meant, as with a netlink socket: `/proc/net` is a link to
+/// `self/net`, which is that of the process's first thread. A procfs mounted with `subset=pid` has no `net`.
+fn open_net(root: &Path, name: &str) -> Result<(PathBuf, File), Error> {
+    let here = root == Path::new(Options::PROC_ROOT);
+    let directories = [
+        here.then_some("thread-self/net"),
+        Some("net"),
+        Some("self/net"),
+    ];
+    for directory in directories.into_iter().flatten() {
+        match open(root.join(directory).join(name)) {
+            Err(Error::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
         }
     }
-    Err(missing.unwrap_or_else(|| (proc_root.to_owned(), io::ErrorKind::NotFound.into())))
+    open(root.join("net").join(name))
 }
 
-#[cfg(test)]
-mod tests {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-    /// Takes what the hard limit allows: the soft one is 1,024 in many a shell.
-    pub(super) fn allow_many_files() {
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
+    match File::open(&path) {
+        Ok(file) => Ok((path, file)),
+        Err(error) => Err(Error::open(&path, error)),
     }
 }

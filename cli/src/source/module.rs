@@ -2,10 +2,10 @@
 
 //! The module's answer: `/proc/tcpstat`, eleven lines of text, read strictly.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use super::open_first;
+use super::{open, open_net};
 use crate::error::{BadLine, Error};
 use crate::{Counts, State};
 
@@ -19,13 +19,20 @@ pub(super) struct Module {
 
 impl Module {
     pub(super) fn sample(&mut self, proc_root: &Path) -> Result<Counts, Error> {
-        // `tcpstat` is a link to `net/tcpstat`; below `/proc/PID` there is only the latter.
-        let (path, file) = open_first(proc_root, &["tcpstat", "net/tcpstat", "self/net/tcpstat"])
-            .map_err(|(path, error)| Error::module(&path, error, Error::open))?;
+        // `tcpstat` is a link to `net/tcpstat`; below `/proc/PID` there is only the latter, and a sample may have
+        // only the former.
+        let (path, file) = open_net(proc_root, "tcpstat")
+            .or_else(|missing| match missing {
+                Error::Open { error, .. } if error.kind() == ErrorKind::NotFound => {
+                    open(proc_root.join("tcpstat"))
+                }
+                other => Err(other),
+            })
+            .map_err(Error::of_module)?;
         self.text.clear();
         file.take(LONGEST as u64 + 1)
             .read_to_end(&mut self.text)
-            .map_err(|error| Error::module(&path, error, Error::read))?;
+            .map_err(|error| Error::read(&path, error).of_module())?;
         parse(&self.text).map_err(|bad| bad.of(&path))
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The kernel's answer over `NETLINK_SOCK_DIAG`: a dump of binary messages, of each of which one byte is read.
-//! The dump is of all states, or of some.
+//! The kernel's answer over `NETLINK_SOCK_DIAG`: a dump of binary messages, a message for each socket. To count by
+//! state, one byte of each is read; to count by port, three.
+//!
+//! A dump is of all states, or of some; of all ports, or of some.
 //!
 //! Sources: `include/uapi/linux/inet_diag.h`, `net/ipv4/inet_diag.c` and `tcp_diag.c`, `net/netlink/af_netlink.c`;
 //! `netlink(7)` and `sock_diag(7)`.
@@ -11,7 +13,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+    NLA_HEADER_SIZE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkBuffer, NlaBuffer, NlasIterator,
 };
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -20,9 +23,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 
-use super::namespace;
+use super::by_port::{ByPort, Listener};
+use super::{filter, namespace};
 use crate::error::{Error, errno};
-use crate::{Counts, State};
+use crate::{Counts, Ports, State};
 
 /// The kernel fills a datagram of a dump up to 32 KiB, if the reader's buffer takes as much (`netlink_dump`).
 const BUFFER: usize = 32 * 1024;
@@ -33,9 +37,19 @@ const PATIENCE: TimeVal = TimeVal::new(5, 0);
 /// The size of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// The size of `struct inet_diag_msg`, and where `idiag_state` is in it.
+/// The size of `struct inet_diag_msg`, and where its members are.
 const DIAG_MESSAGE: usize = 72;
 const IDIAG_STATE: usize = 1;
+const IDIAG_SPORT: usize = 4;
+const IDIAG_RQUEUE: usize = 56;
+const IDIAG_WQUEUE: usize = 60;
+
+/// The attribute of a request with the program that says which sockets to leave out.
+const INET_DIAG_REQ_BYTECODE: u16 = 1;
+
+/// The attribute with a socket's memory and drops, and which of its numbers these are (`sk_get_meminfo`).
+const INET_DIAG_SKMEMINFO: u16 = 7;
+const SK_MEMINFO_DROPS: usize = 8;
 
 /// The first attribute of every full socket, and of no other (`inet_diag_msg_attrs_fill`, which only
 /// `inet_sk_diag_fill` calls): in 5.10 as in 7.3, whatever is asked for and whoever asks.
@@ -49,6 +63,9 @@ impl States {
     /// Every state that has a name. A request socket has a state of its own, which newer kernels add when asked for
     /// `SYN_RECV`; bound-but-unused sockets (13) are no connections.
     pub(super) const ALL: Self = Self(0b1_1111_1111_1110);
+
+    /// The sockets that listen.
+    const LISTEN: Self = Self(1 << State::Listen.code());
 
     /// All of these but `state`.
     pub(super) const fn without(self, state: State) -> Self {
@@ -69,12 +86,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts the socket that `message` is about, a `struct inet_diag_msg` with its attributes, or returns the
-    /// number that is no state.
+    /// Counts the socket that `message` is about, a `struct inet_diag_msg` with its attributes.
     #[inline]
-    fn add(&mut self, message: &[u8]) -> Result<(), u8> {
-        let code = message[IDIAG_STATE];
-        let state = State::from_code(code).ok_or(code)?;
+    pub(super) fn add(&mut self, message: &[u8]) -> Result<(), String> {
+        let state = state(message)?;
         self.counts.add_one(state);
         match state {
             State::SynRecv if !is_full(message) => self.request_sockets += 1,
@@ -83,6 +98,37 @@ impl Tally {
         }
         Ok(())
     }
+}
+
+#[inline]
+fn state(message: &[u8]) -> Result<State, String> {
+    let code = message[IDIAG_STATE];
+    State::from_code(code).ok_or_else(|| format!("unknown state {code}"))
+}
+
+#[inline]
+fn port(message: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([message[at], message[at + 1]])
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at + 4)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+/// What a message with `INET_DIAG_SKMEMINFO` says of a socket that listens (`tcp_diag_get_info`).
+fn listener(message: &[u8]) -> Result<Listener, String> {
+    let memory = NlasIterator::new(&message[DIAG_MESSAGE..])
+        .filter_map(Result::ok)
+        .find(|attribute| attribute.kind() == INET_DIAG_SKMEMINFO)
+        .ok_or("a listener without INET_DIAG_SKMEMINFO")?;
+    let drops = number(memory.value(), 4 * SK_MEMINFO_DROPS)
+        .ok_or("INET_DIAG_SKMEMINFO has no SK_MEMINFO_DROPS")?;
+    Ok(Listener {
+        accept_queue: number(message, IDIAG_RQUEUE).unwrap_or(0),
+        backlog: number(message, IDIAG_WQUEUE),
+        drops: Some(drops),
+    })
 }
 
 /// Whether a message is about a full socket.
@@ -105,12 +151,11 @@ pub(super) struct Netlink {
     /// The file of the network namespace to ask, if it is not the calling thread's.
     namespace: Option<PathBuf>,
     buffer: Vec<u8>,
-    sequence: u32,
 }
 
 impl List for Netlink {
     fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error> {
-        self.list_by(Request::BothFamilies, states, go_on)
+        self.tally(self.ask(Query::of(states))?, go_on)
     }
 }
 
@@ -128,64 +173,162 @@ impl Netlink {
         Ok(self.list(States::ALL, |_| true)?.counts)
     }
 
-    /// Tries one request, and asks family by family where the kernel does not have it.
-    fn list_by(
+    fn tally(
         &mut self,
-        request: Request,
-        states: States,
+        mut answer: Answer,
         go_on: impl Fn(&Tally) -> bool,
     ) -> Result<Tally, Error> {
-        match self.dump(&[request], states, &go_on) {
-            Err(Error::Answer { error })
-                if matches!(errno(&error), Errno::EOPNOTSUPP | Errno::EINVAL) =>
-            {
-                self.dump(&Request::BY_FAMILY, states, &go_on)
-            }
-            answer => answer,
-        }
+        let mut tally = Tally::default();
+        while answer.receive(self.buffer(), |message| tally.add(message))? && go_on(&tally) {}
+        Ok(tally)
     }
 
-    /// Sends the requests one after another and counts what they bring together.
-    ///
-    /// The socket is a new one each time: nothing of a dump that failed or was ended early can be left in it.
-    fn dump(
-        &mut self,
-        requests: &[Request],
-        states: States,
-        go_on: impl Fn(&Tally) -> bool,
-    ) -> Result<Tally, Error> {
+    /// Counts by port: first the listeners, whose messages have more in them, then all others.
+    pub(super) fn services<'a>(&mut self, ports: Option<&'a Ports>) -> Result<ByPort<'a>, Error> {
+        let mut table = ByPort::new(ports);
+        let program = filter::program(ports, None);
+        let mut answer = self.ask(Query {
+            states: States::LISTEN,
+            extensions: 1 << (INET_DIAG_SKMEMINFO - 1),
+            program: program.clone(),
+        })?;
+        while answer.receive(self.buffer(), |message| add_listener(&mut table, message))? {}
+        let mut answer = self.ask(Query {
+            states: States::ALL.without(State::Listen),
+            extensions: 0,
+            program,
+        })?;
+        while answer.receive(self.buffer(), |message| add(&mut table, message))? {}
+        Ok(table)
+    }
+
+    fn ask(&self, query: Query) -> Result<Answer, Error> {
+        Answer::ask(self.namespace.clone(), query)
+    }
+
+    fn buffer(&mut self) -> &mut [u8] {
         if self.buffer.is_empty() {
             self.buffer = vec![0; BUFFER];
         }
-        let socket = match &self.namespace {
-            None => open()?,
-            Some(path) => namespace::inside(path, open)?,
-        };
-        let mut tally = Tally::default();
-        for &request in requests {
-            self.sequence = self.sequence.wrapping_add(1);
-            let mut dump = Dump::new(request, states, self.sequence, tally);
-            retried(|| send(socket.as_raw_fd(), dump.request(), MsgFlags::empty())).map_err(
-                |error| Error::Socket {
-                    call: "write to",
-                    error,
-                },
-            )?;
-            loop {
-                // With MSG_TRUNC, the length is the datagram's, whatever the buffer took of it.
-                let length =
-                    retried(|| recv(socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_TRUNC))
-                        .map_err(|error| Error::Receive { error })?;
-                if dump.feed(&self.buffer, length)? {
-                    break;
-                }
-                if !go_on(&dump.tally) {
-                    return Ok(dump.tally);
-                }
-            }
-            tally = dump.tally;
+        &mut self.buffer
+    }
+}
+
+/// Counts the socket that `message` is about at its local port.
+#[inline]
+pub(super) fn add(table: &mut ByPort<'_>, message: &[u8]) -> Result<(), String> {
+    table.add(port(message, IDIAG_SPORT), state(message)?);
+    Ok(())
+}
+
+/// The same, and its queue if it listens.
+pub(super) fn add_listener(table: &mut ByPort<'_>, message: &[u8]) -> Result<(), String> {
+    add(table, message)?;
+    if state(message)? == State::Listen {
+        table.add_listener(port(message, IDIAG_SPORT), listener(message)?);
+    }
+    Ok(())
+}
+
+/// What to ask for.
+#[derive(Clone, Debug)]
+pub(super) struct Query {
+    states: States,
+    /// A bit for each attribute that messages shall have (`idiag_ext`).
+    extensions: u8,
+    /// Which sockets the kernel leaves out; where it is empty, none. See [`filter::program`].
+    program: Vec<u8>,
+}
+
+impl Query {
+    /// All sockets in `states`, and the least about each.
+    pub(super) const fn of(states: States) -> Self {
+        Self {
+            states,
+            extensions: 0,
+            program: Vec::new(),
         }
-        Ok(tally)
+    }
+}
+
+/// The answer to a query, while it is received.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// A new one for each answer: nothing of another, that failed or was ended early, can be left in it.
+    socket: OwnedFd,
+    namespace: Option<PathBuf>,
+    query: Query,
+    dump: Dump,
+    /// What is to be requested after this dump.
+    rest: &'static [Request],
+}
+
+impl Answer {
+    /// Asks the network namespace of a file, or that of the calling thread.
+    pub(super) fn ask(namespace: Option<PathBuf>, query: Query) -> Result<Self, Error> {
+        Self::ask_by(Request::BothFamilies, &[], namespace, query)
+    }
+
+    fn ask_by(
+        first: Request,
+        rest: &'static [Request],
+        namespace: Option<PathBuf>,
+        query: Query,
+    ) -> Result<Self, Error> {
+        let answer = Self {
+            socket: match &namespace {
+                None => open()?,
+                Some(path) => namespace::inside(path, open)?,
+            },
+            namespace,
+            query,
+            dump: Dump::new(first, 1),
+            rest,
+        };
+        answer.send()?;
+        Ok(answer)
+    }
+
+    fn send(&self) -> Result<(), Error> {
+        let request = self.dump.request(&self.query);
+        retried(|| send(self.socket.as_raw_fd(), &request, MsgFlags::empty())).map_err(
+            |error| Error::Socket {
+                call: "write to",
+                error,
+            },
+        )?;
+        Ok(())
+    }
+
+    /// Hands the messages of the next datagram to `each`; it may say that one is malformed. Returns whether the
+    /// answer goes on.
+    ///
+    /// Where the kernel does not have the request, each family is asked for.
+    pub(super) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        mut each: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<bool, Error> {
+        // With MSG_TRUNC, the length is the datagram's, whatever the buffer took of it.
+        let length = retried(|| recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC))
+            .map_err(|error| Error::Receive { error })?;
+        match (self.dump.feed(buffer, length, &mut each), self.rest) {
+            (Ok(true), []) => Ok(false),
+            (Ok(true), &[next, ref rest @ ..]) => {
+                self.dump = Dump::new(next, self.dump.sequence.wrapping_add(1));
+                self.rest = rest;
+                self.send()?;
+                Ok(true)
+            }
+            (Ok(false), _) => Ok(true),
+            (Err(Error::Answer { error }), _) if self.dump.is_unknown(errno(&error)) => {
+                let [first, rest @ ..] = &Request::BY_FAMILY;
+                let (namespace, query) = (self.namespace.clone(), self.query.clone());
+                *self = Self::ask_by(*first, rest, namespace, query)?;
+                self.receive(buffer, each)
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 }
 
@@ -249,68 +392,90 @@ impl Request {
         }
     }
 
-    /// The structure after the header. What stays zero is not asked about: addresses, ports, extensions.
-    fn payload(self, States(states): States) -> ([u8; 60], usize) {
-        let mut payload = [0; 60];
-        let length = match self {
+    /// The structure after the header. What stays zero is not asked about: addresses, and ports, since the program
+    /// knows ranges of them.
+    fn payload(self, query: &Query) -> Vec<u8> {
+        let states = query.states.0.to_ne_bytes();
+        match self {
             #[cfg(test)]
-            Self::Unknown => 60,
+            Self::Unknown => vec![0; 60],
             Self::BothFamilies => {
-                payload[52..56].copy_from_slice(&states.to_ne_bytes());
-                60
+                let mut payload = vec![0; 60];
+                payload[3] = query.extensions;
+                payload[52..56].copy_from_slice(&states);
+                payload
             }
             Self::Family(family) => {
+                let mut payload = vec![0; 56];
                 payload[0] = family as u8;
                 payload[1] = nix::libc::IPPROTO_TCP as u8;
-                payload[4..8].copy_from_slice(&states.to_ne_bytes());
-                56
+                payload[2] = query.extensions;
+                payload[4..8].copy_from_slice(&states);
+                payload
             }
-        };
-        (payload, length)
+        }
     }
 }
 
 /// The answer to one request, datagram by datagram. It knows no socket.
+#[derive(Debug)]
 pub(super) struct Dump {
-    request: [u8; HEADER + 60],
-    length: usize,
-    message_type: u16,
+    by: Request,
     sequence: u32,
     datagrams: u64,
-    pub(super) tally: Tally,
+    /// How many messages were about a socket.
+    sockets: u64,
 }
 
 impl Dump {
-    /// A dump that goes on counting from `tally`.
-    pub(super) fn new(request: Request, states: States, sequence: u32, tally: Tally) -> Self {
-        let (payload, payload_length) = request.payload(states);
-        let length = HEADER + payload_length;
-        let mut bytes = [0; HEADER + 60];
-        bytes[HEADER..].copy_from_slice(&payload);
-        let mut header = NetlinkBuffer::new(&mut bytes[..]);
-        header.set_length(length as u32);
-        header.set_message_type(request.message_type());
-        header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
-        header.set_sequence_number(sequence);
+    pub(super) const fn new(by: Request, sequence: u32) -> Self {
         Self {
-            request: bytes,
-            length,
-            message_type: request.message_type(),
+            by,
             sequence,
             datagrams: 0,
-            tally,
+            sockets: 0,
         }
     }
 
     /// The request, ready to be sent.
-    fn request(&self) -> &[u8] {
-        &self.request[..self.length]
+    fn request(&self, query: &Query) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER];
+        bytes.extend(self.by.payload(query));
+        if !query.program.is_empty() {
+            let mut attribute = vec![0; NLA_HEADER_SIZE];
+            attribute.extend(&query.program);
+            let length = attribute.len() as u16;
+            let mut header = NlaBuffer::new(&mut attribute);
+            header.set_length(length);
+            header.set_kind(INET_DIAG_REQ_BYTECODE);
+            bytes.extend(attribute);
+        }
+        let length = bytes.len() as u32;
+        let mut header = NetlinkBuffer::new(&mut bytes[..]);
+        header.set_length(length);
+        header.set_message_type(self.by.message_type());
+        header.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
+        header.set_sequence_number(self.sequence);
+        bytes
     }
 
-    /// Counts the messages of the next datagram, which has `length` bytes, the first of them in `buffer`.
+    /// Whether this error, and nothing before it, says that the kernel does not have a request that others replace.
+    fn is_unknown(&self, errno: Errno) -> bool {
+        self.sockets == 0
+            && !matches!(self.by, Request::Family(_))
+            && matches!(errno, Errno::EOPNOTSUPP | Errno::EINVAL)
+    }
+
+    /// Hands on the messages of the next datagram that are about a socket, each a whole `struct inet_diag_msg` with
+    /// its attributes. The datagram has `length` bytes, the first of them in `buffer`.
     ///
     /// Returns whether the answer is complete.
-    pub(super) fn feed(&mut self, buffer: &[u8], length: usize) -> Result<bool, Error> {
+    pub(super) fn feed(
+        &mut self,
+        buffer: &[u8],
+        length: usize,
+        mut each: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<bool, Error> {
         self.datagrams += 1;
         let datagram = self.datagrams;
         let bad = |offset, problem: String| Error::Message {
@@ -358,16 +523,15 @@ impl Dump {
             }
             let payload = message.payload();
             match message.message_type() {
-                found if found == self.message_type => {
+                found if found == self.by.message_type() => {
                     if payload.len() < DIAG_MESSAGE {
                         return Err(bad(
                             offset,
                             format!("{} bytes are too few for a socket", payload.len()),
                         ));
                     }
-                    self.tally
-                        .add(payload)
-                        .map_err(|code| bad(offset, format!("unknown state {code}")))?;
+                    self.sockets += 1;
+                    each(payload).map_err(|problem| bad(offset, problem))?;
                 }
                 found @ (NLMSG_DONE | NLMSG_ERROR) => {
                     let errno = payload
@@ -406,7 +570,6 @@ mod tests {
 
     use super::*;
     use crate::source::procfs::Procfs;
-    use crate::source::tests::allow_many_files;
 
     const SEQUENCE: u32 = 7;
 
@@ -433,20 +596,25 @@ mod tests {
         message(NLMSG_DONE, 2, SEQUENCE, &errno.to_ne_bytes())
     }
 
-    fn dump() -> Dump {
-        Dump::new(
-            Request::BothFamilies,
-            States::ALL,
-            SEQUENCE,
-            Tally::default(),
-        )
+    /// A dump, and what it counts.
+    struct Counted(Dump, Tally);
+
+    impl Counted {
+        fn feed(&mut self, bytes: &[u8], length: usize) -> Result<bool, Error> {
+            let Self(dump, tally) = self;
+            dump.feed(bytes, length, |message| tally.add(message))
+        }
+    }
+
+    fn dump() -> Counted {
+        Counted(Dump::new(Request::BothFamilies, SEQUENCE), Tally::default())
     }
 
     /// The counts, if the answer is complete.
     fn fed(bytes: &[u8]) -> Result<Option<Counts>, Error> {
         let mut dump = dump();
         let complete = dump.feed(bytes, bytes.len())?;
-        Ok(complete.then_some(dump.tally.counts))
+        Ok(complete.then_some(dump.1.counts))
     }
 
     fn problem(bytes: &[u8]) -> String {
@@ -462,28 +630,42 @@ mod tests {
 
     #[test]
     fn requests_are_as_the_kernel_lays_them_out() {
-        let both = dump();
-        assert_eq!(both.request().len(), 76);
-        assert_eq!(both.request()[..4], 76u32.to_ne_bytes());
-        assert_eq!(both.request()[4..6], 18u16.to_ne_bytes());
-        assert_eq!(both.request()[6..8], 0x301u16.to_ne_bytes());
-        assert_eq!(both.request()[8..12], SEQUENCE.to_ne_bytes());
-        assert_eq!(both.request()[68..72], 0x1ffeu32.to_ne_bytes());
-        let v6 = Dump::new(
-            Request::BY_FAMILY[1],
-            States::ALL,
-            SEQUENCE,
-            Tally::default(),
-        );
-        assert_eq!(v6.request().len(), 72);
-        assert_eq!(v6.request()[4..6], 20u16.to_ne_bytes());
-        assert_eq!(v6.request()[16..18], [10, 6]);
-        assert_eq!(v6.request()[20..24], 0x1ffeu32.to_ne_bytes());
+        let request = |by, query: &Query| Dump::new(by, SEQUENCE).request(query);
+        let all = Query::of(States::ALL);
+        let both = request(Request::BothFamilies, &all);
+        assert_eq!(both.len(), 76);
+        assert_eq!(both[..4], 76u32.to_ne_bytes());
+        assert_eq!(both[4..6], 18u16.to_ne_bytes());
+        assert_eq!(both[6..8], 0x301u16.to_ne_bytes());
+        assert_eq!(both[8..12], SEQUENCE.to_ne_bytes());
+        assert_eq!(both[68..72], 0x1ffeu32.to_ne_bytes());
+        let v6 = request(Request::BY_FAMILY[1], &all);
+        assert_eq!(v6.len(), 72);
+        assert_eq!(v6[4..6], 20u16.to_ne_bytes());
+        assert_eq!(v6[16..18], [10, 6]);
+        assert_eq!(v6[20..24], 0x1ffeu32.to_ne_bytes());
         let few = States::ALL
             .without(State::Established)
             .without(State::TimeWait);
-        let few = Dump::new(Request::BothFamilies, few, SEQUENCE, Tally::default());
-        assert_eq!(few.request()[68..72], 0x1fbcu32.to_ne_bytes());
+        let few = request(Request::BothFamilies, &Query::of(few));
+        assert_eq!(few[68..72], 0x1fbcu32.to_ne_bytes());
+
+        let more = Query {
+            states: States::LISTEN,
+            extensions: 0x40,
+            program: vec![1, 4, 4, 0],
+        };
+        let both = request(Request::BothFamilies, &more);
+        assert_eq!(both[..4], 84u32.to_ne_bytes());
+        assert_eq!(both[19], 0x40);
+        assert_eq!(
+            both[76..80],
+            [8u16.to_ne_bytes(), 1u16.to_ne_bytes()].concat()
+        );
+        assert_eq!(both[80..], more.program);
+        let v4 = request(Request::BY_FAMILY[0], &more);
+        assert_eq!(v4[..4], 80u32.to_ne_bytes());
+        assert_eq!((v4[18], &v4[76..]), (0x40, &more.program[..]));
     }
 
     #[test]
@@ -499,7 +681,7 @@ mod tests {
         .concat();
         assert!(!dump.feed(&first, first.len()).unwrap());
         assert!(dump.feed(&last, last.len()).unwrap());
-        let counts = dump.tally.counts;
+        let counts = dump.1.counts;
         assert_eq!(counts.get(State::Established), 1);
         assert_eq!(counts.get(State::Listen), 1);
         assert_eq!(counts.get(State::SynRecv), 2);
@@ -561,7 +743,7 @@ mod tests {
             counts,
             request_sockets,
             fin_wait2_timewait,
-        } = dump.tally;
+        } = dump.1;
         assert_eq!((counts.get(State::SynRecv), request_sockets), (4, 3));
         assert_eq!((counts.get(State::FinWait2), fin_wait2_timewait), (4, 3));
     }
@@ -677,14 +859,21 @@ mod tests {
                 assert_eq!(one.counts, expected, "{family:?}, one dump");
                 assert_eq!(one.request_sockets, 2, "{family:?}");
                 assert_eq!(one.fin_wait2_timewait, 2, "{family:?}");
-                let two = netlink
-                    .dump(&Request::BY_FAMILY, States::ALL, |_| true)
-                    .unwrap();
-                assert_eq!(two, one, "{family:?}, two dumps");
-                let refused = netlink
-                    .list_by(Request::Unknown, States::ALL, |_| true)
-                    .unwrap();
-                assert_eq!(refused, one, "{family:?}, after a refusal");
+                let mut by = |first, rest| {
+                    let answer = Answer::ask_by(first, rest, None, Query::of(States::ALL));
+                    netlink.tally(answer.unwrap(), |_| true).unwrap()
+                };
+                let [v4, v6] = &Request::BY_FAMILY;
+                assert_eq!(
+                    by(*v4, std::slice::from_ref(v6)),
+                    one,
+                    "{family:?}, two dumps"
+                );
+                assert_eq!(
+                    by(Request::Unknown, &[]),
+                    one,
+                    "{family:?}, after a refusal"
+                );
                 let procfs = Procfs::default()
                     .sample(Path::new("/proc/thread-self"))
                     .unwrap();
@@ -697,7 +886,6 @@ mod tests {
     #[test]
     fn many_datagrams_go_through_one_buffer() {
         netns::in_new(|| {
-            allow_many_files();
             let _sockets = repaired(2000).unwrap();
             let mut netlink = Netlink::default();
             for _ in 0..3 {
@@ -707,7 +895,6 @@ mod tests {
             let mut small = Netlink {
                 namespace: None,
                 buffer: vec![0; 1000],
-                sequence: 0,
             };
             let error = small.sample().unwrap_err().to_string();
             assert!(error.contains("of which only so many arrived"), "{error}");
@@ -749,7 +936,7 @@ mod tests {
             }
             let end = done(0);
             prop_assert!(dump.feed(&end, end.len()).unwrap());
-            prop_assert_eq!(dump.tally.counts, expected);
+            prop_assert_eq!(dump.1.counts, expected);
         }
     }
 }

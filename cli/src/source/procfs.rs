@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection, of which one column is read.
+//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection, of
+//! which the columns are read that are asked for: the state, the ports, the queues.
 //!
 //! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show` (`net/ipv6/tcp_ipv6.c`).
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::open_first;
+use super::by_port::{ByPort, Listener};
+use super::lines::{BUFFER, Failure, Line, Lines};
+use super::open_net;
 use crate::error::{BadLine, Error};
-use crate::{Counts, State};
+use crate::{Counts, Ports, State};
 
-/// As much as one system call may bring.
-const BUFFER: usize = 1 << 20;
-
-/// The digits of an address, which are what places the state column.
+/// The digits of an address, which are what places the columns.
 pub(super) const IPV4_DIGITS: usize = 8;
 pub(super) const IPV6_DIGITS: usize = 32;
 
@@ -26,139 +27,121 @@ pub(super) struct Procfs {
 
 impl Procfs {
     pub(super) fn sample(&mut self, proc_root: &Path) -> Result<Counts, Error> {
-        self.buffer.resize(BUFFER, 0);
         let mut counts = Counts::ZERO;
-
-        let (path, file) = open_first(proc_root, &["net/tcp", "self/net/tcp"])
-            .map_err(|(path, error)| Error::open(&path, error))?;
-        count(file, IPV4_DIGITS, &mut self.buffer, &mut counts)
-            .map_err(|failure| failure.of(&path))?;
-
-        match open_first(proc_root, &["net/tcp6", "self/net/tcp6"]) {
-            Ok((path, file)) => count(file, IPV6_DIGITS, &mut self.buffer, &mut counts)
-                .map_err(|failure| failure.of(&path))?,
-            // A kernel without IPv6 has no such file, and no such connections.
-            Err((_, error)) if error.kind() == io::ErrorKind::NotFound => {}
-            Err((path, error)) => return Err(Error::open(&path, error)),
-        }
+        self.each_file(proc_root, |file, digits, buffer| {
+            count(file, digits, buffer, &mut counts)
+        })?;
         Ok(counts)
+    }
+
+    /// Counts by port. What a listener's queue may hold, and what was dropped at it, is not told here.
+    pub(super) fn services<'a>(
+        &mut self,
+        proc_root: &Path,
+        ports: Option<&'a Ports>,
+    ) -> Result<ByPort<'a>, Error> {
+        let mut table = ByPort::new(ports);
+        self.each_file(proc_root, |file, digits, buffer| {
+            count_by_port(file, digits, buffer, &mut table)
+        })?;
+        Ok(table)
+    }
+
+    /// Reads `tcp` and then `tcp6`.
+    fn each_file(
+        &mut self,
+        proc_root: &Path,
+        mut read: impl FnMut(File, usize, &mut [u8]) -> Result<(), Failure>,
+    ) -> Result<(), Error> {
+        self.buffer.resize(BUFFER, 0);
+        let (path, file) = open_net(proc_root, "tcp")?;
+        read(file, IPV4_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
+        if let Some((path, file)) = open_tcp6(proc_root)? {
+            read(file, IPV6_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
+        }
+        Ok(())
     }
 }
 
-#[derive(Debug)]
-pub(super) enum Failure {
-    Read(io::Error),
-    Line(BadLine),
-}
-
-impl Failure {
-    fn of(self, path: &Path) -> Error {
-        match self {
-            Self::Read(error) => Error::read(path, error),
-            Self::Line(bad) => bad.of(path),
-        }
+/// A kernel without IPv6 has no such file, and no such connections.
+fn open_tcp6(proc_root: &Path) -> Result<Option<(PathBuf, File)>, Error> {
+    match open_net(proc_root, "tcp6") {
+        Err(Error::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
     }
 }
 
 /// Adds the connections of one file to `counts`; a line must fit into `buffer`.
 pub(super) fn count(
-    mut file: impl Read,
+    file: impl Read,
     digits: usize,
     buffer: &mut [u8],
     counts: &mut Counts,
 ) -> Result<(), Failure> {
-    let mut lines = Lines::new(digits);
-    let mut filled = 0;
-    loop {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::Read(error)),
-        }
-        let used = lines.read(&buffer[..filled]).map_err(Failure::Line)?;
-        buffer.copy_within(used..filled, 0);
-        filled -= used;
-        if filled == buffer.len() {
-            return Err(Failure::Line(BadLine::new(
-                lines.read + 1,
-                "the line does not end",
-                buffer,
-            )));
-        }
+    let mut rows = Rows::new(file, digits, buffer);
+    while let Some(row) = rows.next()? {
+        counts.add_one(row.state()?);
     }
-    lines
-        .finish(&buffer[..filled], counts)
-        .map_err(Failure::Line)
+    Ok(())
 }
 
-/// The lines read so far, with the state codes counted as they stand: they get their names at the end.
-struct Lines {
+/// The same by port.
+pub(super) fn count_by_port(
+    file: impl Read,
     digits: usize,
-    read: u64,
-    codes: [u64; 256],
-    /// The line in which each code was met first.
-    first: [u64; 256],
+    buffer: &mut [u8],
+    table: &mut ByPort<'_>,
+) -> Result<(), Failure> {
+    let mut rows = Rows::new(file, digits, buffer);
+    while let Some(row) = rows.next()? {
+        let (port, state) = (row.local_port()?, row.state()?);
+        table.add(port, state);
+        if state == State::Listen {
+            let (_, accept_queue) = row.queues()?;
+            table.add_listener(
+                port,
+                Listener {
+                    accept_queue,
+                    backlog: None,
+                    drops: None,
+                },
+            );
+        }
+    }
+    Ok(())
 }
 
-impl Lines {
-    fn new(digits: usize) -> Self {
+/// The lines of one file after its header.
+#[derive(Debug)]
+struct Rows<R, B> {
+    lines: Lines<R, B>,
+    digits: usize,
+}
+
+impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
+    fn new(file: R, digits: usize, buffer: B) -> Self {
         Self {
+            lines: Lines::new(file, buffer),
             digits,
-            read: 0,
-            codes: [0; 256],
-            first: [0; 256],
         }
     }
 
-    /// Reads every whole line of `text`; returns how many bytes these are.
-    fn read(&mut self, text: &[u8]) -> Result<usize, BadLine> {
-        let mut used = 0;
-        while let Some(end) = memchr::memchr(b'\n', &text[used..]) {
-            let line = &text[used..used + end];
-            let bad = |problem| BadLine::new(self.read + 1, problem, line);
-            if self.read == 0 {
-                if !is_header(line) {
-                    return Err(bad("not the header of a table of TCP connections"));
+    fn next(&mut self) -> Result<Option<Row<'_>>, Failure> {
+        if self.lines.read() == 0 {
+            match self.lines.next()? {
+                None => return Err(self.lines.bad("the file is empty: not even a header", b"")),
+                Some(line) if !is_header(line.text) => {
+                    return Err(line
+                        .bad("not the header of a table of TCP connections")
+                        .into());
                 }
-            } else {
-                let code = usize::from(
-                    code_of(line, self.digits).ok_or_else(|| bad("not a TCP connection"))?,
-                );
-                if self.codes[code] == 0 {
-                    self.first[code] = self.read + 1;
-                }
-                self.codes[code] += 1;
-            }
-            self.read += 1;
-            used += end + 1;
-        }
-        Ok(used)
-    }
-
-    /// Names the codes. `rest` is what came after the last whole line: nothing, unless the file is cut.
-    fn finish(self, rest: &[u8], counts: &mut Counts) -> Result<(), BadLine> {
-        if !rest.is_empty() {
-            return Err(BadLine::new(self.read + 1, "the line is cut", rest));
-        }
-        if self.read == 0 {
-            return Err(BadLine::new(1, "the file is empty: not even a header", b""));
-        }
-        for (code, &number) in (0u8..=255).zip(&self.codes) {
-            match State::from_code(code) {
-                _ if number == 0 => {}
-                Some(state) => counts.set(state, counts.get(state) + number),
-                None => {
-                    let line = self.first[usize::from(code)];
-                    return Err(BadLine::new(
-                        line,
-                        "unknown state",
-                        format!("{code:02X}").as_bytes(),
-                    ));
-                }
+                Some(_) => {}
             }
         }
-        Ok(())
+        match self.lines.next()? {
+            None => Ok(None),
+            Some(line) => Ok(Some(Row::new(line, self.digits)?)),
+        }
     }
 }
 
@@ -174,16 +157,79 @@ fn is_header(line: &[u8]) -> bool {
     is(&["sl"]) && is(&["local_address"]) && is(&["rem_address", "remote_address"]) && is(&["st"])
 }
 
-/// The state column of `SL: ADDRESS:PORT ADDRESS:PORT ST ...`, if what is around it is where it should be.
-fn code_of(line: &[u8], digits: usize) -> Option<u8> {
+/// A line `SL: ADDRESS:PORT ADDRESS:PORT ST TX_QUEUE:RX_QUEUE ...`.
+#[derive(Clone, Copy, Debug)]
+struct Row<'a> {
+    line: Line<'a>,
+    /// What comes after the first colon.
+    columns: &'a [u8],
+    digits: usize,
+}
+
+impl<'a> Row<'a> {
+    /// The line, if everything up to the state column is where it should be.
+    fn new(line: Line<'a>, digits: usize) -> Result<Self, BadLine> {
+        match columns(line.text, digits) {
+            Some(columns) => Ok(Self {
+                line,
+                columns,
+                digits,
+            }),
+            None => Err(line.bad("not a TCP connection")),
+        }
+    }
+
+    fn state(&self) -> Result<State, BadLine> {
+        let st = 2 * endpoint(self.digits) + 1;
+        let code = &self.columns[st..st + 2];
+        hexadecimal(code)
+            .and_then(|code| State::from_code(u8::try_from(code).ok()?))
+            .ok_or_else(|| BadLine::new(self.line.number, "unknown state", code))
+    }
+
+    fn local_port(&self) -> Result<u16, BadLine> {
+        let end = endpoint(self.digits);
+        hexadecimal(&self.columns[end - 4..end])
+            .and_then(|port| u16::try_from(port).ok())
+            .ok_or_else(|| self.line.bad("not a port"))
+    }
+
+    /// What waits to be sent, and to be received or accepted.
+    fn queues(&self) -> Result<(u32, u32), BadLine> {
+        let begin = 2 * endpoint(self.digits) + 4;
+        let queues = match self.columns.get(begin..begin + 18) {
+            Some([send @ .., b' ']) => send.split_at_checked(8),
+            _ => None,
+        };
+        match queues {
+            Some((send, [b':', receive @ ..])) => hexadecimal(send).zip(hexadecimal(receive)),
+            _ => None,
+        }
+        .ok_or_else(|| self.line.bad("not the queues of a TCP connection"))
+    }
+}
+
+/// A blank, the address, a colon, and four digits for the port.
+const fn endpoint(digits: usize) -> usize {
+    1 + digits + 1 + 4
+}
+
+/// A number of at most eight digits.
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0u32, |number, &digit| {
+        Some((number << 4) | char::from(digit).to_digit(16)?)
+    })
+}
+
+/// What comes after `SL:` in a line, if what is around the state column is where it should be.
+fn columns(line: &[u8], digits: usize) -> Option<&[u8]> {
     let colon = memchr::memchr(b':', line)?;
     let sl = line[..colon].trim_ascii_start();
     if sl.is_empty() || !sl.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let line = &line[colon + 1..];
-    // A blank, the address, a colon, and four digits for the port.
-    let endpoint = 1 + digits + 1 + 4;
+    let endpoint = endpoint(digits);
     let separators = [
         (0, b' '),
         (1 + digits, b':'),
@@ -203,14 +249,10 @@ fn code_of(line: &[u8], digits: usize) -> Option<u8> {
         2 + digits..endpoint,
         endpoint + 1..endpoint + 1 + digits,
         endpoint + 2 + digits..2 * endpoint,
+        2 * endpoint + 1..2 * endpoint + 3,
     ];
     let is_number = |at: Range<usize>| line[at].iter().all(u8::is_ascii_hexdigit);
-    if !numbers.into_iter().all(is_number) {
-        return None;
-    }
-    let digit = |at: usize| char::from(line[at]).to_digit(16);
-    let code = (digit(2 * endpoint + 1)? << 4) | digit(2 * endpoint + 2)?;
-    u8::try_from(code).ok()
+    numbers.into_iter().all(is_number).then_some(line)
 }
 
 #[cfg(test)]

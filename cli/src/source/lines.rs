@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The lines of a file of any length, one after another, through one buffer that does not grow.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::error::{BadLine, Error};
+
+/// As much as one system call may bring.
+pub(super) const BUFFER: usize = 1 << 20;
+
+/// Reads lines. Each must fit into `buffer`.
+#[derive(Debug)]
+pub(super) struct Lines<R, B> {
+    file: R,
+    buffer: B,
+    /// What was read and is not used yet is between these two.
+    start: usize,
+    end: usize,
+    /// How many lines were read.
+    read: u64,
+}
+
+/// A line without its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'a> {
+    /// Its number, from 1.
+    pub(super) number: u64,
+    pub(super) text: &'a [u8],
+}
+
+impl Line<'_> {
+    pub(super) fn bad(&self, problem: impl Into<String>) -> BadLine {
+        BadLine::new(self.number, problem, self.text)
+    }
+}
+
+/// Why there is no line.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Read(io::Error),
+    Line(BadLine),
+}
+
+impl Failure {
+    pub(super) fn of(self, path: &Path) -> Error {
+        match self {
+            Self::Read(error) => Error::read(path, error),
+            Self::Line(bad) => bad.of(path),
+        }
+    }
+}
+
+impl From<BadLine> for Failure {
+    fn from(bad: BadLine) -> Self {
+        Self::Line(bad)
+    }
+}
+
+impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
+    pub(super) fn new(file: R, buffer: B) -> Self {
+        Self {
+            file,
+            buffer,
+            start: 0,
+            end: 0,
+            read: 0,
+        }
+    }
+
+    /// The next line, or `None` after the last. A last line that does not end is an error: the file is cut.
+    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, Failure> {
+        let mut searched = self.start;
+        let newline = loop {
+            let unused = &self.buffer.as_ref()[searched..self.end];
+            if let Some(at) = memchr::memchr(b'\n', unused) {
+                break searched + at;
+            }
+            let without_end = self.end - self.start;
+            if !self.fill()? {
+                return match &self.buffer.as_ref()[self.start..self.end] {
+                    [] => Ok(None),
+                    rest => Err(self.bad("the line is cut", rest)),
+                };
+            }
+            searched = self.start + without_end;
+        };
+        let line = self.start..newline;
+        self.start = newline + 1;
+        self.read += 1;
+        Ok(Some(Line {
+            number: self.read,
+            text: &self.buffer.as_ref()[line],
+        }))
+    }
+
+    /// Reads on, after what is not used yet. Returns whether there was more.
+    fn fill(&mut self) -> Result<bool, Failure> {
+        let buffer = self.buffer.as_mut();
+        buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == buffer.len() {
+            return Err(self.bad("the line does not end", self.buffer.as_ref()));
+        }
+        loop {
+            match self.file.read(&mut self.buffer.as_mut()[self.end..]) {
+                Ok(read) => {
+                    self.end += read;
+                    return Ok(read > 0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::Read(error)),
+            }
+        }
+    }
+
+    /// What is wrong with the line after those that were read.
+    pub(super) fn bad(&self, problem: impl Into<String>, text: &[u8]) -> Failure {
+        BadLine::new(self.read + 1, problem, text).into()
+    }
+
+    /// How many lines were read.
+    pub(super) fn read(&self) -> u64 {
+        self.read
+    }
+}

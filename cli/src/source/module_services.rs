@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The module's answer by service: `/proc/net/tcpstat_services`, a line for every port that has a listener and one
+//! for the rest, read strictly.
+//!
+//! A header names the columns, and the lines are read by these names; other columns are passed over.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::lines::{BUFFER, Failure, Line, Lines};
+use super::open_net;
+use crate::error::{BadLine, Error};
+use crate::{Counts, Ports, Service, State};
+
+/// What is known of the listeners of a port, and the states.
+const LISTENERS: [&str; 4] = ["LISTENERS", "ACCEPT_QUEUE", "BACKLOG", "DROPS"];
+const COLUMNS: usize = LISTENERS.len() + State::COUNT;
+
+/// In place of a port: the sockets at all ports without a listener.
+const OTHER: &[u8] = b"-";
+
+/// The services, by port in ascending order, and the sockets at ports without a listener.
+pub(super) type Answer = (Vec<Service>, Counts);
+
+/// Reads the file of a procfs.
+pub(super) fn services(proc_root: &Path, ports: Option<&Ports>) -> Result<Answer, Error> {
+    let (path, file) = open_net(proc_root, "tcpstat_services").map_err(Error::of_module)?;
+    let (mut services, other) =
+        parse(file, &mut vec![0; BUFFER]).map_err(|failure| failure.of(&path).of_module())?;
+    if let Some(ports) = ports {
+        services.retain(|service| ports.contains(service.port));
+    }
+    Ok((services, other))
+}
+
+/// Reads the text: the header, the ports in ascending order, and last the line of the rest. A line must fit into
+/// `buffer`.
+pub(super) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failure> {
+    let mut lines = Lines::new(file, buffer);
+    let Some(header) = lines.next()? else {
+        return Err(lines.bad("the file is empty: not even a header", b""));
+    };
+    let columns = Columns::new(header)?;
+    let mut services: Vec<Service> = Vec::new();
+    let other = loop {
+        let Some(line) = lines.next()? else {
+            return Err(lines.bad("the file ends, and the line - is missing", b""));
+        };
+        let (port, numbers) = columns.read(line)?;
+        let Some(port) = port else {
+            break numbers.counts;
+        };
+        if services.last().is_some_and(|last| last.port >= port) {
+            return Err(line.bad("the ports do not ascend").into());
+        }
+        let [listeners, accept_queue, backlog, drops] = numbers.listeners;
+        services.push(Service {
+            port,
+            listeners,
+            accept_queue,
+            backlog: Some(backlog),
+            drops: Some(drops),
+            counts: numbers.counts,
+        });
+    };
+    match lines.next()? {
+        None => Ok((services, other)),
+        Some(line) => Err(line.bad("there is more after the line -").into()),
+    }
+}
+
+/// The numbers of a line.
+struct Numbers {
+    listeners: [u64; LISTENERS.len()],
+    counts: Counts,
+}
+
+/// Which columns are where.
+struct Columns {
+    /// How many there are, the port included.
+    number: usize,
+    port: usize,
+    /// Of [`LISTENERS`] and then of [`State::ALL`].
+    numbers: [usize; COLUMNS],
+}
+
+/// The names of the columns that hold a number.
+fn names() -> impl Iterator<Item = &'static str> {
+    LISTENERS
+        .into_iter()
+        .chain(State::ALL.into_iter().map(State::name))
+}
+
+impl Columns {
+    fn new(header: Line<'_>) -> Result<Self, BadLine> {
+        let place = |name: &str| {
+            let mut places = words(header.text)
+                .enumerate()
+                .filter(|(_, word)| *word == name.as_bytes())
+                .map(|(place, _)| place);
+            match (places.next(), places.next()) {
+                (Some(place), None) => Ok(place),
+                (None, _) => Err(header.bad(format!("the column {name} is missing"))),
+                (Some(_), Some(_)) => Err(header.bad(format!("the column {name} is there twice"))),
+            }
+        };
+        let mut numbers = [0; COLUMNS];
+        let port = place("PORT")?;
+        for (to, name) in numbers.iter_mut().zip(names()) {
+            *to = place(name)?;
+        }
+        Ok(Self {
+            number: words(header.text).count(),
+            port,
+            numbers,
+        })
+    }
+
+    /// The port of a line, or `None` where it is the line of the rest, and its numbers.
+    fn read(&self, line: Line<'_>) -> Result<(Option<u16>, Numbers), BadLine> {
+        let words: Vec<&[u8]> = words(line.text).collect();
+        if words.len() != self.number {
+            let (found, expected) = (words.len(), self.number);
+            return Err(line.bad(format!("{found} columns, and the header has {expected}")));
+        }
+        let port = match words[self.port] {
+            OTHER => None,
+            word => {
+                let port = number(word).and_then(|port| u16::try_from(port).ok());
+                Some(port.ok_or_else(|| line.bad("PORT is neither a port nor -"))?)
+            }
+        };
+        let mut numbers = [0; COLUMNS];
+        for ((to, &place), name) in numbers.iter_mut().zip(&self.numbers).zip(names()) {
+            *to = number(words[place]).ok_or_else(|| line.bad(format!("{name} is not a count")))?;
+        }
+        let mut counts = Counts::ZERO;
+        for (state, &count) in State::ALL.into_iter().zip(&numbers[LISTENERS.len()..]) {
+            counts.set(state, count);
+        }
+        let [first, second, third, fourth, ..] = numbers;
+        let listeners = [first, second, third, fourth];
+        Ok((port, Numbers { listeners, counts }))
+    }
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|&byte| byte == b' ')
+        .filter(|word| !word.is_empty())
+}
+
+/// No sign: what the kernel would print as negative is no count.
+fn number(word: &[u8]) -> Option<u64> {
+    let digits = word.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(word)
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 \
+                          TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
+    const ROWS: &str = "\
+22                 1      0    128    0 2 0 0 0 0 0 0 0 0 1 0
+443                4     17  16384 1234 5 6 7 8 9 10 11 12 13 4 14
+-                  0      0      0    0 40 1 0 0 0 9 0 0 0 0 0
+";
+
+    fn good() -> String {
+        format!("{HEADER}{ROWS}")
+    }
+
+    fn parsed(text: &str, buffer: usize) -> Result<Answer, (u64, String)> {
+        match parse(text.as_bytes(), &mut vec![0; buffer]) {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Line(bad)) => Err((bad.line, bad.problem)),
+            Err(Failure::Read(error)) => panic!("{error}"),
+        }
+    }
+
+    fn problem(text: &str) -> (u64, String) {
+        parsed(text, 4096).unwrap_err()
+    }
+
+    #[test]
+    fn reads_what_the_module_writes() {
+        let (services, other) = parsed(&good(), 4096).unwrap();
+        assert_eq!(services.len(), 2);
+        let service = services[1];
+        assert_eq!((service.port, service.listeners), (443, 4));
+        assert_eq!(service.accept_queue, 17);
+        assert_eq!((service.backlog, service.drops), (Some(16384), Some(1234)));
+        let counts: Vec<u64> = service.counts.iter().map(|(_, count)| count).collect();
+        assert_eq!(counts, [5, 6, 7, 8, 9, 10, 11, 12, 13, 4, 14]);
+        assert_eq!(services[0].counts.get(State::Established), 2);
+        assert_eq!(other.get(State::Established), 40);
+        assert_eq!((other.get(State::TimeWait), other.total()), (9, 50));
+    }
+
+    #[test]
+    fn columns_are_found_by_their_names() {
+        let good = good();
+        let more = good
+            .lines()
+            .zip(["SOMETHING", "-7", "x", "y"])
+            .map(|(line, more)| {
+                let (port, rest) = line.split_once(' ').unwrap();
+                let mut words: Vec<&str> = rest.split_whitespace().collect();
+                words.reverse();
+                format!("{} {more}   {port}  \n", words.join("  "))
+            });
+        assert_eq!(parsed(&more.collect::<String>(), 4096), parsed(&good, 4096));
+    }
+
+    #[test]
+    fn reads_any_number_of_ports_through_a_small_buffer() {
+        let rows: String = (0..=u16::MAX)
+            .map(|port| format!("{port} 1 0 128 0 0 0 0 0 0 0 0 0 0 1 0\n"))
+            .collect();
+        let (services, _) = parsed(&format!("{HEADER}{rows}- {}\n", "0 ".repeat(15)), 200).unwrap();
+        assert_eq!(services.len(), 65536);
+        assert!(services.iter().all(|service| service.counts.total() == 1));
+    }
+
+    #[test]
+    fn refuses_a_text_cut_at_any_byte() {
+        let good = good();
+        for cut in 0..good.len() {
+            let (line, _) = problem(&good[..cut]);
+            let whole = good[..cut].matches('\n').count();
+            assert_eq!(line as usize, whole + 1, "cut at byte {cut}");
+        }
+    }
+
+    #[test]
+    fn says_which_line_is_wrong_and_why() {
+        let with = |from: &str, to: &str| {
+            let good = good();
+            assert!(good.contains(from), "{from}");
+            problem(&good.replacen(from, to, 1))
+        };
+        let says = |line: u64, problem: &str| (line, problem.to_owned());
+        assert_eq!(problem(""), says(1, "the file is empty: not even a header"));
+        assert_eq!(with("PORT ", ""), says(1, "the column PORT is missing"));
+        assert_eq!(
+            with("DROPS ", "DROPPED "),
+            says(1, "the column DROPS is missing")
+        );
+        assert_eq!(
+            with("DROPS", "PORT"),
+            says(1, "the column PORT is there twice")
+        );
+        assert_eq!(with("CLOSE ", ""), says(1, "the column CLOSE is missing"));
+        assert_eq!(
+            with(" 14\n", "\n"),
+            says(3, "15 columns, and the header has 16")
+        );
+        assert_eq!(
+            with(" 14\n", " 14 0\n"),
+            says(3, "17 columns, and the header has 16")
+        );
+        assert_eq!(
+            with("22 ", "\n22 "),
+            says(2, "0 columns, and the header has 16")
+        );
+        assert_eq!(with("443", "22"), says(3, "the ports do not ascend"));
+        assert_eq!(with("443", "21"), says(3, "the ports do not ascend"));
+        for port in ["65536", "+443", "-443", "0x1bb", "http", "--"] {
+            assert_eq!(
+                with("443", port),
+                says(3, "PORT is neither a port nor -"),
+                "{port}"
+            );
+        }
+        for count in ["-17", "+17", "1.7", "x", "18446744073709551616"] {
+            assert_eq!(
+                with("17", count),
+                says(3, "ACCEPT_QUEUE is not a count"),
+                "{count}"
+            );
+            assert_eq!(
+                with("14\n", &format!("{count}\n")).1,
+                "CLOSING is not a count"
+            );
+        }
+        let rest = ROWS.lines().last().unwrap();
+        assert_eq!(
+            with(rest, "444"),
+            says(4, "1 columns, and the header has 16")
+        );
+        assert_eq!(
+            problem(&good().replace(&format!("{rest}\n"), "")),
+            says(4, "the file ends, and the line - is missing")
+        );
+        for more in [format!("{rest}\n"), "\n".into(), "444\n".into()] {
+            assert_eq!(
+                problem(&(good() + &more)),
+                says(5, "there is more after the line -")
+            );
+        }
+        assert_eq!(problem(&(good() + "4")), says(5, "the line is cut"));
+        assert_eq!(
+            parsed(&good(), 100).unwrap_err(),
+            says(1, "the line does not end")
+        );
+    }
+
+    #[test]
+    fn ports_that_are_not_asked_for_are_left_out() {
+        let root = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(root.path().join("net")).unwrap();
+        std::fs::write(root.path().join("net/tcpstat_services"), good()).unwrap();
+        let ports = "1-100".parse().unwrap();
+        let (some, _) = services(root.path(), Some(&ports)).unwrap();
+        assert_eq!(some, parsed(&good(), 4096).unwrap().0[..1]);
+        assert_eq!(
+            services(root.path(), None).unwrap(),
+            parsed(&good(), 4096).unwrap()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            rows in prop::collection::btree_map(any::<u16>(), any::<[u64; COLUMNS]>(), 0..20),
+            other: [u64; State::COUNT], size in 400usize..1000,
+        ) {
+            let line = |port: &str, numbers: &[u64]| {
+                let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+                format!("{port} {}\n", numbers.join(" "))
+            };
+            let mut text = HEADER.to_owned();
+            for (port, numbers) in &rows {
+                text += &line(&port.to_string(), numbers);
+            }
+            text += &line("-", &[&[0; 4][..], &other].concat());
+            let (services, rest) = parsed(&text, size).unwrap();
+            let counted = |counts: &Counts| counts.iter().map(|(_, count)| count).collect::<Vec<_>>();
+            prop_assert_eq!(counted(&rest), other);
+            prop_assert_eq!(services.len(), rows.len());
+            for (service, (port, numbers)) in services.iter().zip(rows) {
+                let Service { listeners, accept_queue, backlog, drops, .. } = *service;
+                let first = [listeners, accept_queue, backlog.unwrap(), drops.unwrap()];
+                prop_assert_eq!(service.port, port);
+                prop_assert_eq!([&first[..], &counted(&service.counts)].concat(), numbers);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, has_header: bool, size in 1usize..300) {
+            let mut text = if has_header { HEADER.as_bytes().to_vec() } else { Vec::new() };
+            text.extend(bytes);
+            let _ = parse(&text[..], &mut vec![0; size]);
+        }
+
+        #[test]
+        fn a_changed_byte_does_not_panic(at: prop::sample::Index, byte: u8) {
+            let mut text = good().into_bytes();
+            let at = at.index(text.len());
+            text[at] = byte;
+            let _ = parse(&text[..], &mut [0; 4096]);
+        }
+    }
+}
