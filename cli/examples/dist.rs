@@ -14,6 +14,9 @@ mod args;
 #[allow(dead_code)]
 #[path = "../src/explain.rs"]
 mod explain;
+#[allow(dead_code)]
+#[path = "../src/expression.rs"]
+mod expression;
 
 use std::env;
 use std::fs;
@@ -137,7 +140,7 @@ fn notes(roff: &mut Roff, help: &str) {
         } else {
             roff.control("SS", [heading]);
         }
-        let aligned = rest.starts_with("\n ");
+        let aligned = rest.contains("\n ");
         if aligned {
             roff.control("nf", []);
         }

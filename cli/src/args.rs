@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{Arg, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 use tcpstat::{Options, Sampler, Source};
 
 use crate::explain::{self, TOPICS, Topic};
+use crate::expression::Expression;
 
 const AFTER_HELP: &str = "\
 Examples:
   tcpstat                                  all eleven states, as one line of JSON
   tcpstat --format table                   the same for people
   tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
+  tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
   tcpstat --pid 1234                       the network namespace of process 1234: a container's
   tcpstat --all-namespaces --format table  every network namespace of this machine
@@ -46,6 +48,7 @@ pub(crate) struct Args {
 /// What else can be asked for. Without any of these, the totals.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Check(Check),
     Explain(Explain),
 }
 
@@ -92,6 +95,37 @@ impl Totals {
         }
         Ok(())
     }
+}
+
+const CHECK_HELP: &str = "\
+Expressions: [PORT:]WHAT OP NUMBER[%]
+  PORT      a service; without it, the whole network namespace
+  WHAT      a state such as CLOSE_WAIT, total, listeners, accept_queue (connections that wait for accept;
+            without PORT, those of the service that has most), drops (at listeners, since they listen)
+  OP        > >= < <=
+  NUMBER    a count; with %, the share of all sockets counted, for accept_queue the share of its backlog
+
+Examples:
+  tcpstat check --warn 'TIME_WAIT>50%' --crit 'total>1000000'
+  tcpstat check --warn '8080:CLOSE_WAIT>100' --crit '443:accept_queue>80%,443:listeners<1'
+
+Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: no answer, nothing listens at the port, the source does not
+know the number (procfs: drops and backlogs), or wrong usage. Of several, the worst: CRITICAL, then WARNING, UNKNOWN, OK";
+
+/// Compare counts with limits, for a monitoring system: one line, perfdata and an exit code
+#[derive(Debug, clap::Args)]
+#[command(after_help = CHECK_HELP, group = ArgGroup::new("limits").required(true).multiple(true))]
+pub(crate) struct Check {
+    /// WARNING if one of these holds: several by commas, or by repeating the option
+    #[arg(long, value_name = "EXPR", value_delimiter = ',', group = "limits")]
+    pub(crate) warn: Vec<Expression>,
+
+    /// CRITICAL if one of these holds
+    #[arg(long, value_name = "EXPR", value_delimiter = ',', group = "limits")]
+    pub(crate) crit: Vec<Expression>,
+
+    #[command(flatten)]
+    pub(crate) from: From,
 }
 
 /// Say what a state or a queue of a listener means, and what to do about many of them

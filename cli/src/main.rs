@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod explain;
+mod expression;
 mod output;
 
 use std::fmt::Display;
@@ -21,10 +22,13 @@ use commands::Failure;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure::Usage(error)) if error.use_stderr() => {
             // Whether or not anybody reads it.
             let _ = error.print();
+            if commands::check::is_meant(std::env::args_os().skip(1)) {
+                return commands::check::refuse(&error);
+            }
             ExitCode::from(2)
         }
         // --help and --version are no failures.
@@ -39,12 +43,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Failure> {
+fn run() -> Result<ExitCode, Failure> {
     let args = Args::try_parse().map_err(Failure::Usage)?;
     match args.command {
         None => commands::totals::run(&args.totals),
+        Some(Command::Check(args)) => return commands::check::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 fn printed(result: io::Result<()>) -> ExitCode {

@@ -2,6 +2,7 @@
 
 //! What the command can do: a file for each command, and here what they share.
 
+pub(crate) mod check;
 pub(crate) mod explain;
 mod namespaces;
 pub(crate) mod totals;

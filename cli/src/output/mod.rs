@@ -2,6 +2,7 @@
 
 //! How answers are printed: a file for each kind of answer, and here what they share.
 
+pub(crate) mod check;
 mod totals;
 
 use jiff::Timestamp;

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `tcpstat check`: compares counts with limits, for a monitoring system that goes by the exit code and one line.
+//!
+//! The answers and their order are those of the Monitoring Plugins (their guidelines, and `max_state_alt` in their
+//! library): what is certain outranks what is not known, so CRITICAL, then WARNING, then UNKNOWN, then OK.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use tcpstat::{Counts, Ports, Sampler, Service, Services, Snapshot, Source, State};
+
+use super::{Failure, explain};
+use crate::args::{Args, Check};
+use crate::expression::{Expression, Subject, What};
+use crate::output::check as output;
+
+/// The answer of a monitoring plugin; the worst is the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Status {
+    /// No limit is passed.
+    Ok,
+    /// It cannot be told.
+    Unknown,
+    /// A limit of `--warn` is passed.
+    Warning,
+    /// A limit of `--crit` is passed.
+    Critical,
+}
+
+impl Status {
+    /// Its name, as every plugin prints it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Status::Ok => "OK",
+            Status::Unknown => "UNKNOWN",
+            Status::Warning => "WARNING",
+            Status::Critical => "CRITICAL",
+        }
+    }
+
+    fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Status::Ok => 0,
+            Status::Warning => 1,
+            Status::Critical => 2,
+            Status::Unknown => 3,
+        })
+    }
+}
+
+/// A number that was asked for, and the limits on it.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// What was asked for.
+    pub(crate) subject: Subject,
+    /// The number, or why it is not known.
+    pub(crate) value: Result<Value, String>,
+    /// The limits of `--warn` on it.
+    pub(crate) warn: Vec<Expression>,
+    /// The limits of `--crit` on it.
+    pub(crate) crit: Vec<Expression>,
+}
+
+/// A number that was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    /// The service that it is of, if it is of one.
+    pub(crate) port: Option<u16>,
+    /// How many.
+    pub(crate) amount: u64,
+    /// Of how many: all sockets; for `accept_queue` the backlog, if it is known.
+    pub(crate) of: Option<u64>,
+}
+
+impl Value {
+    /// A number that is no share of anything, nor of one service.
+    fn of_none(amount: u64) -> Self {
+        Self {
+            port: None,
+            amount,
+            of: None,
+        }
+    }
+}
+
+impl Judged {
+    /// What this number alone would mean, and the limit that it passed.
+    pub(crate) fn status(&self) -> (Status, Option<&Expression>) {
+        let Ok(value) = self.value else {
+            return (Status::Unknown, None);
+        };
+        let holds = |limit: &&Expression| limit.holds(value.amount, value.of);
+        if let Some(limit) = self.crit.iter().find(holds) {
+            (Status::Critical, Some(limit))
+        } else if let Some(limit) = self.warn.iter().find(holds) {
+            (Status::Warning, Some(limit))
+        } else {
+            (Status::Ok, None)
+        }
+    }
+}
+
+/// Compares, prints the line, and gives the exit code.
+pub(crate) fn run(args: &Check) -> Result<ExitCode, Failure> {
+    let mut sampler = args.from.sampler().map_err(Failure::Usage)?;
+    let mut subjects: Vec<Subject> = Vec::new();
+    for limit in args.warn.iter().chain(&args.crit) {
+        if !subjects.contains(&limit.subject) {
+            subjects.push(limit.subject);
+        }
+    }
+    let limits = |limits: &[Expression], subject| {
+        let on_it = limits.iter().filter(|limit| limit.subject == subject);
+        on_it.copied().collect()
+    };
+    let mut counted = Counted::new(&mut sampler, &subjects);
+    let judged: Vec<Judged> = subjects
+        .into_iter()
+        .map(|subject| Judged {
+            subject,
+            value: counted.value(subject),
+            warn: limits(&args.warn, subject),
+            crit: limits(&args.crit, subject),
+        })
+        .collect();
+    if args.from.verbose {
+        counted.explain();
+    }
+    let (status, line) = output::answer(&judged);
+    Ok(answer(status, &line))
+}
+
+/// Whether these arguments ask for a check, even if they make no sense. A usage error is UNKNOWN then: the exit code of
+/// other usage errors would mean CRITICAL.
+pub(crate) fn is_meant(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    let known = Args::command();
+    let command = arguments
+        .into_iter()
+        .find_map(|argument| known.find_subcommand(argument));
+    command.is_some_and(|command| command.get_name() == "check")
+}
+
+/// Answers a command line that makes no sense. What is wrong with it in full is for standard error.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    let text = error.to_string();
+    let mut lines = text.lines();
+    let mut problem = lines.next().unwrap_or_default().to_owned();
+    // What it is about comes next then.
+    if problem.ends_with(':') {
+        problem.extend(lines.take_while(|line| !line.is_empty()));
+    }
+    let problem = problem.strip_prefix("error: ").unwrap_or(&problem);
+    let line = output::unknown(&format!("wrong usage: {problem}"));
+    answer(Status::Unknown, &line)
+}
+
+/// Prints the line. Who does not read it has the exit code.
+fn answer(status: Status, line: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            // Whether or not anybody reads it.
+            let _ = writeln!(
+                io::stderr(),
+                "tcpstat: cannot write to standard output: {error}"
+            );
+            status.max(Status::Unknown).exit_code()
+        }
+        _ => status.exit_code(),
+    }
+}
+
+/// What was counted, each of it when it is asked for.
+struct Counted<'a> {
+    sampler: &'a mut Sampler,
+    /// The services that are asked for; all of them, if `None`.
+    ports: Option<Ports>,
+    totals: Option<Result<Snapshot, String>>,
+    services: Option<Result<Services, String>>,
+}
+
+impl<'a> Counted<'a> {
+    fn new(sampler: &'a mut Sampler, subjects: &[Subject]) -> Self {
+        let ports: Vec<String> = subjects
+            .iter()
+            .filter_map(|subject| Some(subject.port?.to_string()))
+            .collect();
+        let every = |subject: &Subject| {
+            subject.port.is_none() && matches!(subject.what, What::AcceptQueue | What::Drops)
+        };
+        Self {
+            sampler,
+            // No ports are no list of ports; they are not asked for then, either.
+            ports: match subjects.iter().any(every) {
+                true => None,
+                false => ports.join(",").parse().ok(),
+            },
+            totals: None,
+            services: None,
+        }
+    }
+
+    fn totals(&mut self) -> Result<&Snapshot, String> {
+        self.totals
+            .get_or_insert_with(|| self.sampler.sample().map_err(|error| error.to_string()))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    fn services(&mut self) -> Result<&Services, String> {
+        self.services
+            .get_or_insert_with(|| {
+                let services = self.sampler.services(self.ports.as_ref());
+                services.map_err(|error| error.to_string())
+            })
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// The number, or why it is not known.
+    fn value(&mut self, Subject { port, what, share }: Subject) -> Result<Value, String> {
+        match (port, what) {
+            (Some(port), _) => {
+                let services = self.services()?;
+                match services.get(port) {
+                    Some(service) => at_service(service, what, share, services.source),
+                    None if what == What::Listeners => Ok(Value {
+                        port: Some(port),
+                        ..Value::of_none(0)
+                    }),
+                    None => Err("nothing listens at this port".into()),
+                }
+            }
+            (None, What::AcceptQueue) => {
+                let services = self.services()?;
+                let service = fullest(&services.services, share);
+                let service = service.ok_or("nothing listens at any port")?;
+                at_service(service, what, share, services.source)
+            }
+            (None, What::Drops) => {
+                let services = self.services()?;
+                let mut sum = 0u64;
+                for service in &services.services {
+                    let value = at_service(service, what, share, services.source)?;
+                    sum = sum.saturating_add(value.amount);
+                }
+                Ok(Value::of_none(sum))
+            }
+            (None, What::State(state)) => Ok(in_state(&self.totals()?.counts, state)),
+            (None, What::Listeners) => Ok(in_state(&self.totals()?.counts, State::Listen)),
+            (None, What::Total) => Ok(Value::of_none(self.totals()?.counts.total())),
+        }
+    }
+
+    /// Says on standard error who answered.
+    fn explain(&self) {
+        if let Some(Ok(snapshot)) = &self.totals {
+            explain(&snapshot.tried, snapshot.source, &snapshot.method);
+        }
+        if let Some(Ok(services)) = &self.services {
+            explain(&services.tried, services.source, "counted by port");
+        }
+    }
+}
+
+fn in_state(counts: &Counts, state: State) -> Value {
+    Value {
+        port: None,
+        amount: counts.get(state),
+        of: Some(counts.total()),
+    }
+}
+
+/// A number of one service, or why it is not known.
+fn at_service(service: &Service, what: What, share: bool, source: Source) -> Result<Value, String> {
+    let value = match what {
+        What::State(state) => in_state(&service.counts, state),
+        What::Total => Value::of_none(service.counts.total()),
+        What::Listeners => Value::of_none(service.listeners),
+        What::Drops => Value::of_none(
+            service
+                .drops
+                .ok_or_else(|| format!("{source} does not know what was dropped"))?,
+        ),
+        What::AcceptQueue if share && service.backlog.is_none() => {
+            return Err(format!("{source} does not know the backlog"));
+        }
+        What::AcceptQueue => Value {
+            of: service.backlog,
+            ..Value::of_none(service.accept_queue)
+        },
+    };
+    Ok(Value {
+        port: Some(service.port),
+        ..value
+    })
+}
+
+/// The service where most wait for `accept`, or where the queue is fullest; of several, that of the lowest port.
+fn fullest(services: &[Service], share: bool) -> Option<&Service> {
+    services.iter().rev().max_by(|a, b| {
+        let backlog = |service: &Service| match share {
+            // As Service::accept_queue_ratio, without rounding.
+            true => u128::from(service.backlog.unwrap_or(0).max(1)),
+            false => 1,
+        };
+        let (a_waits, b_waits) = (u128::from(a.accept_queue), u128::from(b.accept_queue));
+        (a_waits * backlog(b)).cmp(&(b_waits * backlog(a)))
+    })
+}

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What `tcpstat check` compares: `443:accept_queue>80%`. Read, written, and decided, all of it exactly.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
+use tcpstat::State;
+
+use crate::explain::{Topic, typed};
+
+/// A limit: `[PORT:]WHAT OP NUMBER[%]`. Its `Display` is the shortest text that reads as the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expression {
+    /// What is compared.
+    pub(crate) subject: Subject,
+    /// How it is compared.
+    pub(crate) op: Op,
+    /// With what.
+    pub(crate) limit: Decimal,
+}
+
+/// A number that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// The service; without it, the whole network namespace.
+    pub(crate) port: Option<u16>,
+    /// What is counted.
+    pub(crate) what: What,
+    /// Whether the share is meant, in per cent: of all sockets, for `accept_queue` of the backlog.
+    pub(crate) share: bool,
+}
+
+/// What can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// The sockets in a state.
+    State(State),
+    /// The sockets in all states.
+    Total,
+    /// The connections that wait for `accept`.
+    AcceptQueue,
+    /// What was dropped at the listeners.
+    Drops,
+    /// The sockets that listen.
+    Listeners,
+}
+
+impl What {
+    const NAMED: [What; 4] = [What::Total, What::AcceptQueue, What::Drops, What::Listeners];
+
+    /// Its name: the kernel's for states.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            What::State(state) => state.name(),
+            What::Total => "total",
+            What::AcceptQueue => "accept_queue",
+            What::Drops => "drops",
+            What::Listeners => "listeners",
+        }
+    }
+
+    fn find(text: &str) -> Option<Self> {
+        // States by every name that they are explained by.
+        let topic = Topic::find(text);
+        State::ALL
+            .into_iter()
+            .find(|state| topic.is_some_and(|topic| topic.name == state.name()))
+            .map(What::State)
+            .or_else(|| {
+                Self::NAMED
+                    .into_iter()
+                    .find(|what| typed(what.name()) == typed(text))
+            })
+    }
+}
+
+/// How a number is compared with a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    /// `>`
+    Above,
+    /// `>=`
+    AtLeast,
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+}
+
+impl Op {
+    /// Those of two characters first, since the others are how they begin.
+    const ALL: [Op; 4] = [Op::AtLeast, Op::AtMost, Op::Above, Op::Below];
+
+    const fn sign(self) -> &'static str {
+        match self {
+            Op::Above => ">",
+            Op::AtLeast => ">=",
+            Op::Below => "<",
+            Op::AtMost => "<=",
+        }
+    }
+
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
+            Op::Above => ordering.is_gt(),
+            Op::AtLeast => ordering.is_ge(),
+            Op::Below => ordering.is_lt(),
+            Op::AtMost => ordering.is_le(),
+        }
+    }
+}
+
+/// A number with at most [`Decimal::SCALE`] digits after the point, exactly; never negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Decimal {
+    /// All digits, those after the point too; the last of these is not 0.
+    digits: u64,
+    /// How many are after the point.
+    scale: u32,
+}
+
+impl Decimal {
+    /// How many digits may be after the point: products of counts and limits fit into 128 bits then.
+    pub(crate) const SCALE: u32 = 9;
+
+    /// How `amount` of `of` in per cent compares with this. Of nothing, it is compared as of one.
+    ///
+    /// `amount / of * 100 <=> digits / 10^scale`, without a division.
+    pub(crate) fn compare_share(self, amount: u64, of: u64) -> Ordering {
+        let amount = u128::from(amount) * 100 * 10u128.pow(self.scale);
+        amount.cmp(&(u128::from(self.digits) * u128::from(of.max(1))))
+    }
+
+    fn compare_count(self, amount: u64) -> Ordering {
+        let amount = u128::from(amount) * 10u128.pow(self.scale);
+        amount.cmp(&u128::from(self.digits))
+    }
+
+    /// How `digits / 10^scale` compares with this; `scale` is at most 6, and `digits` below 2^92.
+    pub(crate) fn compare_decimal(self, digits: u128, scale: u32) -> Ordering {
+        let other = u128::from(self.digits) * 10u128.pow(scale);
+        (digits * 10u128.pow(self.scale)).cmp(&other)
+    }
+}
+
+impl Expression {
+    /// Whether `amount`, for shares of `of`, is on the wrong side of the limit.
+    pub(crate) fn holds(&self, amount: u64, of: Option<u64>) -> bool {
+        self.op.holds(match of {
+            Some(of) if self.subject.share => self.limit.compare_share(amount, of),
+            _ => self.limit.compare_count(amount),
+        })
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(port) = self.port {
+            write!(f, "{port}:")?;
+        }
+        f.write_str(self.what.name())
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sign())
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = 10u64.pow(self.scale);
+        write!(f, "{}", self.digits / unit)?;
+        match self.scale {
+            0 => Ok(()),
+            scale => write!(f, ".{:0>1$}", self.digits % unit, scale as usize),
+        }
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = if self.subject.share { "%" } else { "" };
+        write!(f, "{}{}{}{percent}", self.subject, self.op, self.limit)
+    }
+}
+
+/// What is wrong with an expression, and where; its `Display` shows the place below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    text: String,
+    /// In bytes, at the boundaries of characters.
+    place: Range<usize>,
+    problem: String,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before = self.text[..self.place.start].chars().count();
+        let wrong = self.text[self.place.clone()].chars().count().max(1);
+        // A character for each, so that the carets are below the right ones.
+        let shown: String = self
+            .text
+            .chars()
+            .map(|character| {
+                if character.is_control() {
+                    '?'
+                } else {
+                    character
+                }
+            })
+            .collect();
+        let space = "";
+        write!(
+            f,
+            "{}\n  {shown}\n  {space:before$}{space:^<wrong$}",
+            self.problem
+        )
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl FromStr for Expression {
+    type Err = Wrong;
+
+    /// Reads an expression, with or without spaces between its parts.
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let mut parts = Parts { text, at: 0 };
+        if parts.rest().is_empty() {
+            return Err(parts.wrong(0..0, "an expression is missing, such as total>100"));
+        }
+        let first = parts.word();
+        let port = match parts.skip(":") {
+            true => Some(port(&parts, first.clone())?),
+            false => None,
+        };
+        let word = match port {
+            Some(_) => parts.word(),
+            None => first,
+        };
+        let what = what(&parts, word)?;
+        let op = Op::ALL
+            .into_iter()
+            .find(|op| parts.skip(op.sign()))
+            .ok_or_else(|| parts.wrong(parts.next(), "one of > >= < <= must be here"))?;
+        let place = parts.number();
+        let limit = limit(&parts, place.clone())?;
+        let sign = parts.next();
+        let share = parts.skip("%");
+        if share && !matches!(what, What::State(_) | What::AcceptQueue) {
+            return Err(parts.wrong(
+                sign,
+                "only states and accept_queue can be compared as a share",
+            ));
+        }
+        if share && matches!(what, What::State(_)) && limit.compare_count(100).is_lt() {
+            return Err(parts.wrong(place, "a share of the sockets is at most 100%"));
+        }
+        if !share && limit.scale > 0 {
+            return Err(parts.wrong(place, "a count is a whole number; is a % missing?"));
+        }
+        let rest = parts.rest();
+        if !rest.is_empty() {
+            return Err(parts.wrong(rest, "the expression should end here"));
+        }
+        let subject = Subject { port, what, share };
+        Ok(Expression { subject, op, limit })
+    }
+}
+
+fn port(parts: &Parts<'_>, word: Range<usize>) -> Result<u16, Wrong> {
+    let digits = &parts.text[word.clone()];
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    match digits.parse() {
+        Ok(port) if is_number && port > 0 => Ok(port),
+        _ => Err(parts.wrong(word, "before the colon must be a port, 1 to 65535")),
+    }
+}
+
+fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
+    let name = &parts.text[word.clone()];
+    if let Some(what) = What::find(name) {
+        return Ok(what);
+    }
+    let problem = if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        format!("a port needs a colon, and what to count there: {name}:total")
+    } else {
+        format!(
+            "here must be total, accept_queue, drops, listeners or a state: {}",
+            State::ALL.map(State::name).join(", ")
+        )
+    };
+    Err(parts.wrong(word, problem))
+}
+
+fn limit(parts: &Parts<'_>, place: Range<usize>) -> Result<Decimal, Wrong> {
+    let text = &parts.text[place.clone()];
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits_only = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits_only(whole) || !digits_only(fraction) {
+        return Err(parts.wrong(place, "here must be a number such as 100 or 12.5"));
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let too_long = "the number is too long: at most 18 digits, 9 of them after the point";
+    if fraction.len() > Decimal::SCALE as usize {
+        return Err(parts.wrong(place, too_long));
+    }
+    match format!("{whole}{fraction}").parse() {
+        Ok(digits) if digits < 10u64.pow(18) => Ok(Decimal {
+            digits,
+            scale: fraction.len() as u32,
+        }),
+        _ => Err(parts.wrong(place, too_long)),
+    }
+}
+
+/// An expression, and how far it is read.
+struct Parts<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Parts<'_> {
+    /// The next characters that belong together, after spaces.
+    fn take(&mut self, belongs: fn(char) -> bool) -> Range<usize> {
+        let rest = &self.text[self.at..];
+        let begin = self.text.len() - rest.trim_start().len();
+        let rest = &self.text[begin..];
+        let length = rest.find(|c| !belongs(c)).unwrap_or(rest.len());
+        self.at = begin + length;
+        begin..self.at
+    }
+
+    fn word(&mut self) -> Range<usize> {
+        self.take(|c| c.is_alphanumeric() || c == '_' || c == '-')
+    }
+
+    fn number(&mut self) -> Range<usize> {
+        self.take(|c| !c.is_whitespace() && c != '%')
+    }
+
+    /// Skips `sign`, if it comes next.
+    fn skip(&mut self, sign: &str) -> bool {
+        let rest = self.text[self.at..].trim_start();
+        match rest.strip_prefix(sign) {
+            Some(after) => {
+                self.at = self.text.len() - after.len();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// What is left, without the spaces round it.
+    fn rest(&self) -> Range<usize> {
+        let rest = self.text[self.at..].trim_end();
+        let end = self.at + rest.len();
+        end - rest.trim_start().len()..end
+    }
+
+    /// The next character.
+    fn next(&self) -> Range<usize> {
+        let Range { start, .. } = self.rest();
+        let length = self.text[start..].chars().next().map_or(0, char::len_utf8);
+        start..start + length
+    }
+
+    fn wrong(&self, place: Range<usize>, problem: impl Into<String>) -> Wrong {
+        Wrong {
+            text: self.text.to_owned(),
+            place,
+            problem: problem.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> Expression {
+        text.parse().unwrap_or_else(|wrong| panic!("{wrong}"))
+    }
+
+    #[test]
+    fn reads_what_people_write() {
+        for (text, shortest) in [
+            ("8080:CLOSE_WAIT>100", "8080:CLOSE_WAIT>100"),
+            ("443:accept_queue>80%", "443:accept_queue>80%"),
+            (
+                " 443 : Accept-Queue >= 080.50 % ",
+                "443:accept_queue>=80.5%",
+            ),
+            ("close-wait<=0.0%", "CLOSE_WAIT<=0%"),
+            ("fin-wait-1>1", "FIN_WAIT1>1"),
+            ("TOTAL>1000000", "total>1000000"),
+            ("drops > 0", "drops>0"),
+            ("443:listeners<1", "443:listeners<1"),
+            ("65535:listen<1", "65535:LISTEN<1"),
+            ("total>999999999999999999", "total>999999999999999999"),
+            ("TIME_WAIT>0.000000001%", "TIME_WAIT>0.000000001%"),
+        ] {
+            assert_eq!(read(text).to_string(), shortest, "{text}");
+        }
+    }
+
+    #[test]
+    fn points_at_what_is_wrong() {
+        for (text, carets, problem) in [
+            ("", "^", "an expression is missing"),
+            (" ", "^", "an expression is missing"),
+            ("CLOSE_WIAT>1", "^^^^^^^^^^", "a state: ESTABLISHED"),
+            ("443:>1", "    ^", "a state: ESTABLISHED"),
+            ("8080>1", "^^^^", "8080:total"),
+            ("http:total>1", "^^^^", "a port, 1 to 65535"),
+            ("0:total>1", "^", "a port, 1 to 65535"),
+            ("65536:total>1", "^^^^^", "a port, 1 to 65535"),
+            (":total>1", "^", "a port, 1 to 65535"),
+            ("total", "     ^", "one of > >= < <="),
+            ("total=1", "     ^", "one of > >= < <="),
+            ("total  é1", "       ^", "one of > >= < <="),
+            ("total>", "      ^", "a number such as"),
+            ("total>-1", "      ^^", "a number such as"),
+            ("total>=>1", "       ^^", "a number such as"),
+            ("total>1k", "      ^^", "a number such as"),
+            ("total>.5", "      ^^", "a number such as"),
+            ("total>1.5", "      ^^^", "is a % missing?"),
+            ("total>50%", "        ^", "only states and accept_queue"),
+            (
+                "drops > 50 %",
+                "           ^",
+                "only states and accept_queue",
+            ),
+            ("LISTEN>100.1%", "       ^^^^^", "at most 100%"),
+            ("LISTEN>1% 5", "          ^", "should end here"),
+            (
+                "total>1000000000000000000",
+                "      ^^^^^^^^^^^^^^^^^^^",
+                "too long",
+            ),
+            ("LISTEN>1.0000000001%", "       ^^^^^^^^^^^^", "too long"),
+            ("é\u{7}>1", "^", "a state"),
+        ] {
+            let message = text.parse::<Expression>().unwrap_err().to_string();
+            let lines: Vec<&str> = message.lines().collect();
+            assert_eq!(lines.len(), 3, "{message}");
+            assert!(lines[0].contains(problem), "{text}: {message}");
+            assert_eq!(lines[1], format!("  {}", text.replace('\u{7}', "?")));
+            assert_eq!(lines[2], format!("  {carets}"), "{message}");
+        }
+    }
+
+    #[test]
+    fn shares_are_exact_at_the_limit() {
+        let holds = |text: &str, amount, of| read(text).holds(amount, Some(of));
+        // 0.1 and 0.7 are no binary fractions.
+        assert!(!holds("LISTEN>0.7%", 7, 1000));
+        assert!(holds("LISTEN>=0.7%", 7, 1000));
+        assert!(holds("LISTEN<=0.1%", 1, 1000));
+        assert!(!holds("LISTEN<0.1%", 1, 1000));
+        assert!(holds("LISTEN>33.333333333%", 1, 3));
+        assert!(!holds("LISTEN>33.333333334%", 1, 3));
+        assert!(!holds("LISTEN>=100%", u64::MAX - 1, u64::MAX));
+        assert!(holds("LISTEN>=100%", u64::MAX, u64::MAX));
+        assert!(holds("accept_queue>100%", 129, 128));
+        // Of nothing it is nothing; a queue with no room holds one connection.
+        assert!(holds("LISTEN<5%", 0, 0));
+        assert!(!holds("LISTEN>0%", 0, 0));
+        assert!(holds("accept_queue>=100%", 1, 0));
+        assert!(read("total>100").holds(101, None) && !read("total>100").holds(100, None));
+    }
+
+    fn expressions() -> impl Strategy<Value = Expression> {
+        let states = prop::sample::select(&State::ALL[..]).prop_map(What::State);
+        let what = prop_oneof![states, prop::sample::select(&What::NAMED[..])];
+        let port = prop::option::of(1u16..);
+        let op = prop::sample::select(&Op::ALL[..]);
+        (port, what, any::<bool>(), op, 0..10u64.pow(11), 0..=9u32).prop_map(
+            |(port, what, share, op, digits, scale)| {
+                let share = share && matches!(what, What::State(_) | What::AcceptQueue);
+                let mut limit = Decimal {
+                    // At most 100 of a share.
+                    digits: digits.min(10u64.pow(scale + 2)),
+                    scale,
+                };
+                while limit.scale > 0 && limit.digits % 10 == 0 {
+                    limit.digits /= 10;
+                    limit.scale -= 1;
+                }
+                if !share {
+                    limit.scale = 0;
+                }
+                let subject = Subject { port, what, share };
+                Expression { subject, op, limit }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_as_the_same(expression in expressions()) {
+            prop_assert_eq!(expression.to_string().parse(), Ok(expression));
+        }
+
+        #[test]
+        fn any_text_is_read_or_pointed_at(text in any::<String>()) {
+            if let Err(wrong) = text.parse::<Expression>() {
+                prop_assert!(wrong.to_string().ends_with('^'));
+            }
+        }
+
+        #[test]
+        fn almost_an_expression_is_read_or_pointed_at(text in "[0-9]{0,6}:?[a-zA-Z_ -]{0,12}[<>=]{0,2}[0-9.é]{0,22}%?.?") {
+            match text.parse::<Expression>() {
+                Ok(expression) => prop_assert_eq!(expression.to_string().parse(), Ok(expression)),
+                Err(wrong) => prop_assert!(wrong.to_string().ends_with('^')),
+            }
+        }
+
+        #[test]
+        fn limits_are_where_integers_say(amount in 0..=1000u64, of in 1..=1000u64, tenths in 0..=1000u64) {
+            let text = format!("LISTEN>{}.{}%", tenths / 10, tenths % 10);
+            prop_assert_eq!(read(&text).holds(amount, Some(of)), amount * 1000 > tenths * of);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The line of `tcpstat check`: the answer, what it rests on, and the numbers for graphs (perfdata), as the guidelines
+//! of the Monitoring Plugins have them.
+
+use std::cmp::Reverse;
+
+use crate::commands::check::{Judged, Status, Value};
+use crate::expression::{Expression, Op, What};
+
+/// The worst answer, and the line that says it; without the newline.
+///
+/// Where all is well, every number is named; else those that are not, the worst first.
+pub(crate) fn answer(judged: &[Judged]) -> (Status, String) {
+    let mut named: Vec<(Status, String)> = Vec::new();
+    for one in judged {
+        let (status, limit) = one.status();
+        if let Ok(value) = &one.value {
+            named.push((status, sentence(one, value, limit)));
+        }
+    }
+    named.extend(unknowns(judged).map(|text| (Status::Unknown, text)));
+    // Stable: those that are equally bad stay in order.
+    named.sort_by_key(|(status, _)| Reverse(*status));
+    let worst = named.first().map_or(Status::Ok, |(status, _)| *status);
+    let parts: Vec<String> = named
+        .into_iter()
+        .filter(|(status, _)| *status == worst || *status > Status::Ok)
+        .map(|(status, text)| match status == worst {
+            true => text,
+            false => format!("{} {text}", status.name()),
+        })
+        .collect();
+    let data: Vec<String> = judged.iter().map(perfdata).collect();
+    let line = format!("{} | {}", head(worst, &parts.join("; ")), data.join(" "));
+    (worst, line)
+}
+
+/// The line where nothing could be compared.
+pub(crate) fn unknown(problem: &str) -> String {
+    head(Status::Unknown, problem)
+}
+
+fn head(status: Status, text: &str) -> String {
+    // One line, and nothing in it that looks as if perfdata began.
+    let text: String = text
+        .chars()
+        .map(|character| match character {
+            '|' => '/',
+            character if character.is_control() => ' ',
+            character => character,
+        })
+        .collect();
+    format!("TCP {} - {text}", status.name())
+}
+
+/// `443: accept_queue 91.0% of 4096 (> 80%)`
+fn sentence(judged: &Judged, value: &Value, limit: Option<&Expression>) -> String {
+    let port = value.port.map_or(String::new(), |port| format!("{port}: "));
+    let what = judged.subject.what.name();
+    let (number, percent) = (number(judged, value), percent_sign(judged));
+    let of = value
+        .of
+        .filter(|_| judged.subject.share || judged.subject.what == What::AcceptQueue)
+        .map_or(String::new(), |of| format!(" of {of}"));
+    let limit = limit.map_or(String::new(), |limit| {
+        format!(" ({} {}{percent})", limit.op, limit.limit)
+    });
+    format!("{port}{what} {number}{percent}{of}{limit}")
+}
+
+/// `443:accept_queue% is not known: procfs does not know the backlog`; what has the same reason, together.
+fn unknowns(judged: &[Judged]) -> impl Iterator<Item = String> {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for one in judged {
+        if let Err(reason) = &one.value {
+            let name = format!("{}{}", one.subject, percent_sign(one));
+            match reasons.iter_mut().find(|(other, _)| other == reason) {
+                Some((_, names)) => names.push(name),
+                None => reasons.push((reason, vec![name])),
+            }
+        }
+    }
+    reasons.into_iter().map(|(reason, names)| {
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        // Each source that was tried has a line.
+        let reason: Vec<&str> = reason.lines().map(str::trim).collect();
+        format!(
+            "{} {verb} not known: {}",
+            names.join(", "),
+            reason.join("; ")
+        )
+    })
+}
+
+/// `'443:accept_queue%'=91.0%;80;90;0`
+fn perfdata(judged: &Judged) -> String {
+    let percent = percent_sign(judged);
+    let value = match &judged.value {
+        Ok(value) => {
+            // The unit of counters that only grow is a c.
+            let counter = if judged.subject.what == What::Drops {
+                "c"
+            } else {
+                ""
+            };
+            format!("{}{percent}{counter}", number(judged, value))
+        }
+        // "The actual value could not be determined."
+        Err(_) => "U".into(),
+    };
+    let (warn, crit) = (range(&judged.warn), range(&judged.crit));
+    format!("'{}{percent}'={value};{warn};{crit};0", judged.subject)
+}
+
+fn percent_sign(judged: &Judged) -> &'static str {
+    if judged.subject.share { "%" } else { "" }
+}
+
+/// The limits as a range: outside of it, or inside after an `@`, the limit is passed. Empty where one range cannot say
+/// the same as they do.
+fn range(limits: &[Expression]) -> String {
+    match limits {
+        [one] => match one.op {
+            Op::Above => one.limit.to_string(),
+            Op::AtLeast => format!("@{}:", one.limit),
+            Op::Below => format!("{}:", one.limit),
+            Op::AtMost => format!("@0:{}", one.limit),
+        },
+        [low, high] | [high, low] if (low.op, high.op) == (Op::Below, Op::Above) => {
+            format!("{}:{}", low.limit, high.limit)
+        }
+        _ => String::new(),
+    }
+}
+
+/// The number, a share in per cent with one digit after the point; with more, up to six, where one would put it on the
+/// other side of a limit.
+fn number(judged: &Judged, value: &Value) -> String {
+    let (true, Some(of)) = (judged.subject.share, value.of) else {
+        return value.amount.to_string();
+    };
+    let limits = || judged.warn.iter().chain(&judged.crit);
+    let of = of.max(1);
+    let mut scale = 1;
+    loop {
+        let unit = 10u128.pow(scale);
+        let digits = (u128::from(value.amount) * 100 * unit + u128::from(of / 2)) / u128::from(of);
+        let is_true = limits().all(|limit| {
+            limit.limit.compare_decimal(digits, scale)
+                == limit.limit.compare_share(value.amount, of)
+        });
+        if is_true || scale == 6 {
+            let (whole, rest) = (digits / unit, digits % unit);
+            return format!("{whole}.{rest:0>0$}", scale as usize);
+        }
+        scale += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(texts: &[&str]) -> Vec<Expression> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// What is said of `amount` of `of`, against these limits on one number.
+    fn judged(amount: u64, of: Option<u64>, warn: &[&str], crit: &[&str]) -> Judged {
+        let (warn, crit) = (limits(warn), limits(crit));
+        let subject = warn.first().or(crit.first()).unwrap().subject;
+        let port = subject.port;
+        Judged {
+            subject,
+            value: Ok(Value { port, amount, of }),
+            warn,
+            crit,
+        }
+    }
+
+    fn unknown(limit: &str, reason: &str) -> Judged {
+        Judged {
+            value: Err(reason.into()),
+            ..judged(0, None, &[limit], &[])
+        }
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_the_well_only_where_all_is_well() {
+        let well = || {
+            judged(
+                3,
+                Some(9),
+                &["8080:CLOSE_WAIT>100"],
+                &["8080:CLOSE_WAIT>200"],
+            )
+        };
+        let full = || judged(3727, Some(4096), &[], &["443:accept_queue>80%"]);
+        let high = || judged(7, None, &["total>=7"], &["total>8"]);
+        assert_eq!(
+            answer(&[well()]),
+            (
+                Status::Ok,
+                "TCP OK - 8080: CLOSE_WAIT 3 | '8080:CLOSE_WAIT'=3;100;200;0".into()
+            )
+        );
+        assert_eq!(
+            answer(&[well(), high(), full()]),
+            (
+                Status::Critical,
+                "TCP CRITICAL - 443: accept_queue 91.0% of 4096 (> 80%); WARNING total 7 (>= 7) | \
+                 '8080:CLOSE_WAIT'=3;100;200;0 'total'=7;@7:;8;0 '443:accept_queue%'=91.0%;;80;0"
+                    .into()
+            )
+        );
+        let nobody = |limit| unknown(limit, "nothing\n  listens | there");
+        assert_eq!(
+            answer(&[nobody("443:drops>1"), high(), nobody("443:LISTEN>1%"), well()]),
+            (
+                Status::Warning,
+                "TCP WARNING - total 7 (>= 7); UNKNOWN 443:drops, 443:LISTEN% are not known: nothing; listens / there | \
+                 '443:drops'=U;1;;0 'total'=7;@7:;8;0 '443:LISTEN%'=U;1;;0 '8080:CLOSE_WAIT'=3;100;200;0"
+                    .into()
+            )
+        );
+        let (status, line) = answer(&[nobody("443:drops>1"), well()]);
+        assert_eq!(status, Status::Unknown);
+        assert!(
+            line.starts_with("TCP UNKNOWN - 443:drops is not known: nothing; "),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn ranges_are_those_of_monitoring_plugins() {
+        for (texts, expected) in [
+            (&["total>5"][..], "5"),
+            (&["total<5"], "5:"),
+            (&["total>=5"], "@5:"),
+            (&["total<=5"], "@0:5"),
+            (&["total<2", "total>4"], "2:4"),
+            (&["total>4", "total<2"], "2:4"),
+            (&["LISTEN>12.50%"], "12.5"),
+            (&["total>=4", "total<2"], ""),
+            (&["total>4", "total>5"], ""),
+            (&[], ""),
+        ] {
+            assert_eq!(range(&limits(texts)), expected, "{texts:?}");
+        }
+        assert_eq!(
+            perfdata(&judged(3, None, &["drops>0"], &[])),
+            "'drops'=3c;0;;0"
+        );
+    }
+
+    #[test]
+    fn a_rounded_share_is_on_the_side_of_the_limit_that_it_was() {
+        for (amount, of, limit, expected) in [
+            (1, 3, "LISTEN>50%", "33.3"),
+            (2, 3, "LISTEN>50%", "66.7"),
+            // 80.04 % and 79.96 % would both be 80.0 %.
+            (8004, 10_000, "LISTEN>80%", "80.04"),
+            (7996, 10_000, "LISTEN>80%", "79.96"),
+            (800_001, 1_000_000, "LISTEN>80%", "80.0001"),
+            (8, 10, "LISTEN>80%", "80.0"),
+            (129, 128, "accept_queue>100%", "100.8"),
+            (4097, 4096, "accept_queue>100%", "100.02"),
+            (0, 0, "LISTEN>1%", "0.0"),
+            (u64::MAX, u64::MAX, "LISTEN>99.999999999%", "100.0"),
+            (u64::MAX - 1, u64::MAX, "LISTEN>=100%", "100.000000"),
+            (u64::MAX, 1, "accept_queue>1%", "1844674407370955161500.0"),
+        ] {
+            let judged = judged(amount, Some(of), &[limit], &[]);
+            let value = judged.value.as_ref().unwrap();
+            assert_eq!(
+                number(&judged, value),
+                expected,
+                "{amount} of {of}, {limit}"
+            );
+        }
+    }
+}
