@@ -109,6 +109,18 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
             "procfs, against reading and throwing away",
             1.15,
         ),
+        (
+            "tcpstat-services-netlink",
+            "tcpstat-netlink-full",
+            "services by netlink, against the totals by netlink-full",
+            1.3,
+        ),
+        (
+            "tcpstat-services-procfs",
+            "tcpstat-procfs",
+            "services by procfs, against the totals by procfs",
+            1.3,
+        ),
     ] {
         bars.push(at_most(
             format!("{many} sockets: {name}"),
@@ -128,5 +140,12 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
             times(machine, dear, "module-drain"),
         ));
     }
+    bars.push(at_most(
+        "in the virtual machine: services by the module, against the totals by the module"
+            .to_owned(),
+        1.3,
+        "×",
+        times(machine, "services-drain", "module-drain"),
+    ));
     bars
 }

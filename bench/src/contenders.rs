@@ -2,9 +2,11 @@
 
 //! Who is measured, how each is run, and what it says.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde::Deserialize;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
@@ -27,8 +29,17 @@ pub(crate) const LABELS: &[(&str, &str)] = &[
     ("netlink-drain", "netlink dump, received and thrown away"),
     ("tcpstat-netlink-full", "tcpstat --source netlink-full"),
     ("tcpstat-netlink", "tcpstat --source netlink"),
+    (
+        "tcpstat-services-procfs",
+        "tcpstat services --source procfs",
+    ),
+    (
+        "tcpstat-services-netlink",
+        "tcpstat services --source netlink",
+    ),
     ("tcpstat-module", "tcpstat --source module"),
     ("module-drain", "/proc/tcpstat, one reading"),
+    ("services-drain", "/proc/net/tcpstat_services, one reading"),
     (
         "module-obvious",
         "/proc/tcpstat, one reading, by the obvious walk",
@@ -134,12 +145,15 @@ pub(crate) fn present(
         None,
     );
     let own = |who, source| Contender::process(who, [tcpstat, "--source", source]);
+    let services = |who, source| Contender::process(who, [tcpstat, "services", "--source", source]);
     add(own("tcpstat-procfs", "procfs"), None);
+    add(services("tcpstat-services-procfs", "procfs"), None);
     add(
         Contender::process("netlink-drain", [SELF, "drain", "netlink"]).silent(),
         None,
     );
     add(own("tcpstat-netlink-full", "netlink-full"), None);
+    add(services("tcpstat-services-netlink", "netlink"), None);
     add(own("tcpstat-netlink", "netlink"), None);
     let ss = "ss -Htan | awk '{ n[$1]++ } END { for (s in n) print s, n[s] }'";
     add(
@@ -182,12 +196,21 @@ fn fails(program: &str, arguments: &[&str]) -> Option<String> {
     (!good).then(|| format!("{program} {} fails here", arguments.join(" ")))
 }
 
-/// The counts in what a contender printed: tcpstat's JSON, node_exporter's metrics, or lines of a state and its count.
+/// The counts in what a contender printed: tcpstat's JSON, of all or of each service, node_exporter's metrics, or lines of a state and its count.
 /// States go by the kernel's names, those of `ss`, or numbers.
 pub(crate) fn counts(text: &str) -> Outcome<Counts> {
     let mut counts = Counts::ZERO;
+    if text.starts_with("{\"timestamp\"") {
+        let services: Services = serde_json::from_str(text)?;
+        for row in services.services.iter().chain([&services.other]) {
+            for (name, share) in &row.states {
+                add(&mut counts, name, share.count)?;
+            }
+        }
+        return Ok(counts);
+    }
     if text.starts_with('{') {
-        let values: std::collections::BTreeMap<String, u64> = serde_json::from_str(text)?;
+        let values: BTreeMap<String, u64> = serde_json::from_str(text)?;
         for (name, count) in values {
             add(&mut counts, &name, count)?;
         }
@@ -219,6 +242,23 @@ pub(crate) fn counts(text: &str) -> Outcome<Counts> {
         add(&mut counts, name, count as u64)?;
     }
     Ok(counts)
+}
+
+/// What `tcpstat services` prints, as far as it is of interest here.
+#[derive(Deserialize)]
+struct Services {
+    services: Vec<ServiceRow>,
+    other: ServiceRow,
+}
+
+#[derive(Deserialize)]
+struct ServiceRow {
+    states: BTreeMap<String, Share>,
+}
+
+#[derive(Deserialize)]
+struct Share {
+    count: u64,
 }
 
 /// Two names may be of one state: a request socket has a number of its own in the kernel.
@@ -259,6 +299,9 @@ mod tests {
         let want = some(&[(Established, 1_000_000), (FinWait1, 2), (Listen, 1)]);
         for text in [
             "{\"ESTABLISHED\":1000000,\"FIN_WAIT1\":2,\"LISTEN\":1,\"CLOSING\":0}\n",
+            "{\"timestamp\":\"\",\"services\":[{\"port\":1,\"states\":{\"ESTABLISHED\":{\"count\":999999,\"ratio\":1.0},\
+             \"LISTEN\":{\"count\":1,\"ratio\":0.0}}}],\"other\":{\"states\":{\"ESTABLISHED\":{\"count\":1},\
+             \"FIN_WAIT1\":{\"count\":2}}}}\n",
             "ESTAB 1000000\nUNCONN 4\nFIN-WAIT-1 2\nLISTEN 1\n",
             "ESTABLISHED 1000000\nFIN_WAIT1 2\nLISTEN 1\n",
             "1 1000000\n4 2\n10 1\n",

@@ -131,16 +131,27 @@ fn allow_descriptors() -> io::Result<u64> {
     Ok(allowed.min(MOST))
 }
 
+/// The port of the connections, where most of them have one of this machine's.
+const SERVER: u16 = 8443;
+
 /// Holds the connections from the `from`th on: `ESTABLISHED` at once and with nobody, without a packet, by
-/// `TCP_REPAIR`.
+/// `TCP_REPAIR`. The first of them is the listener that they might be from.
 pub(crate) fn hold_established(from: u64, count: u64) -> Outcome {
     allow_descriptors()?;
     let _sockets: Vec<Socket> = (from..from + count)
-        .map(established)
+        .map(|nth| {
+            if nth == 0 {
+                listener()
+            } else {
+                established(nth)
+            }
+        })
         .collect::<io::Result<_>>()
         .map_err(|e| format!("making {count} connections: {e}"))?;
     let mut counts = Counts::ZERO;
-    counts.set(State::Established, count);
+    let listeners = u64::from(from == 0 && count > 0);
+    counts.set(State::Listen, listeners);
+    counts.set(State::Established, count - listeners);
     hold(&counts)
 }
 
@@ -157,9 +168,16 @@ fn hold(counts: &Counts) -> Outcome {
     Ok(())
 }
 
+/// The service of both families.
+fn listener() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, SERVER)).into())?;
+    socket.listen(4096)?;
+    Ok(socket)
+}
+
 /// The `nth` connection: one port of this machine, as a server has it, and a peer that no other has.
 fn established(nth: u64) -> io::Result<Socket> {
-    const SERVER: u16 = 8443;
     let (own, peer) = if nth % ONE_IN_V6 == ONE_IN_V6 - 1 {
         // Only ::1 is routed here, so all difference is in the ports.
         const PORTS: u64 = 50_000;

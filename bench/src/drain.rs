@@ -23,6 +23,8 @@ pub(crate) enum Source {
     Procfs,
     /// `/proc/tcpstat`.
     Module,
+    /// `/proc/net/tcpstat_services`.
+    Services,
 }
 
 impl Source {
@@ -32,6 +34,7 @@ impl Source {
             Source::Netlink => netlink().map_err(|e| format!("a netlink dump: {e}").into()),
             Source::Procfs => files(&["/proc/net/tcp", "/proc/net/tcp6"], 1 << 20),
             Source::Module => files(&["/proc/tcpstat"], 4096),
+            Source::Services => files(&["/proc/net/tcpstat_services"], 1 << 16),
         }
     }
 }

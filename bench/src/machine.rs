@@ -117,6 +117,7 @@ fn benchmark() -> Outcome<Machine> {
 
     let drains = [
         ("module-drain", Source::Module),
+        ("services-drain", Source::Services),
         ("netlink-drain", Source::Netlink),
         ("procfs-drain", Source::Procfs),
     ];

@@ -5,12 +5,13 @@
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
-use tcpstat::{Options, Sampler, Source};
+use tcpstat::{Options, Ports, Sampler, Source, State};
 
 use crate::explain::{self, TOPICS, Topic};
 use crate::expression::Expression;
@@ -20,6 +21,7 @@ Examples:
   tcpstat                                  all eleven states, as one line of JSON
   tcpstat --format table                   the same for people
   tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
+  tcpstat services --format table          by service, with what waits in its accept queue
   tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
   tcpstat --pid 1234                       the network namespace of process 1234: a container's
@@ -48,6 +50,9 @@ pub(crate) struct Args {
 /// What else can be asked for. Without any of these, the totals.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Count connections by service: by the local ports that something listens on
+    #[command(after_help = SERVICES_AFTER_HELP)]
+    Services(Services),
     Check(Check),
     Explain(Explain),
 }
@@ -172,6 +177,101 @@ impl TypedValueParser for TopicParser {
     }
 }
 
+const SERVICES_AFTER_HELP: &str = "\
+Examples:
+  tcpstat services --format table --sort accept-queue   what waits to be accepted, the most first
+  tcpstat services --port 443,8000-8100                 these ports only, as one line of JSON
+
+The sockets of ports that nothing listens on (outgoing connections) are counted together, as \"other\"; not with --port.
+Accept queue, backlog and drops are sums over the listeners of the port. The source procfs knows neither backlog nor
+drops: they are null then, or a question mark.";
+
+/// `tcpstat services`: the connections of each local port that something listens on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Services {
+    /// Only these local ports: 443,8000-8100
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) port: Option<Ports>,
+
+    /// Order: port; or the most first: total, listeners, accept-queue, drops, or a state
+    #[arg(long, value_name = "COLUMN", default_value = "port")]
+    pub(crate) sort: SortBy,
+
+    /// What to print: json, prometheus, table
+    #[arg(long, value_enum, default_value_t = ServicesFormat::Json, hide_possible_values = true)]
+    pub(crate) format: ServicesFormat,
+
+    #[command(flatten)]
+    pub(crate) every: Every,
+
+    #[command(flatten)]
+    pub(crate) everywhere: Everywhere,
+
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+/// The values of `--format` for services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServicesFormat {
+    Json,
+    Prometheus,
+    Table,
+}
+
+impl Services {
+    /// Refuses what makes no sense together.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        if self.every.interval.is_some() && self.format != ServicesFormat::Json {
+            return Err(conflict(
+                "--interval prints one line each time, which --format table and prometheus cannot: use json, or \
+                 tcpstat watch",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What services are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SortBy {
+    Port,
+    Total,
+    Listeners,
+    AcceptQueue,
+    Drops,
+    State(State),
+}
+
+impl FromStr for SortBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().replace('_', "-").as_str() {
+            "port" => Ok(Self::Port),
+            "total" => Ok(Self::Total),
+            "listeners" => Ok(Self::Listeners),
+            "accept-queue" => Ok(Self::AcceptQueue),
+            "drops" => Ok(Self::Drops),
+            _ => state(text).map(Self::State).map_err(|_| {
+                "it is not a column: port, total, listeners, accept-queue, drops, or a state".into()
+            }),
+        }
+    }
+}
+
+/// A state by its name, in any case, with `-` or `_`.
+pub(crate) fn state(text: &str) -> Result<State, String> {
+    let name = text.to_ascii_uppercase().replace('-', "_");
+    State::ALL
+        .into_iter()
+        .find(|state| state.name() == name)
+        .ok_or_else(|| {
+            let names = State::ALL.map(State::name).join(", ");
+            format!("it is not a state; these are: {names}")
+        })
+}
+
 /// When to answer: once, or again and again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Every {
@@ -292,6 +392,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn states_and_columns_are_read_in_any_case() {
+        assert_eq!(state("close-wait"), Ok(State::CloseWait));
+        assert_eq!(state("CLOSE_WAIT"), Ok(State::CloseWait));
+        assert!(state("closed").unwrap_err().contains("CLOSE_WAIT"));
+        assert_eq!("Accept_Queue".parse(), Ok(SortBy::AcceptQueue));
+        assert_eq!("time-wait".parse(), Ok(SortBy::State(State::TimeWait)));
+        assert!("name".parse::<SortBy>().unwrap_err().contains("a state"));
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn run() -> Result<ExitCode, Failure> {
     let args = Args::try_parse().map_err(Failure::Usage)?;
     match args.command {
         None => commands::totals::run(&args.totals),
+        Some(Command::Services(args)) => commands::services::run(&args),
         Some(Command::Check(args)) => return commands::check::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),
     }

@@ -485,3 +485,56 @@ fn memory_does_not_grow_with_the_number_of_connections() {
     assert_eq!(answer["ESTABLISHED"], 100_001);
     assert_eq!(answer["LISTEN"], 100_001);
 }
+
+#[test]
+fn services_are_those_of_the_listening_ports() {
+    let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
+    let text = run(on(root.path(), &["services", "--sort", "total"])).unwrap();
+    let services: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(services["source"], "procfs");
+    let rows = services["services"].as_array().unwrap();
+    let ports: Vec<&Value> = rows.iter().map(|row| &row["port"]).collect();
+    assert_eq!(ports, [22, 2024]);
+    assert_eq!(rows[0]["states"]["SYN_RECV"]["count"], 1);
+    assert_eq!(rows[0]["drops"], Value::Null);
+    assert_eq!(services["other"]["total"], 2);
+
+    let text = run(on(root.path(), &["services", "--port", "2000-3000"])).unwrap();
+    let services: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(services["services"].as_array().unwrap().len(), 1);
+    assert_eq!(services["services"][0]["listeners"], 1);
+    assert!(services.get("other").is_none());
+
+    let text = run(on(
+        root.path(),
+        &["services", "--format", "table", "--port", "443"],
+    ))
+    .unwrap();
+    assert!(
+        text.contains("nothing listens on the ports asked for"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_services_cannot_do_is_a_usage_error() {
+    for (arguments, expected) in [
+        (&["services", "--port", "http"][..], "is not a port"),
+        (&["services", "--port", "70000"], "the highest is 65535"),
+        (&["services", "--sort", "name"], "it is not a column"),
+        (
+            &["services", "--format", "table", "--interval", "1s"],
+            "tcpstat watch",
+        ),
+        (&["--format", "table", "services"], "cannot be used with"),
+        (
+            &["services", "--pid", "1", "--all-namespaces"],
+            "cannot be used with",
+        ),
+        (&["service"], "services"),
+    ] {
+        let (code, stderr) = run(command(arguments)).unwrap_err();
+        assert_eq!(code, 2, "{arguments:?}");
+        assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
+    }
+}

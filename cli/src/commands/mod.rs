@@ -5,6 +5,7 @@
 pub(crate) mod check;
 pub(crate) mod explain;
 mod namespaces;
+pub(crate) mod services;
 pub(crate) mod totals;
 
 use std::io::{self, Write};

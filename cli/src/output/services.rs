@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The formats in which the services of a namespace are printed.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use tcpstat::{Counts, Service, Services, State};
+
+use super::{
+    Answer, JsonNamespace, Labels, Shares, blocks, labels, lines, ratio, rfc3339, rounded,
+};
+use crate::args::{ServicesFormat, SortBy};
+
+impl SortBy {
+    /// Puts the services into this order: by port, or those with the most first and equal ones by port.
+    pub(crate) fn sort(self, services: &mut [Service]) {
+        let key = |service: &Service| match self {
+            Self::Port => 0,
+            Self::Total => service.counts.total(),
+            Self::Listeners => service.listeners,
+            Self::AcceptQueue => service.accept_queue,
+            Self::Drops => service.drops.unwrap_or(0),
+            Self::State(state) => service.counts.get(state),
+        };
+        services.sort_by_key(|service| (Reverse(key(service)), service.port));
+    }
+}
+
+impl ServicesFormat {
+    /// The services as text, with its last newline. `timestamp` is when they were counted.
+    pub(crate) fn text(
+        self,
+        answers: &[Answer<Services>],
+        timestamp: Timestamp,
+    ) -> Result<String, Box<dyn std::error::Error>> {
+        let json = |answer| serde_json::to_string(&Json::new(answer, timestamp));
+        Ok(match self {
+            Self::Json => lines(answers.iter().map(json))?,
+            Self::Prometheus => prometheus(answers)?,
+            Self::Table => blocks(answers, table),
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    timestamp: String,
+    #[serde(flatten)]
+    namespace: Option<JsonNamespace>,
+    source: &'static str,
+    services: Vec<JsonService<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<JsonOther<'a>>,
+}
+
+/// A service; what the source does not know is `null`.
+#[derive(Serialize)]
+struct JsonService<'a> {
+    port: u16,
+    listeners: u64,
+    accept_queue: u64,
+    backlog: Option<u64>,
+    accept_queue_ratio: Option<f64>,
+    drops: Option<u64>,
+    total: u64,
+    states: Shares<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonOther<'a> {
+    total: u64,
+    states: Shares<'a>,
+}
+
+impl<'a> Json<'a> {
+    fn new(answer: &'a Answer<Services>, timestamp: Timestamp) -> Self {
+        let services = &answer.answer;
+        Self {
+            timestamp: rfc3339(timestamp),
+            namespace: answer.namespace.map(JsonNamespace::from),
+            source: services.source.name(),
+            services: services
+                .services
+                .iter()
+                .map(|service| JsonService {
+                    port: service.port,
+                    listeners: service.listeners,
+                    accept_queue: service.accept_queue,
+                    backlog: service.backlog,
+                    accept_queue_ratio: service.accept_queue_ratio().map(rounded),
+                    drops: service.drops,
+                    total: service.counts.total(),
+                    states: Shares(&service.counts),
+                })
+                .collect(),
+            other: services.other.as_ref().map(|counts| JsonOther {
+                total: counts.total(),
+                states: Shares(counts),
+            }),
+        }
+    }
+}
+
+/// What the sockets at ports without a listener are called where a port's number stands otherwise.
+const OTHER: &str = "other";
+
+fn prometheus(answers: &[Answer<Services>]) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    let answers = answers.iter().map(|Answer { namespace, answer }| Metrics {
+        labels: labels(*namespace),
+        services: answer.services.clone(),
+        other: answer.other,
+    });
+    registry.register_collector(Box::new(All(answers.collect())));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct All(Vec<Metrics>);
+
+/// What there is to say of one namespace.
+#[derive(Debug)]
+struct Metrics {
+    labels: Labels,
+    services: Vec<Service>,
+    other: Option<Counts>,
+}
+
+impl Metrics {
+    fn at(&self, port: impl fmt::Display) -> Labels {
+        let mut labels = self.labels.clone();
+        labels.push(("port", port.to_string()));
+        labels
+    }
+}
+
+impl Collector for All {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(
+            "tcpstat_service_connection_states",
+            "Number of sockets at the ports that something listens on, by state.",
+            None,
+            MetricType::Gauge,
+        )?;
+        for all in &self.0 {
+            let services = all.services.iter();
+            let services = services.map(|service| (all.at(service.port), &service.counts));
+            let other = all.other.iter().map(|counts| (all.at(OTHER), counts));
+            for (port, counts) in services.chain(other) {
+                for (state, count) in counts.iter() {
+                    let mut labels = port.clone();
+                    labels.push(("state", state.name().to_ascii_lowercase()));
+                    ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+                }
+            }
+        }
+
+        type Value = fn(&Service) -> Option<u64>;
+        let gauges: [(&str, &str, MetricType, Value); 4] = [
+            (
+                "tcpstat_service_listeners",
+                "Number of sockets that listen on the port.",
+                MetricType::Gauge,
+                |service| Some(service.listeners),
+            ),
+            (
+                "tcpstat_service_accept_queue",
+                "Number of connections that wait to be accepted.",
+                MetricType::Gauge,
+                |service| Some(service.accept_queue),
+            ),
+            (
+                "tcpstat_service_backlog",
+                "Number of connections that may wait to be accepted.",
+                MetricType::Gauge,
+                |service| service.backlog,
+            ),
+            (
+                "tcpstat_service_drops",
+                "Number of segments and connections dropped at the listeners that there are now.",
+                MetricType::Counter,
+                |service| service.drops,
+            ),
+        ];
+        for (name, help, kind, value) in gauges {
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for all in &self.0 {
+                for service in &all.services {
+                    // What the source does not know is left out.
+                    let Some(value) = value(service) else {
+                        continue;
+                    };
+                    let labels = all.at(service.port);
+                    let encoder = metric.encode_family(&labels)?;
+                    match kind {
+                        MetricType::Counter => ConstCounter::new(value).encode(encoder)?,
+                        _ => ConstGauge::new(value).encode(encoder)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A table: a row for each service, a column for each state that occurs. `LISTEN` is in the column `LISTENERS`.
+fn table(services: &Services) -> String {
+    let rows = &services.services;
+    let states: Vec<State> = State::ALL
+        .into_iter()
+        .filter(|&state| state != State::Listen)
+        .filter(|&state| {
+            let counts = rows.iter().map(|service| &service.counts);
+            counts
+                .chain(&services.other)
+                .any(|counts| counts.get(state) > 0)
+        })
+        .collect();
+
+    let mut cells = vec![
+        [
+            "PORT",
+            "LISTENERS",
+            "ACCEPT_QUEUE",
+            "BACKLOG",
+            "USE",
+            "DROPS",
+            "TOTAL",
+        ]
+        .into_iter()
+        .chain(states.iter().map(|state| state.name()))
+        .map(str::to_owned)
+        .collect::<Vec<_>>(),
+    ];
+    let shares = |counts: &Counts| {
+        let (counts, total) = (*counts, counts.total());
+        let share = move |state| match counts.get(state) {
+            0 => "0".to_owned(),
+            count => format!("{count} {:5.1} %", 100.0 * ratio(count, total)),
+        };
+        states.clone().into_iter().map(share)
+    };
+    let known = |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
+    for service in rows {
+        let in_use = service
+            .accept_queue_ratio()
+            .map_or("?".to_owned(), |ratio| format!("{:.1} %", 100.0 * ratio));
+        let row = [
+            service.port.to_string(),
+            service.listeners.to_string(),
+            service.accept_queue.to_string(),
+            known(service.backlog),
+            in_use,
+            known(service.drops),
+            service.counts.total().to_string(),
+        ];
+        cells.push(row.into_iter().chain(shares(&service.counts)).collect());
+    }
+    if let Some(other) = &services.other {
+        let row = [OTHER, "", "", "", "", ""].map(str::to_owned);
+        let row = row.into_iter().chain([other.total().to_string()]);
+        cells.push(row.chain(shares(other)).collect());
+    }
+
+    let mut text = aligned(&cells);
+    if rows.is_empty() && services.other.is_none() {
+        text += "nothing listens on the ports asked for\n";
+    }
+    text += &format!("\nsource: {}", services.source);
+    if rows.iter().any(|service| service.backlog.is_none()) {
+        text += ", which knows neither backlog nor drops";
+    }
+    text + "\n"
+}
+
+/// The cells in columns that are as wide as their widest, all of them to the right.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
+        .collect();
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, &width)| format!("{cell:>width$}"))
+                .collect();
+            cells.join("  ") + "\n"
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpstat::{Namespace, Source};
+
+    use super::*;
+
+    fn counts(states: &[(State, u64)]) -> Counts {
+        let mut counts = Counts::ZERO;
+        for &(state, count) in states {
+            counts.set(state, count);
+        }
+        counts
+    }
+
+    fn services(source: Source) -> Services {
+        let known = source != Source::Procfs;
+        Services {
+            services: vec![
+                Service {
+                    port: 22,
+                    listeners: 2,
+                    accept_queue: 0,
+                    backlog: known.then_some(256),
+                    drops: known.then_some(0),
+                    counts: counts(&[(State::Listen, 2), (State::Established, 1)]),
+                },
+                Service {
+                    port: 8080,
+                    listeners: 1,
+                    accept_queue: 129,
+                    backlog: known.then_some(128),
+                    drops: known.then_some(77),
+                    counts: counts(&[
+                        (State::Listen, 1),
+                        (State::Established, 199),
+                        (State::CloseWait, 300),
+                    ]),
+                },
+            ],
+            other: Some(counts(&[(State::Established, 7), (State::TimeWait, 1)])),
+            source,
+            tried: Vec::new(),
+        }
+    }
+
+    fn text(format: ServicesFormat, services: Services) -> String {
+        let timestamp = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
+        let answer = Answer {
+            namespace: None,
+            answer: services,
+        };
+        format.text(&[answer], timestamp).unwrap()
+    }
+
+    #[test]
+    fn table_has_a_column_for_each_state_that_occurs() {
+        assert_eq!(
+            text(ServicesFormat::Table, services(Source::Module)),
+            [
+                " PORT  LISTENERS  ACCEPT_QUEUE  BACKLOG      USE  DROPS  TOTAL  ESTABLISHED  TIME_WAIT   CLOSE_WAIT\n",
+                "   22          2             0      256    0.0 %      0      3    1  33.3 %          0            0\n",
+                " 8080          1           129      128  100.8 %     77    500  199  39.8 %          0  300  60.0 %\n",
+                "other                                                        8    7  87.5 %  1  12.5 %            0\n",
+                "\nsource: module\n",
+            ]
+            .concat()
+        );
+    }
+
+    #[test]
+    fn what_a_source_does_not_know_is_no_zero() {
+        let text = |format| text(format, services(Source::Procfs));
+        let table = text(ServicesFormat::Table);
+        assert!(table.contains("source: procfs, which knows neither backlog nor drops"));
+        assert!(table.contains("   22          2             0        ?    ?      ?      3"));
+        let json: serde_json::Value = serde_json::from_str(&text(ServicesFormat::Json)).unwrap();
+        for key in ["backlog", "drops", "accept_queue_ratio"] {
+            assert!(json["services"][0].as_object().unwrap()[key].is_null());
+        }
+        let prometheus = text(ServicesFormat::Prometheus);
+        assert!(!prometheus.contains("tcpstat_service_backlog{"));
+        assert!(!prometheus.contains("tcpstat_service_drops_total{"));
+        assert!(prometheus.contains("tcpstat_service_accept_queue{port=\"8080\"} 129\n"));
+    }
+
+    #[test]
+    fn json_is_one_line_with_shares() {
+        let text = text(ServicesFormat::Json, services(Source::Netlink));
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(text.starts_with(
+            "{\"timestamp\":\"2023-11-14T22:13:20.120Z\",\"source\":\"netlink\",\"services\":[\
+             {\"port\":22,\"listeners\":2,\"accept_queue\":0,\"backlog\":256,\"accept_queue_ratio\":0.0,\
+             \"drops\":0,\"total\":3,\"states\":{\"ESTABLISHED\":{\"count\":1,\"ratio\":0.333333},"
+        ));
+        assert!(text.contains("\"other\":{\"total\":8,\"states\":{\"ESTABLISHED\":{\"count\":7,"));
+    }
+
+    #[test]
+    fn where_ports_are_asked_for_there_are_no_others() {
+        let text = |format| {
+            let nothing = Services {
+                services: Vec::new(),
+                other: None,
+                source: Source::Module,
+                tried: Vec::new(),
+            };
+            text(format, nothing)
+        };
+        let json: serde_json::Value = serde_json::from_str(&text(ServicesFormat::Json)).unwrap();
+        assert_eq!(json["services"], serde_json::json!([]));
+        assert!(json.get("other").is_none());
+        assert!(text(ServicesFormat::Table).contains("nothing listens on the ports asked for"));
+        assert!(!text(ServicesFormat::Prometheus).contains("port="));
+    }
+
+    #[test]
+    fn prometheus_has_a_value_for_each_port_and_state() {
+        let text = text(ServicesFormat::Prometheus, services(Source::Module));
+        for line in [
+            "# TYPE tcpstat_service_connection_states gauge",
+            "tcpstat_service_connection_states{port=\"8080\",state=\"close_wait\"} 300",
+            "tcpstat_service_connection_states{port=\"other\",state=\"time_wait\"} 1",
+            "tcpstat_service_listeners{port=\"22\"} 2",
+            "tcpstat_service_backlog{port=\"8080\"} 128",
+            "# TYPE tcpstat_service_drops counter",
+            "tcpstat_service_drops_total{port=\"8080\"} 77",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+        let states = text
+            .lines()
+            .filter(|line| line.starts_with("tcpstat_service_connection_states{"));
+        assert_eq!(states.count(), 3 * State::COUNT);
+    }
+
+    #[test]
+    fn sorts_by_what_is_asked_for_and_then_by_port() {
+        let mut rows = services(Source::Module).services;
+        rows.push(Service {
+            port: 21,
+            ..rows[0]
+        });
+        let mut ports = |by: SortBy| {
+            by.sort(&mut rows);
+            rows.iter().map(|service| service.port).collect::<Vec<_>>()
+        };
+        assert_eq!(ports(SortBy::Port), [21, 22, 8080]);
+        assert_eq!(ports(SortBy::Total), [8080, 21, 22]);
+        assert_eq!(ports(SortBy::Listeners), [21, 22, 8080]);
+        assert_eq!(ports(SortBy::Drops), [8080, 21, 22]);
+        assert_eq!(ports(SortBy::AcceptQueue), [8080, 21, 22]);
+        assert_eq!(ports(SortBy::State(State::CloseWait)), [8080, 21, 22]);
+    }
+
+    #[test]
+    fn several_namespaces_are_told_apart() {
+        let answers = [(4026531840, 1), (4026532000, 77)].map(|(inode, pid)| Answer {
+            namespace: Some(Namespace { inode, pid }),
+            answer: services(Source::Module),
+        });
+        let text = |format: ServicesFormat| format.text(&answers, Timestamp::UNIX_EPOCH).unwrap();
+        let json = text(ServicesFormat::Json);
+        assert_eq!(json.matches('\n').count(), 2);
+        assert!(json.contains("\"namespace\":4026532000,\"pid\":77,\"source\":\"module\","));
+        let prometheus = text(ServicesFormat::Prometheus);
+        assert_eq!(prometheus.matches("# TYPE").count(), 5);
+        assert!(prometheus.contains(
+            "tcpstat_service_drops_total{namespace=\"4026532000\",pid=\"77\",port=\"8080\"} 77\n"
+        ));
+        assert!(text(ServicesFormat::Table).contains("\n\nnamespace 4026532000, process 77\n"));
+    }
+}
