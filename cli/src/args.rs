@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
-use tcpstat::{Options, Ports, Sampler, Source, State};
+use tcpstat::{Error, Filter, Options, Ports, Sampler, Source, State};
 
 use crate::explain::{self, TOPICS, Topic};
 use crate::expression::Expression;
@@ -54,6 +54,7 @@ pub(crate) enum Command {
     #[command(after_help = SERVICES_AFTER_HELP)]
     Services(Services),
     Check(Check),
+    Connections(Connections),
     Explain(Explain),
 }
 
@@ -131,6 +132,44 @@ pub(crate) struct Check {
 
     #[command(flatten)]
     pub(crate) from: From,
+}
+
+/// List connections, one line of JSON each, in constant memory
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connections {
+    /// Those in one of these states: established, close-wait, ...
+    #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',', value_parser = state)]
+    states: Option<Vec<State>>,
+
+    /// Those at one of these local ports: 443,8000-8100
+    #[arg(long, value_name = "PORTS")]
+    port: Option<Ports>,
+
+    /// Those whose other end is at one of these ports
+    #[arg(long, value_name = "PORTS")]
+    remote_port: Option<Ports>,
+
+    #[command(flatten)]
+    pub(crate) from: From,
+}
+
+impl Connections {
+    /// Refuses what makes no sense together.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        match self.from.source {
+            SourceArg::Module => Err(conflict(Error::NotListed)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which connections are asked for.
+    pub(crate) fn filter(&self) -> Filter {
+        Filter {
+            states: self.states.clone(),
+            local_ports: self.port.clone(),
+            remote_ports: self.remote_port.clone(),
+        }
+    }
 }
 
 /// Say what a state or a queue of a listener means, and what to do about many of them
@@ -260,16 +299,12 @@ impl FromStr for SortBy {
     }
 }
 
-/// A state by its name, in any case, with `-` or `_`.
-pub(crate) fn state(text: &str) -> Result<State, String> {
-    let name = text.to_ascii_uppercase().replace('-', "_");
-    State::ALL
-        .into_iter()
-        .find(|state| state.name() == name)
-        .ok_or_else(|| {
-            let names = State::ALL.map(State::name).join(", ");
-            format!("it is not a state; these are: {names}")
-        })
+/// A state by its name, or by any other that it is explained by, in any case, with `-` or `_`.
+fn state(text: &str) -> Result<State, String> {
+    explain::state(text).ok_or_else(|| {
+        let names = State::ALL.map(State::name).join(", ");
+        format!("it is not a state; these are: {names}")
+    })
 }
 
 /// When to answer: once, or again and again.
@@ -398,7 +433,7 @@ mod tests {
     fn states_and_columns_are_read_in_any_case() {
         assert_eq!(state("close-wait"), Ok(State::CloseWait));
         assert_eq!(state("CLOSE_WAIT"), Ok(State::CloseWait));
-        assert!(state("closed").unwrap_err().contains("CLOSE_WAIT"));
+        assert!(state("open").unwrap_err().contains("CLOSE_WAIT"));
         assert_eq!("Accept_Queue".parse(), Ok(SortBy::AcceptQueue));
         assert_eq!("time-wait".parse(), Ok(SortBy::State(State::TimeWait)));
         assert!("name".parse::<SortBy>().unwrap_err().contains("a state"));

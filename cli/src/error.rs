@@ -102,6 +102,12 @@ pub enum Error {
         /// The process's directory.
         path: PathBuf,
     },
+    /// The module was asked for each connection.
+    #[error(
+        "the module counts connections and does not list them: \
+         use --source netlink or procfs, or leave it out"
+    )]
+    NotListed,
     /// Every source that was tried is absent, or refused.
     #[error("no source could answer{}", Tried(.0))]
     NoSource(
@@ -141,6 +147,7 @@ impl Error {
             | Self::Line { .. }
             | Self::Receive { .. }
             | Self::Message { .. }
+            | Self::NotListed
             | Self::NoProcess { .. } => false,
         }
     }

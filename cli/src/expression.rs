@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use tcpstat::State;
 
-use crate::explain::{Topic, typed};
+use crate::explain::{self, typed};
 
 /// A limit: `[PORT:]WHAT OP NUMBER[%]`. Its `Display` is the shortest text that reads as the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,17 +63,11 @@ impl What {
     }
 
     fn find(text: &str) -> Option<Self> {
-        // States by every name that they are explained by.
-        let topic = Topic::find(text);
-        State::ALL
-            .into_iter()
-            .find(|state| topic.is_some_and(|topic| topic.name == state.name()))
-            .map(What::State)
-            .or_else(|| {
-                Self::NAMED
-                    .into_iter()
-                    .find(|what| typed(what.name()) == typed(text))
-            })
+        explain::state(text).map(What::State).or_else(|| {
+            Self::NAMED
+                .into_iter()
+                .find(|what| typed(what.name()) == typed(text))
+        })
     }
 }
 

@@ -14,12 +14,14 @@
 //! A [`Sampler`] keeps its buffers: memory does not grow with the number of connections, nor with that of samples.
 #![forbid(unsafe_code)]
 
+mod connections;
 mod error;
 mod namespaces;
 mod ports;
 mod services;
 mod source;
 
+pub use connections::{Connection, Connections, Filter};
 pub use error::{Attempt, Error};
 pub use namespaces::{Namespace, Namespaces};
 pub use ports::Ports;

@@ -49,6 +49,7 @@ fn run() -> Result<ExitCode, Failure> {
         None => commands::totals::run(&args.totals),
         Some(Command::Services(args)) => commands::services::run(&args),
         Some(Command::Check(args)) => return commands::check::run(&args),
+        Some(Command::Connections(args)) => commands::connections::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),
     }
     .map(|()| ExitCode::SUCCESS)

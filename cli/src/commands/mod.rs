@@ -3,6 +3,7 @@
 //! What the command can do: a file for each command, and here what they share.
 
 pub(crate) mod check;
+pub(crate) mod connections;
 pub(crate) mod explain;
 mod namespaces;
 pub(crate) mod services;
@@ -58,10 +59,10 @@ fn until_next_tick(elapsed: Duration, interval: Duration) -> Duration {
 }
 
 /// Prints an answer, and whatever was printed before it.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout
-        .write_all(text.as_bytes())
+        .write_all(text.as_ref())
         .and_then(|()| stdout.flush())
         .map_err(Failure::Print)
 }

@@ -3,6 +3,7 @@
 //! How answers are printed: a file for each kind of answer, and here what they share.
 
 pub(crate) mod check;
+pub(crate) mod connections;
 mod services;
 mod totals;
 

@@ -36,6 +36,16 @@ impl Line<'_> {
     }
 }
 
+/// A count in decimal digits. No sign: what the kernel would print as negative is no count.
+pub(super) fn decimal(word: &[u8]) -> Option<u64> {
+    let digits = word.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(word)
+        .ok()
+        .filter(|_| digits)?
+        .parse()
+        .ok()
+}
+
 /// Why there is no line.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -119,6 +129,11 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
     /// What is wrong with the line after those that were read.
     pub(super) fn bad(&self, problem: impl Into<String>, text: &[u8]) -> Failure {
         BadLine::new(self.read + 1, problem, text).into()
+    }
+
+    /// The buffer, for the lines of another file.
+    pub(super) fn into_buffer(self) -> B {
+        self.buffer
     }
 
     /// How many lines were read.

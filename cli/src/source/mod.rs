@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use difference::{Method, Reason};
 
-use crate::{Attempt, Counts, Error, Ports, Services};
+use crate::{Attempt, Connection, Connections, Counts, Error, Filter, Ports, Services};
 use sockstat::Sockstat;
 
 /// Where counts come from.
@@ -42,6 +42,9 @@ pub enum Source {
 impl Source {
     /// The order in which sources are tried: the cheapest first.
     const AUTO: [Source; 3] = [Source::Module, Source::Netlink, Source::Procfs];
+
+    /// The same of those that tell of each connection.
+    const LISTING: [Source; 2] = [Source::Netlink, Source::Procfs];
 
     /// The source's name: `module`, `netlink`, `netlink-full` or `procfs`.
     pub const fn name(self) -> &'static str {
@@ -71,8 +74,8 @@ pub struct Options {
     pub source: Option<Source>,
     /// The process, in `proc_root`, whose network namespace is meant; one's own, or that of `proc_root`, if `None`.
     pub pid: Option<u32>,
-    /// The root of the procfs to read; `/proc` unless told. Another may be a host's, mounted in a container, or a
-    /// saved sample.
+    /// The root of the procfs to read; `/proc` unless told, and then the network namespace of the calling thread is
+    /// meant, whatever the source. Another may be a host's, mounted in a container, or a saved sample.
     pub proc_root: PathBuf,
 }
 
@@ -212,6 +215,70 @@ impl Sampler {
             source,
             tried,
         })
+    }
+
+    /// Lists the connections that `filter` accepts, one by one: the cheap replacement of a call that builds a list of
+    /// all of them, such as `psutil.net_connections()`. The kernel is asked as the iterator goes on, and the memory is
+    /// the same for ten connections and for a million.
+    ///
+    /// Netlink answers, or procfs where netlink is absent or refused. [`Source::Netlink`] and [`Source::NetlinkFull`]
+    /// are the same here.
+    ///
+    /// ```no_run
+    /// use tcpstat::{Filter, Options, Sampler, State};
+    ///
+    /// // Who keeps connections to a database open that the database has closed?
+    /// let filter = Filter {
+    ///     states: Some(vec![State::CloseWait]),
+    ///     remote_ports: Some("5432".parse()?),
+    ///     ..Filter::default()
+    /// };
+    /// for connection in Sampler::new(Options::default())?.connections(filter)? {
+    ///     let connection = connection?;
+    ///     println!("{} to {}, inode {:?}", connection.local, connection.remote, connection.inode);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`Sampler::sample`]; and [`Error::NotListed`] if the module is asked for. Once there is an iterator, every
+    /// error that it gives is one of the source that answers, and no other is asked.
+    pub fn connections(&self, filter: Filter) -> Result<Connections, Error> {
+        let root = &self.root;
+        let first = self
+            .options
+            .first_of(&Source::LISTING, |source| match source {
+                Source::Module => Err(Error::NotListed),
+                Source::Netlink | Source::NetlinkFull => {
+                    self.netlink.connections(&filter).map(Listing::Netlink)
+                }
+                Source::Procfs => procfs::Listing::start(root).map(Listing::Procfs),
+            })?;
+        let (listing, source, tried) = first;
+        Ok(Connections {
+            listing,
+            filter,
+            source,
+            tried,
+        })
+    }
+}
+
+/// The connections that a source tells of.
+#[derive(Debug)]
+pub(crate) enum Listing {
+    Netlink(netlink::Listing),
+    Procfs(procfs::Listing),
+}
+
+impl Iterator for Listing {
+    type Item = Result<Connection, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Netlink(listing) => listing.next(),
+            Self::Procfs(listing) => listing.next(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::lines::{BUFFER, Failure, Line, Lines};
+use super::lines::{BUFFER, Failure, Line, Lines, decimal};
 use super::open_net;
 use crate::error::{BadLine, Error};
 use crate::{Counts, Ports, Service, State};
@@ -127,13 +127,14 @@ impl Columns {
         let port = match words[self.port] {
             OTHER => None,
             word => {
-                let port = number(word).and_then(|port| u16::try_from(port).ok());
+                let port = decimal(word).and_then(|port| u16::try_from(port).ok());
                 Some(port.ok_or_else(|| line.bad("PORT is neither a port nor -"))?)
             }
         };
         let mut numbers = [0; COLUMNS];
         for ((to, &place), name) in numbers.iter_mut().zip(&self.numbers).zip(names()) {
-            *to = number(words[place]).ok_or_else(|| line.bad(format!("{name} is not a count")))?;
+            *to =
+                decimal(words[place]).ok_or_else(|| line.bad(format!("{name} is not a count")))?;
         }
         let mut counts = Counts::ZERO;
         for (state, &count) in State::ALL.into_iter().zip(&numbers[LISTENERS.len()..]) {
@@ -148,16 +149,6 @@ impl Columns {
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|&byte| byte == b' ')
         .filter(|word| !word.is_empty())
-}
-
-/// No sign: what the kernel would print as negative is no count.
-fn number(word: &[u8]) -> Option<u64> {
-    let digits = word.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(word)
-        .ok()
-        .filter(|_| digits)?
-        .parse()
-        .ok()
 }
 
 #[cfg(test)]

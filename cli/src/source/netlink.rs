@@ -8,7 +8,9 @@
 //! Sources: `include/uapi/linux/inet_diag.h`, `net/ipv4/inet_diag.c` and `tcp_diag.c`, `net/netlink/af_netlink.c`;
 //! `netlink(7)` and `sock_diag(7)`.
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -26,7 +28,7 @@ use nix::sys::time::TimeVal;
 use super::by_port::{ByPort, Listener};
 use super::{filter, namespace};
 use crate::error::{Error, errno};
-use crate::{Counts, Ports, State};
+use crate::{Connection, Counts, Filter, Ports, State};
 
 /// The kernel fills a datagram of a dump up to 32 KiB, if the reader's buffer takes as much (`netlink_dump`).
 const BUFFER: usize = 32 * 1024;
@@ -41,8 +43,13 @@ const HEADER: usize = 16;
 const DIAG_MESSAGE: usize = 72;
 const IDIAG_STATE: usize = 1;
 const IDIAG_SPORT: usize = 4;
+const IDIAG_DPORT: usize = 6;
+const IDIAG_SRC: usize = 8;
+const IDIAG_DST: usize = 24;
 const IDIAG_RQUEUE: usize = 56;
 const IDIAG_WQUEUE: usize = 60;
+const IDIAG_UID: usize = 64;
+const IDIAG_INODE: usize = 68;
 
 /// The attribute of a request with the program that says which sockets to leave out.
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
@@ -66,6 +73,15 @@ impl States {
 
     /// The sockets that listen.
     const LISTEN: Self = Self(1 << State::Listen.code());
+
+    /// These, and a request socket's where `SYN_RECV` is one of them.
+    fn of(states: &[State]) -> Self {
+        Self(
+            (0..32)
+                .filter(|&code| State::from_code(code).is_some_and(|state| states.contains(&state)))
+                .fold(0, |states, code| states | 1 << code),
+        )
+    }
 
     /// All of these but `state`.
     pub(super) const fn without(self, state: State) -> Self {
@@ -202,6 +218,16 @@ impl Netlink {
         Ok(table)
     }
 
+    /// Lists connections, of which the kernel may leave out those that `filter` does not accept.
+    pub(super) fn connections(&self, filter: &Filter) -> Result<Listing, Error> {
+        let states = filter.states.as_deref();
+        Listing::start(self.ask(Query {
+            states: states.map_or(States::ALL, States::of),
+            extensions: 0,
+            program: filter::program(filter.local_ports.as_ref(), filter.remote_ports.as_ref()),
+        })?)
+    }
+
     fn ask(&self, query: Query) -> Result<Answer, Error> {
         Answer::ask(self.namespace.clone(), query)
     }
@@ -228,6 +254,81 @@ pub(super) fn add_listener(table: &mut ByPort<'_>, message: &[u8]) -> Result<(),
         table.add_listener(port(message, IDIAG_SPORT), listener(message)?);
     }
     Ok(())
+}
+
+/// The connections that an answer tells of, a datagram at a time.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    answer: Answer,
+    buffer: Vec<u8>,
+    /// What the last datagram told, and is not handed on yet.
+    told: VecDeque<Result<Connection, Error>>,
+    goes_on: bool,
+}
+
+impl Listing {
+    /// Receives the first datagram as well: in it the kernel refuses.
+    fn start(answer: Answer) -> Result<Self, Error> {
+        let mut listing = Self {
+            answer,
+            buffer: vec![0; BUFFER],
+            told: VecDeque::new(),
+            goes_on: true,
+        };
+        listing.receive()?;
+        Ok(listing)
+    }
+
+    fn receive(&mut self) -> Result<(), Error> {
+        self.goes_on = false;
+        self.goes_on = self.answer.receive(&mut self.buffer, |message| {
+            self.told.push_back(Ok(connection(message)?));
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<Connection, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.told.is_empty() && self.goes_on {
+            if let Err(error) = self.receive() {
+                self.told.push_back(Err(error));
+            }
+        }
+        self.told.pop_front()
+    }
+}
+
+/// The connection that `message` is about, a `struct inet_diag_msg`.
+pub(super) fn connection(message: &[u8]) -> Result<Connection, String> {
+    let numbers = [IDIAG_RQUEUE, IDIAG_WQUEUE, IDIAG_UID, IDIAG_INODE];
+    let [receive_queue, send_queue, uid, inode] =
+        numbers.map(|at| number(message, at).unwrap_or(0));
+    let inode = (inode != 0).then_some(inode);
+    Ok(Connection {
+        state: state(message)?,
+        local: SocketAddr::new(address(message, IDIAG_SRC)?, port(message, IDIAG_SPORT)),
+        remote: SocketAddr::new(address(message, IDIAG_DST)?, port(message, IDIAG_DPORT)),
+        uid: inode.map(|_| uid),
+        inode: inode.map(u64::from),
+        receive_queue,
+        send_queue: Some(send_queue),
+    })
+}
+
+/// The address at `at`, of the family of the socket.
+fn address(message: &[u8], at: usize) -> Result<IpAddr, String> {
+    const INET: u8 = AddressFamily::Inet as u8;
+    const INET6: u8 = AddressFamily::Inet6 as u8;
+    let bytes = &message[at..];
+    match (message[0], bytes.first_chunk(), bytes.first_chunk()) {
+        (INET, Some(&bytes), _) => Ok(Ipv4Addr::from(bytes).into()),
+        (INET6, _, Some(&bytes)) => Ok(Ipv6Addr::from(bytes).into()),
+        (family, ..) => Err(format!("unknown address family {family}")),
+    }
 }
 
 /// What to ask for.
@@ -883,6 +984,157 @@ mod tests {
         }
     }
 
+    /// How many sockets the kernel tells of, and how many of these are asked for.
+    fn told(filter: &Filter) -> (u64, usize) {
+        let mut listing = Netlink::default().connections(filter).unwrap();
+        let asked_for = listing.by_ref().map(Result::unwrap);
+        let asked_for = asked_for.filter(|connection| filter.accepts(connection));
+        let asked_for = asked_for.count();
+        (listing.answer.dump.sockets, asked_for)
+    }
+
+    #[test]
+    fn the_kernel_leaves_out_what_is_not_asked_for() {
+        netns::in_new(|| {
+            let _fixture = Mix::of_each(Family::V6, 2).make().unwrap();
+            let _repaired = repaired(1000).unwrap();
+            let all: Vec<Connection> = Netlink::default()
+                .connections(&Filter::default())
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            let filters = all.iter().step_by(100).flat_map(|connection| {
+                let ports = |port: u16| -> Option<Ports> {
+                    Some(format!("{port},1-2,{}", port.max(3) - 1).parse().unwrap())
+                };
+                let none = Filter::default();
+                let states = Filter {
+                    states: Some(vec![connection.state]),
+                    ..none.clone()
+                };
+                let local = Filter {
+                    local_ports: ports(connection.local.port()),
+                    ..states.clone()
+                };
+                let remote = Filter {
+                    remote_ports: ports(connection.remote.port()),
+                    ..local.clone()
+                };
+                let only_remote = Filter {
+                    remote_ports: ports(connection.remote.port()),
+                    ..none
+                };
+                [states, local, remote, only_remote]
+            });
+            for filter in filters {
+                let expected = all.iter().filter(|&one| filter.accepts(one)).count();
+                assert!(expected > 0);
+                assert_eq!(told(&filter), (expected as u64, expected), "{filter:?}");
+            }
+            // More than the kernel is bothered with: it tells of all, and who asked picks.
+            let ports: Vec<String> = (0..100).map(|port| (2 * port + 1).to_string()).collect();
+            let filter = Filter {
+                local_ports: Some(ports.join(",").parse().unwrap()),
+                ..Filter::default()
+            };
+            assert_eq!(told(&filter), (all.len() as u64, 0));
+            let no_state = Filter {
+                states: Some(Vec::new()),
+                ..Filter::default()
+            };
+            assert_eq!(told(&no_state), (0, 0));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn says_what_waits_at_a_listener_that_is_full_and_what_it_drops() {
+        netns::in_new(|| {
+            let mix = Mix {
+                syn_sent: 3,
+                ..Mix::default()
+            };
+            let _fixture = mix.make().unwrap();
+            let table = Netlink::default().services(None).unwrap();
+            let (services, _) = table.services();
+            let [service] = services[..] else {
+                panic!("{services:?}")
+            };
+            assert_eq!((service.listeners, service.accept_queue), (1, 1));
+            assert_eq!(service.backlog, Some(0));
+            assert_eq!(service.accept_queue_ratio(), Some(1.0));
+            // Each of the three, and again where it is sent again.
+            assert!(service.drops >= Some(3), "{service:?}");
+        })
+        .unwrap();
+    }
+
+    /// A message about a listener at port 80 of ::1, with one attribute before the memory and one after it.
+    fn listener_message(memory: &[u8]) -> Vec<u8> {
+        let mut payload = vec![0; DIAG_MESSAGE];
+        payload[0] = 10;
+        payload[IDIAG_STATE] = State::Listen.code();
+        payload[IDIAG_SPORT + 1] = 80;
+        payload[IDIAG_SRC + 15] = 1;
+        payload[IDIAG_RQUEUE..][..4].copy_from_slice(&3u32.to_ne_bytes());
+        payload[IDIAG_WQUEUE..][..4].copy_from_slice(&16u32.to_ne_bytes());
+        payload[IDIAG_UID..][..4].copy_from_slice(&1000u32.to_ne_bytes());
+        payload[IDIAG_INODE..][..4].copy_from_slice(&4711u32.to_ne_bytes());
+        payload.extend([5, 0, 8, 0, 0, 0, 0, 0]);
+        payload.extend(((4 + memory.len()) as u16).to_ne_bytes());
+        payload.extend(INET_DIAG_SKMEMINFO.to_ne_bytes());
+        payload.extend(memory);
+        payload.extend([8, 0, 15, 0, 0, 0, 0, 0]);
+        payload
+    }
+
+    #[test]
+    fn reads_what_a_message_says_of_a_listener() {
+        let mut memory = [0; 36];
+        memory[32..].copy_from_slice(&42u32.to_ne_bytes());
+        let message = listener_message(&memory);
+        let mut table = ByPort::new(None);
+        add_listener(&mut table, &message).unwrap();
+        let (services, _) = table.services();
+        let service = services[0];
+        assert_eq!((service.port, service.accept_queue), (80, 3));
+        assert_eq!((service.backlog, service.drops), (Some(16), Some(42)));
+        assert_eq!(
+            connection(&message).unwrap(),
+            Connection {
+                state: State::Listen,
+                local: "[::1]:80".parse().unwrap(),
+                remote: "[::]:0".parse().unwrap(),
+                uid: Some(1000),
+                inode: Some(4711),
+                receive_queue: 3,
+                send_queue: Some(16),
+            }
+        );
+
+        let problem = |message: &[u8]| add_listener(&mut ByPort::new(None), message).unwrap_err();
+        assert_eq!(
+            problem(&message[..DIAG_MESSAGE]),
+            "a listener without INET_DIAG_SKMEMINFO"
+        );
+        assert_eq!(
+            problem(&listener_message(&memory[..32])),
+            "INET_DIAG_SKMEMINFO has no SK_MEMINFO_DROPS"
+        );
+        let other_family = [&[1], &message[1..]].concat();
+        assert_eq!(
+            connection(&other_family).unwrap_err(),
+            "unknown address family 1"
+        );
+        // The attributes cut anywhere: what is told is what was said.
+        for cut in DIAG_MESSAGE..message.len() {
+            let mut table = ByPort::new(None);
+            if add_listener(&mut table, &message[..cut]).is_ok() {
+                assert_eq!(table.services().0, services, "cut at byte {cut}");
+            }
+        }
+    }
+
     #[test]
     fn many_datagrams_go_through_one_buffer() {
         netns::in_new(|| {
@@ -915,6 +1167,14 @@ mod tests {
             let mut dump = dump();
             let _ = dump.feed(&bytes, bytes.len());
             let _ = dump.feed(&bytes, bytes.len() + more);
+        }
+
+        #[test]
+        fn any_message_is_read_or_refused(mut message: Vec<u8>, attributes: Vec<u8>) {
+            message.resize(DIAG_MESSAGE, 0);
+            message.extend(attributes);
+            let _ = connection(&message);
+            let _ = add_listener(&mut ByPort::new(None), &message);
         }
 
         #[test]

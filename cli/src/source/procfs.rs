@@ -7,14 +7,15 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::by_port::{ByPort, Listener};
-use super::lines::{BUFFER, Failure, Line, Lines};
+use super::lines::{BUFFER, Failure, Line, Lines, decimal};
 use super::open_net;
 use crate::error::{BadLine, Error};
-use crate::{Counts, Ports, State};
+use crate::{Connection, Counts, Ports, State};
 
 /// The digits of an address, which are what places the columns.
 pub(super) const IPV4_DIGITS: usize = 8;
@@ -60,6 +61,50 @@ impl Procfs {
             read(file, IPV6_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
         }
         Ok(())
+    }
+}
+
+/// The connections that `tcp` tells of, and then those of `tcp6`.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    path: PathBuf,
+    /// `None` after the last, and after an error.
+    rows: Option<Rows<File, Vec<u8>>>,
+    tcp6: Option<(PathBuf, File)>,
+}
+
+impl Listing {
+    pub(super) fn start(proc_root: &Path) -> Result<Self, Error> {
+        let (path, tcp) = open_net(proc_root, "tcp")?;
+        Ok(Self {
+            path,
+            rows: Some(Rows::new(tcp, IPV4_DIGITS, vec![0; BUFFER])),
+            tcp6: open_tcp6(proc_root)?,
+        })
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<Connection, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let connection = match self.rows.as_mut()?.next() {
+                Ok(Some(row)) => row.connection().map_err(Failure::from),
+                Ok(None) => {
+                    let rows = self.rows.take()?;
+                    let (path, tcp6) = self.tcp6.take()?;
+                    self.path = path;
+                    self.rows = Some(Rows::new(tcp6, IPV6_DIGITS, rows.lines.into_buffer()));
+                    continue;
+                }
+                Err(failure) => Err(failure),
+            };
+            return Some(connection.map_err(|failure| {
+                self.rows = None;
+                failure.of(&self.path)
+            }));
+        }
     }
 }
 
@@ -188,16 +233,63 @@ impl<'a> Row<'a> {
     }
 
     fn local_port(&self) -> Result<u16, BadLine> {
-        let end = endpoint(self.digits);
+        self.port(endpoint(self.digits))
+    }
+
+    /// The port that ends at `end`.
+    fn port(&self, end: usize) -> Result<u16, BadLine> {
         hexadecimal(&self.columns[end - 4..end])
             .and_then(|port| u16::try_from(port).ok())
             .ok_or_else(|| self.line.bad("not a port"))
     }
 
+    /// The address and the port that end at `end`.
+    fn address(&self, end: usize) -> Result<SocketAddr, BadLine> {
+        let port = self.port(end)?;
+        let digits = &self.columns[end - 5 - self.digits..end - 5];
+        // Each four bytes are printed as one number of this machine (`%08X`).
+        let mut octets = [0; 16];
+        for (to, digits) in octets.chunks_exact_mut(4).zip(digits.chunks_exact(8)) {
+            let number = hexadecimal(digits).ok_or_else(|| self.line.bad("not an address"))?;
+            to.copy_from_slice(&number.to_ne_bytes());
+        }
+        let [a, b, c, d, ..] = octets;
+        let address: IpAddr = match self.digits {
+            IPV4_DIGITS => Ipv4Addr::new(a, b, c, d).into(),
+            _ => Ipv6Addr::from(octets).into(),
+        };
+        Ok(SocketAddr::new(address, port))
+    }
+
+    fn connection(&self) -> Result<Connection, BadLine> {
+        let (local, remote) = (endpoint(self.digits), 2 * endpoint(self.digits));
+        let state = self.state()?;
+        let (send_queue, receive_queue) = self.queues()?;
+        let mut words = self.columns[queues(self.digits).end..]
+            .split(|&byte| byte == b' ')
+            .filter(|word| !word.is_empty());
+        // "tr:tm->when", "retrnsmt" and "timeout" are not read.
+        let number = |word| decimal(word?);
+        let uid = number(words.nth(2)).and_then(|uid| u32::try_from(uid).ok());
+        let uid = uid.ok_or_else(|| self.line.bad("not the uid of a TCP connection"))?;
+        let inode = number(words.nth(1))
+            .ok_or_else(|| self.line.bad("not the inode of a TCP connection"))?;
+        let inode = (inode != 0).then_some(inode);
+        Ok(Connection {
+            state,
+            local: self.address(local)?,
+            remote: self.address(remote)?,
+            uid: inode.map(|_| uid),
+            inode,
+            receive_queue,
+            // Of a listener, it is always zero.
+            send_queue: (state != State::Listen).then_some(send_queue),
+        })
+    }
+
     /// What waits to be sent, and to be received or accepted.
     fn queues(&self) -> Result<(u32, u32), BadLine> {
-        let begin = 2 * endpoint(self.digits) + 4;
-        let queues = match self.columns.get(begin..begin + 18) {
+        let queues = match self.columns.get(queues(self.digits)) {
             Some([send @ .., b' ']) => send.split_at_checked(8),
             _ => None,
         };
@@ -212,6 +304,12 @@ impl<'a> Row<'a> {
 /// A blank, the address, a colon, and four digits for the port.
 const fn endpoint(digits: usize) -> usize {
     1 + digits + 1 + 4
+}
+
+/// Two numbers of eight digits, the colon between them, and the blank after them.
+const fn queues(digits: usize) -> Range<usize> {
+    let begin = 2 * endpoint(digits) + 4;
+    begin..begin + 18
 }
 
 /// A number of at most eight digits.
@@ -350,6 +448,126 @@ mod tests {
         );
     }
 
+    const CONNECTIONS: &str = "\
+   0: 00000000:07E8 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 1574 1 00000000998378a5 100 0 0 10 0
+   1: 0100007F:C350 0100007F:1F90 06 00000000:00000000 03:00001770 00000000     0        0 0 3 0000000000000000
+   2: 0100007F:1F90 0200007F:C352 01 0000000A:FFFFFFFF 02:00000000123456789 00000000 4294967294   0 8412 1 0000000000000000 20 4 30 10 -1
+";
+
+    /// What each line says, up to the first that is wrong.
+    fn connections(text: &str, digits: usize) -> Result<Vec<Connection>, (u64, String)> {
+        let mut rows = Rows::new(text.as_bytes(), digits, vec![0; 4096]);
+        let mut connections = Vec::new();
+        loop {
+            match rows.next() {
+                Ok(None) => return Ok(connections),
+                Ok(Some(row)) => match row.connection() {
+                    Ok(connection) => connections.push(connection),
+                    Err(bad) => return Err((bad.line, bad.problem)),
+                },
+                Err(Failure::Line(bad)) => return Err((bad.line, bad.problem)),
+                Err(Failure::Read(error)) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn reads_whole_connections() {
+        let connection = |state, local: &str, remote: &str| Connection {
+            state,
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            uid: None,
+            inode: None,
+            receive_queue: 0,
+            send_queue: Some(0),
+        };
+        assert_eq!(
+            connections(&format!("{HEADER}{CONNECTIONS}"), IPV4_DIGITS).unwrap(),
+            [
+                Connection {
+                    uid: Some(1000),
+                    inode: Some(1574),
+                    receive_queue: 3,
+                    send_queue: None,
+                    ..connection(State::Listen, "0.0.0.0:2024", "0.0.0.0:0")
+                },
+                connection(State::TimeWait, "127.0.0.1:50000", "127.0.0.1:8080"),
+                Connection {
+                    uid: Some(4_294_967_294),
+                    inode: Some(8412),
+                    receive_queue: u32::MAX,
+                    send_queue: Some(10),
+                    ..connection(State::Established, "127.0.0.1:8080", "127.0.0.2:50002")
+                },
+            ]
+        );
+        let ipv6 = "   0: 0000000000000000FFFF00000100007F:0016 B80D01200000000067452301EFCDAB89:C350 01 00000000:00000000 \
+                    00:00000000 00000000     0        0 7 1 0\n";
+        assert_eq!(
+            connections(&format!("{HEADER6}{ipv6}"), IPV6_DIGITS).unwrap(),
+            [Connection {
+                uid: Some(0),
+                inode: Some(7),
+                ..connection(
+                    State::Established,
+                    "[::ffff:127.0.0.1]:22",
+                    "[2001:db8::123:4567:89ab:cdef]:50000"
+                )
+            }]
+        );
+    }
+
+    #[test]
+    fn says_which_column_is_wrong() {
+        for (from, to, line, problem) in [
+            (" 00000000:00000003 ", " 0000000:000000003 ", 2, "queues"),
+            (" 00000000:00000003 ", " 00000000 00000003 ", 2, "queues"),
+            (" 00000000:00000003 ", " 0000000x:00000003 ", 2, "queues"),
+            (" 1000 ", " -1 ", 2, "uid"),
+            ("4294967294", "4294967296", 4, "uid"),
+            (" 8412 ", " x ", 4, "inode"),
+            (" 8412 ", " 18446744073709551616 ", 4, "inode"),
+        ] {
+            let text = format!("{HEADER}{}", CONNECTIONS.replacen(from, to, 1));
+            assert_eq!(
+                connections(&text, IPV4_DIGITS).unwrap_err(),
+                (line, format!("not the {problem} of a TCP connection")),
+                "{to}"
+            );
+        }
+        // What a kernel ends a line with after the inode is not read; without it, the line is no connection.
+        let text = format!("{HEADER}{CONNECTIONS}");
+        let second = text.find("   1: ").unwrap();
+        let first_line = &text[..second];
+        for cut in HEADER.len()..second - 1 {
+            let said = connections(&format!("{}\n", &text[..cut]), IPV4_DIGITS);
+            let whole = cut >= first_line.find(" 1574").unwrap() + 2;
+            assert_eq!(said.is_ok(), whole, "cut at byte {cut}");
+            assert!(connections(&text[..cut], IPV4_DIGITS).is_err());
+        }
+    }
+
+    #[test]
+    fn counts_by_port_whatever_the_order() {
+        let mut table = ByPort::new(None);
+        let text: Vec<&str> = CONNECTIONS.lines().collect();
+        for lines in [&text[1..], &text[..1]] {
+            let text = format!("{HEADER}{}\n", lines.join("\n"));
+            let text = text.replace("1F90", "07E8");
+            count_by_port(text.as_bytes(), IPV4_DIGITS, &mut [0; 4096], &mut table).unwrap();
+        }
+        let (services, other) = table.services();
+        let [service] = services[..] else {
+            panic!("{services:?}")
+        };
+        assert_eq!((service.port, service.listeners), (2024, 1));
+        assert_eq!((service.accept_queue, service.backlog), (3, None));
+        assert_eq!(service.counts.get(State::Established), 1);
+        assert_eq!(service.counts.total(), 2);
+        assert_eq!(other.unwrap().get(State::TimeWait), 1);
+    }
+
     #[test]
     fn refuses_a_file_cut_inside_a_line() {
         let text = format!(
@@ -435,13 +653,17 @@ mod tests {
             let mut text = if has_header { HEADER.as_bytes().to_vec() } else { Vec::new() };
             text.extend(bytes);
             let _ = count(&text[..], digits, &mut vec![0; size], &mut Counts::default());
+            let _ = count_by_port(&text[..], digits, &mut vec![0; size], &mut ByPort::new(None));
         }
 
         #[test]
         fn a_changed_byte_does_not_panic(at: prop::sample::Index, byte: u8) {
-            let mut text = format!("{HEADER}{}", line(0, IPV4_DIGITS, 1)).into_bytes();
+            let mut text = format!("{HEADER}{CONNECTIONS}").into_bytes();
             let at = at.index(text.len());
             text[at] = byte;
+            if let Ok(text) = std::str::from_utf8(&text) {
+                let _ = connections(text, IPV4_DIGITS);
+            }
             let _ = count(&text[..], IPV4_DIGITS, &mut [0; 4096], &mut Counts::default());
         }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::lines::decimal;
 use crate::error::{BadLine, Error};
 
 /// The files are about 2 KiB, `snmp` up to 15 KiB where every type of ICMP message was seen; whatever is longer than this is another file, and not read to its end.
@@ -161,12 +162,7 @@ fn next<'a>(
 }
 
 fn number((at, line): Line<'_>, key: &str, word: &[u8]) -> Result<u64, BadLine> {
-    // No sign: what the kernel would print as negative is no count.
-    let digits = word.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(word)
-        .ok()
-        .filter(|_| digits)
-        .and_then(|word| word.parse().ok())
+    decimal(word)
         .ok_or_else(|| BadLine::new(at, format!("{key} is not a count"), line.trim_ascii_end()))
 }
 

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `tcpstat connections`: every connection, one after another, as the kernel tells of them.
+
+use super::{Failure, explain, print};
+use crate::args::Connections;
+use crate::output::connections::line;
+
+/// So much is printed at a time, in bytes: whole lines.
+const AT_A_TIME: usize = 32 * 1024;
+
+/// Prints a line for each connection. What came before an error is printed.
+pub(crate) fn run(args: &Connections) -> Result<(), Failure> {
+    args.check().map_err(Failure::Usage)?;
+    let sampler = args.from.sampler().map_err(Failure::Usage)?;
+    let connections = sampler
+        .connections(args.filter())
+        .map_err(Failure::Sample)?;
+    if args.from.verbose {
+        let method = "lists every connection";
+        explain(connections.tried(), connections.source(), method);
+    }
+    let mut lines = Vec::with_capacity(AT_A_TIME + 1024);
+    let mut end = Ok(());
+    for connection in connections {
+        match connection {
+            Ok(connection) => line(&mut lines, &connection).map_err(Failure::Print)?,
+            Err(error) => end = Err(Failure::Sample(error)),
+        }
+        if lines.len() >= AT_A_TIME {
+            print(&lines)?;
+            lines.clear();
+        }
+    }
+    print(&lines)?;
+    end
+}
