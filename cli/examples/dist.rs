@@ -130,21 +130,27 @@ fn explanations(roff: &mut Roff) {
     }
 }
 
-/// The end of the help: blocks, each with a heading and lines that are indented below it, or text after it.
+/// The end of the help: blocks, some with a heading that ends with a colon, and lines that are indented below it or text
+/// after it.
 fn notes(roff: &mut Roff, help: &str) {
     roff.control("SH", ["NOTES"]);
     for block in help.split("\n\n") {
-        let (heading, rest) = block.split_once(':').unwrap_or(("", block));
-        if heading.is_empty() {
-            roff.control("PP", []);
-        } else {
-            roff.control("SS", [heading]);
-        }
-        let aligned = rest.contains("\n ");
+        let text = match block.split_once(':') {
+            Some((heading, text)) if !heading.contains('\n') => {
+                roff.control("SS", []);
+                roff.text([roman(heading)]);
+                text
+            }
+            _ => {
+                roff.control("PP", []);
+                block
+            }
+        };
+        let aligned = text.contains("\n ");
         if aligned {
             roff.control("nf", []);
         }
-        for line in rest.trim_start_matches([' ', '\n']).lines() {
+        for line in text.trim_start_matches([' ', '\n']).lines() {
             roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
         }
         if aligned {

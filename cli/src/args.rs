@@ -430,6 +430,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_explanations_say_to_type_is_understood() {
+        let mut typed = 0;
+        for line in TOPICS.iter().flat_map(|topic| [topic.look, topic.act]) {
+            for (at, name) in line.match_indices("tcpstat ") {
+                let mut words = line[at + name.len()..]
+                    .split(' ')
+                    .map(|word| word.trim_matches(['.', ',', ';', ':', '?', '\'']));
+                let mut arguments = vec!["tcpstat", words.next().unwrap()];
+                while let Some(option) = words.next().filter(|word| word.starts_with("--")) {
+                    let value = words.next().unwrap();
+                    arguments.extend([option, if value == "PORT" { "443" } else { value }]);
+                }
+                if let Err(error) = Args::try_parse_from(&arguments) {
+                    panic!("{line}: {error}");
+                }
+                typed += 1;
+            }
+        }
+        assert!(typed > 5, "{typed}");
+    }
+
+    #[test]
     fn states_and_columns_are_read_in_any_case() {
         assert_eq!(state("close-wait"), Ok(State::CloseWait));
         assert_eq!(state("CLOSE_WAIT"), Ok(State::CloseWait));

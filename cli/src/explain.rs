@@ -85,7 +85,7 @@ pub(crate) const TOPICS: &[Topic] = &[
         also: &["syn-received"],
         means: "a request came and was answered (SYN-ACK); the ACK that completes it has not come.",
         many: "lost packets, a SYN flood, or an accept queue so full that the ACK is thrown away.",
-        look: "ss -tn state syn-recv: few addresses or many? ss -ltn: is Recv-Q above Send-Q?",
+        look: "tcpstat connections --state syn-recv: few addresses or many? tcpstat services: a full queue?",
         act: "this side if its queue is full, else the clients; net.ipv4.tcp_synack_retries (5: 63 s).",
     },
     Topic {
@@ -109,7 +109,7 @@ pub(crate) const TOPICS: &[Topic] = &[
         also: &[],
         means: "closed, by this side first; kept 60 s so that late segments meet no new connection.",
         many: "many short connections that this side closes: 1,000 a second make 60,000. No harm by itself.",
-        look: "ss -tn state time-wait; does connect() fail with EADDRNOTAVAIL? That is too few local ports.",
+        look: "tcpstat connections --state time-wait. Does connect() fail (EADDRNOTAVAIL)? No port is left.",
         act: "this side: keep connections open (pools, keep-alive), or widen net.ipv4.ip_local_port_range.",
     },
     Topic {
@@ -141,7 +141,7 @@ pub(crate) const TOPICS: &[Topic] = &[
         also: &["listening"],
         means: "waits for connections: one for each address and port, and each worker with its own.",
         many: "workers that share a port (SO_REUSEPORT). Growth without new services is a leak.",
-        look: "ss -ltnp: who listens where, and the queues; tcpstat services: the same for each port.",
+        look: "ss -ltnp: who listens where; tcpstat services: how many, and what waits, at each port.",
         act: "this side. Fewer than expected is worse: tcpstat check --crit '443:listeners<1' watches it.",
     },
     Topic {
@@ -157,7 +157,7 @@ pub(crate) const TOPICS: &[Topic] = &[
         also: &[],
         means: "the handshakes of a listener that are not complete: the SYN_RECV of its port.",
         many: "a SYN flood, clients behind a bad path, or a full accept-queue that completes none.",
-        look: "ss -tn state syn-recv 'sport = :PORT'; nstat -az 'TcpExtTCPReqQFull*': how often it was full.",
+        look: "tcpstat connections --state syn-recv --port PORT; nstat -az 'TcpExtTCPReqQFull*': was it full?",
         act: "this side: the backlog of listen(), net.core.somaxconn, net.ipv4.tcp_syncookies (1).",
     },
     Topic {
@@ -165,7 +165,7 @@ pub(crate) const TOPICS: &[Topic] = &[
         also: &[],
         means: "the connections of a listener that are complete, but that no accept() took yet.",
         many: "the program accepts too slowly: too few workers, or all busy. When full, SYNs are dropped.",
-        look: "ss -ltn: Recv-Q wait, Send-Q is the room; nstat -az TcpExtListenOverflows: what was dropped.",
+        look: "tcpstat services: accept_queue and its backlog; nstat -az TcpExtListenOverflows: the dropped.",
         act: "this side: accept faster; the room is listen()'s backlog, at most net.core.somaxconn (4096).",
     },
 ];

@@ -39,6 +39,14 @@ const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm-
    5: 0100007F:C350 0100007F:01BB 01 00000000:00000000 00:00000000 00000000     0        0 8415 1 0000000000000000 20 4 30 10 -1
 ";
 
+const SERVICES: &str = "\
+PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING
+22 1 0 128 2 1 0 0 0 0 0 0 0 0 1 0
+443 2 3727 4096 5 9000 0 0 0 0 0 0 0 0 2 0
+8080 1 5 4 0 20 0 0 0 0 0 0 150 0 1 0
+- 0 0 0 0 7 0 0 0 0 0 0 0 0 0 0
+";
+
 /// A procfs with these files.
 fn proc_root(files: &[(&str, &str)]) -> TempDir {
     let root = TempDir::new().unwrap();
@@ -186,6 +194,43 @@ fn services_are_compared_and_what_is_not_known_is_said() {
         "{line}"
     );
     assert!(line.contains("'drops'=0c;;0;0"), "{line}");
+}
+
+#[test]
+fn queues_are_compared_with_their_backlog() {
+    let root = proc_root(&[("net/tcpstat_services", SERVICES)]);
+    for (arguments, code, line) in [
+        (
+            &[
+                "--warn",
+                "8080:CLOSE_WAIT>100",
+                "--crit",
+                "443:accept_queue>80%",
+            ][..],
+            2,
+            "TCP CRITICAL - 443: accept_queue 91.0% of 4096 (> 80%); WARNING 8080: CLOSE_WAIT 150 (> 100) | \
+             '8080:CLOSE_WAIT'=150;100;;0 '443:accept_queue%'=91.0%;;80;0",
+        ),
+        (
+            // Most wait at 443; the fullest queue is that of 8080, with one more than its backlog.
+            &[
+                "--warn",
+                "accept_queue>100%,accept_queue>4000",
+                "--crit",
+                "drops>7",
+            ],
+            1,
+            "TCP WARNING - 8080: accept_queue 125.0% of 4 (> 100%) | \
+             'accept_queue%'=125.0%;100;;0 'accept_queue'=3727;4000;;0 'drops'=7c;;7;0",
+        ),
+        (
+            &["--crit", "443:listeners<2,443:drops>=5"],
+            2,
+            "TCP CRITICAL - 443: drops 5 (>= 5) | '443:listeners'=2;;2:;0 '443:drops'=5c;;@5:;0",
+        ),
+    ] {
+        assert_eq!(check_on(root.path(), arguments), (code, line.to_owned()));
+    }
 }
 
 #[test]
