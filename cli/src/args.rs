@@ -56,6 +56,9 @@ pub(crate) enum Command {
     Check(Check),
     Connections(Connections),
     Explain(Explain),
+    /// Show totals and services on one screen, again and again
+    #[command(after_help = WATCH_AFTER_HELP)]
+    Watch(Watch),
 }
 
 /// `tcpstat` alone: the connections of the network namespace.
@@ -269,6 +272,37 @@ impl Services {
         }
         Ok(())
     }
+}
+
+const WATCH_AFTER_HELP: &str = "\
+Examples:
+  tcpstat watch --sort accept-queue              what waits to be accepted, the most first
+  tcpstat watch --port 443,8000-8100 | tee log   lines instead of a screen: the totals, and these services
+
+Keys:
+  up, down, k, j, PgUp, PgDn, Home, End   scroll
+  q, Esc, Ctrl-C                          quit
+
+CHANGE, and numbers with a sign, are since the reading before. Where a reading fails, the figures of the last one stay,
+are called OLD, and the next one is tried. There are no colours where NO_COLOR is set.";
+
+/// `tcpstat watch`: the totals and the services, in place.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Watch {
+    /// Read again every 2s, 500ms, 1m, ...
+    #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true, default_value = "2s")]
+    pub(crate) interval: Duration,
+
+    /// Only the services at these local ports: 443,8000-8100
+    #[arg(long, value_name = "PORTS")]
+    pub(crate) port: Option<Ports>,
+
+    /// Order: port; or the most first: total, listeners, accept-queue, drops, or a state
+    #[arg(long, value_name = "COLUMN", default_value = "port")]
+    pub(crate) sort: SortBy,
+
+    #[command(flatten)]
+    pub(crate) from: From,
 }
 
 /// What services are sorted by.

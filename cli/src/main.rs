@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         }),
         Err(Failure::Format(error)) => fail(error),
         Err(Failure::Incomplete) => ExitCode::FAILURE,
+        Err(Failure::Screen(error)) => fail(format_args!("cannot use the terminal: {error}")),
     }
 }
 
@@ -51,6 +52,7 @@ fn run() -> Result<ExitCode, Failure> {
         Some(Command::Check(args)) => return commands::check::run(&args),
         Some(Command::Connections(args)) => commands::connections::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),
+        Some(Command::Watch(args)) => commands::watch::run(args),
     }
     .map(|()| ExitCode::SUCCESS)
 }

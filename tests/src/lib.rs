@@ -13,5 +13,6 @@ pub mod naive;
 pub mod netns;
 pub mod sockets;
 pub mod splat;
+pub mod terminal;
 pub mod verdict;
 pub mod vm;

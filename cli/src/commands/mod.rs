@@ -8,6 +8,7 @@ pub(crate) mod explain;
 mod namespaces;
 pub(crate) mod services;
 pub(crate) mod totals;
+pub(crate) mod watch;
 
 use std::io::{self, Write};
 use std::thread;
@@ -29,6 +30,8 @@ pub(crate) enum Failure {
     Format(Box<dyn std::error::Error>),
     /// The answer could not be printed.
     Print(io::Error),
+    /// The terminal could not be used as a screen.
+    Screen(io::Error),
 }
 
 /// Does `once` as often as it is asked for, at ticks that do not drift.

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod connections;
 mod services;
 mod totals;
+pub(crate) mod watch;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};

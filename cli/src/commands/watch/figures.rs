@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A reading, and what it says beside the one before it.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use tcpstat::{Counts, Service, Services, Source};
+
+/// What was read.
+pub(crate) struct Reading {
+    /// When it was begun.
+    pub(crate) at: Timestamp,
+    /// The sockets at all ports.
+    pub(crate) totals: Counts,
+    /// The services, in the order in which they are shown.
+    pub(crate) services: Services,
+}
+
+/// Counts, added up.
+pub(crate) fn sum(all: impl Iterator<Item = Counts>) -> Counts {
+    let mut sum = Counts::ZERO;
+    for counts in all {
+        for (state, count) in counts.iter() {
+            sum.set(state, sum.get(state).saturating_add(count));
+        }
+    }
+    sum
+}
+
+/// What one reading says, beside what the reading before it said.
+pub(crate) struct Figures {
+    /// When the reading was begun.
+    pub(crate) at: Timestamp,
+    /// Who answered.
+    pub(crate) source: Source,
+    /// The sockets at all ports.
+    pub(crate) totals: Compared,
+    /// The services in their order, then what is at ports without one.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// The sockets of one port with a listener, or of all ports without one.
+pub(crate) struct Row {
+    /// The port's listeners and their queues; `None` where nothing listens.
+    pub(crate) service: Option<Service>,
+    /// The sockets by state.
+    pub(crate) counts: Compared,
+    /// What the reading before said was dropped, if it knew.
+    pub(crate) drops_before: Option<u64>,
+}
+
+/// Counts, and those of the reading before.
+#[derive(Clone, Copy)]
+pub(crate) struct Compared {
+    pub(crate) now: Counts,
+    /// `None` where there was no reading before.
+    pub(crate) before: Option<Counts>,
+}
+
+impl Figures {
+    /// What was read, compared with `before`. Who was not there then had no sockets.
+    pub(crate) fn new(reading: &Reading, before: Option<&Self>) -> Self {
+        let services = &reading.services;
+        // By port: `None` is what is at ports without a listener.
+        let rows_before: HashMap<Option<u16>, &Row> = before
+            .iter()
+            .flat_map(|figures| &figures.rows)
+            .map(|row| (row.service.map(|service| service.port), row))
+            .collect();
+        let counts_before = |port| {
+            let row = rows_before.get(&port);
+            before.map(|_| row.map_or(Counts::ZERO, |row| row.counts.now))
+        };
+        let mut rows: Vec<Row> = services
+            .services
+            .iter()
+            .map(|service| {
+                let port = Some(service.port);
+                Row {
+                    service: Some(*service),
+                    counts: Compared {
+                        now: service.counts,
+                        before: counts_before(port),
+                    },
+                    drops_before: match rows_before.get(&port) {
+                        Some(row) => row.service.and_then(|service| service.drops),
+                        None => before.map(|_| 0),
+                    },
+                }
+            })
+            .collect();
+        rows.extend(services.other.map(|now| Row {
+            service: None,
+            counts: Compared {
+                now,
+                before: counts_before(None),
+            },
+            drops_before: None,
+        }));
+        Self {
+            at: reading.at,
+            source: services.source,
+            totals: Compared {
+                now: reading.totals,
+                before: before.map(|figures| figures.totals.now),
+            },
+            rows,
+        }
+    }
+
+    /// How many services there are.
+    pub(crate) fn services(&self) -> usize {
+        self.rows.iter().filter(|row| row.service.is_some()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpstat::State;
+
+    use super::*;
+
+    fn reading(ports: &[u16], drops: Option<u64>) -> Reading {
+        let counts = |count| {
+            let mut counts = Counts::ZERO;
+            counts.set(State::Established, count);
+            counts
+        };
+        let service = |&port: &u16| Service {
+            port,
+            listeners: 1,
+            accept_queue: 0,
+            backlog: None,
+            drops,
+            counts: counts(port.into()),
+        };
+        Reading {
+            at: Timestamp::UNIX_EPOCH,
+            totals: counts(1000),
+            services: Services {
+                services: ports.iter().map(service).collect(),
+                other: Some(counts(7)),
+                source: Source::Netlink,
+                tried: Vec::new(),
+            },
+        }
+    }
+
+    fn established(counts: Option<Counts>) -> Option<u64> {
+        counts.map(|counts| counts.get(State::Established))
+    }
+
+    #[test]
+    fn rows_are_compared_by_their_port_whatever_the_order() {
+        let first = Figures::new(&reading(&[80, 22], Some(3)), None);
+        assert_eq!(first.services(), 2);
+        assert!(first.totals.before.is_none());
+        assert!(
+            first
+                .rows
+                .iter()
+                .all(|row| row.counts.before.is_none() && row.drops_before.is_none())
+        );
+
+        let second = Figures::new(&reading(&[22, 443, 80], Some(4)), Some(&first));
+        let before: Vec<_> = second
+            .rows
+            .iter()
+            .map(|row| (established(row.counts.before), row.drops_before))
+            .collect();
+        assert_eq!(
+            before,
+            [
+                (Some(22), Some(3)),
+                // Who was not there had nothing.
+                (Some(0), Some(0)),
+                (Some(80), Some(3)),
+                // What is at ports without a service.
+                (Some(7), None),
+            ]
+        );
+        assert_eq!(established(second.totals.before), Some(1000));
+    }
+
+    #[test]
+    fn what_a_source_did_not_know_is_not_compared() {
+        let first = Figures::new(&reading(&[22], None), None);
+        let second = Figures::new(&reading(&[22], Some(4)), Some(&first));
+        assert_eq!(second.rows[0].drops_before, None);
+    }
+
+    #[test]
+    fn sums_are_by_state_and_do_not_overflow() {
+        let mut most = Counts::ZERO;
+        most.set(State::Established, u64::MAX);
+        most.set(State::Listen, 1);
+        let sum = sum([most, most].into_iter());
+        assert_eq!(
+            (sum.get(State::Established), sum.get(State::Listen)),
+            (u64::MAX, 2)
+        );
+    }
+}

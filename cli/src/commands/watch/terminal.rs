@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The terminal while `watch` has it: its own screen, no cursor, keys unread by anybody else. However the command
+//! ends, the terminal is as it was before.
+
+use std::io::{self, Write};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{env, panic, process};
+
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::style::{Attribute, Color, Print, SetAttribute, SetForegroundColor};
+use crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode, size,
+};
+use crossterm::{execute, queue};
+
+use crate::output::watch::{Line, Style};
+
+/// The terminal, taken; given back when it is dropped, or when there is a panic.
+pub(crate) struct Terminal {
+    keys: bool,
+    colours: bool,
+    /// The size for which the screen was filled last.
+    filled: (u16, u16),
+}
+
+/// Whether the terminal is taken.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+impl Terminal {
+    /// Takes the terminal.
+    pub(crate) fn take() -> io::Result<Self> {
+        give_back_on_panic();
+        TAKEN.store(true, Ordering::SeqCst);
+        let terminal = Self {
+            // Where there is none to read from, there are signals.
+            keys: enable_raw_mode().is_ok(),
+            colours: has_colours(|name| env::var(name).ok()),
+            filled: (0, 0),
+        };
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        Ok(terminal)
+    }
+
+    /// Whether keys can be read.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.keys
+    }
+
+    /// Shows `lines`, from the top.
+    pub(crate) fn show(&mut self, lines: &[Line], size: (u16, u16)) -> io::Result<()> {
+        // In one piece, so that nobody sees half of it.
+        let mut frame = Vec::new();
+        if self.filled != size {
+            queue!(frame, Clear(ClearType::All))?;
+            self.filled = size;
+        }
+        for (line, row) in lines.iter().zip(0..) {
+            queue!(frame, MoveTo(0, row))?;
+            for (style, text) in line.pieces() {
+                self.write(&mut frame, *style, text)?;
+            }
+            // After the last column, the cursor is still on it.
+            if line.room() > 0 {
+                queue!(frame, Clear(ClearType::UntilNewLine))?;
+            }
+        }
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&frame)?;
+        stdout.flush()
+    }
+
+    fn write(&self, frame: &mut Vec<u8>, style: Style, text: &str) -> io::Result<()> {
+        let (attribute, colour) = match style {
+            Style::Plain => (None, None),
+            Style::Heading => (Some(Attribute::Bold), None),
+            Style::Bar => (None, Some(Color::DarkCyan)),
+            Style::Alarm => (Some(Attribute::Bold), Some(Color::DarkRed)),
+            Style::Old => (Some(Attribute::Dim), None),
+        };
+        let colour = colour.filter(|_| self.colours);
+        if let Some(attribute) = attribute {
+            queue!(frame, SetAttribute(attribute))?;
+        }
+        if let Some(colour) = colour {
+            queue!(frame, SetForegroundColor(colour))?;
+        }
+        queue!(frame, Print(text))?;
+        if attribute.is_some() || colour.is_some() {
+            queue!(frame, SetAttribute(Attribute::Reset))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Gives the terminal back if it is taken.
+fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        // Where that fails, the terminal is gone.
+        let _ = execute!(
+            io::stdout(),
+            SetAttribute(Attribute::Reset),
+            Show,
+            LeaveAlternateScreen
+        );
+        let _ = disable_raw_mode();
+    }
+}
+
+/// The message of a panic, in whichever thread, is to be read on the terminal as it was, and is the end.
+fn give_back_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            give_back();
+            report(panic);
+            process::abort();
+        }));
+    });
+}
+
+/// The size of the terminal in columns and rows. One that does not know its own, as on a serial line, counts as 80x24.
+pub(crate) fn columns_and_rows() -> (u16, u16) {
+    match size() {
+        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
+        _ => (80, 24),
+    }
+}
+
+/// Whether colours are wanted (<https://no-color.org>), and the terminal is none that is known to have none.
+fn has_colours(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    let term = variable("TERM").unwrap_or_default();
+    let is_monochrome = term.ends_with("-m") || term.ends_with("-mono");
+    // DEC's terminals, and who says to be one of them.
+    let is_vt = ["vt1", "vt2", "vt3", "vt4", "vt5"]
+        .iter()
+        .any(|vt| term.starts_with(vt));
+    !(is_set("NO_COLOR") || is_monochrome || is_vt)
+}
+
+/// Whether standard output is a terminal with a cursor that can be moved.
+pub(crate) fn has_screen() -> bool {
+    use std::io::IsTerminal;
+    let is_dumb = env::var("TERM").is_ok_and(|term| term == "dumb");
+    io::stdout().is_terminal() && !is_dumb
+}
+
+/// Whether the terminal is told by the locale to show UTF-8.
+pub(crate) fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
+    // The first that is set counts, as for setlocale(3).
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find_map(|name| variable(name).filter(|value| !value.is_empty()));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.ends_with("utf-8") || locale.ends_with("utf8")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> impl Fn(&str) -> Option<String> {
+        move |name| {
+            let variable = variables.iter().find(|(known, _)| *known == name);
+            variable.map(|(_, value)| (*value).to_owned())
+        }
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_its_message() {
+        const HERE: &str = "TCPSTAT_TEST_PANIC";
+        if env::var_os(HERE).is_some() {
+            let _terminal = Terminal::take().unwrap();
+            let thread = std::thread::spawn(|| panic!("what went wrong"));
+            panic!("the command went on after {:?}", thread.join());
+        }
+        let mut terminal = tcpstat_tests::terminal::Terminal::new(80, 24).unwrap();
+        let settings = terminal.settings().unwrap();
+        // This test again, in a process that may be ended.
+        let mut command = process::Command::new(env::current_exe().unwrap());
+        command
+            .args(["--exact", "--nocapture"])
+            .arg("commands::watch::terminal::tests::a_panic_gives_the_terminal_back_before_its_message")
+            .env(HERE, "1");
+        let mut child = terminal.start(&mut command).unwrap();
+        let status = terminal.wait(&mut child).unwrap();
+        assert_eq!(status.signal(), Some(nix::libc::SIGABRT));
+        let screen = terminal.screen();
+        assert!(
+            screen.contents().contains("what went wrong"),
+            "{}",
+            screen.contents()
+        );
+        assert!(
+            !screen.contents().contains("went on"),
+            "{}",
+            screen.contents()
+        );
+        assert!(!screen.alternate_screen() && !screen.hide_cursor());
+        assert_eq!(terminal.settings().unwrap(), settings);
+    }
+
+    #[test]
+    fn colours_are_for_terminals_that_have_them_and_for_who_wants_them() {
+        for (variables, expected) in [
+            (&[("TERM", "xterm-256color")][..], true),
+            (&[("TERM", "linux"), ("NO_COLOR", "")], true),
+            (&[("TERM", "xterm"), ("NO_COLOR", "1")], false),
+            (&[("TERM", "vt100")], false),
+            (&[("TERM", "vt220")], false),
+            (&[("TERM", "linux-m")], false),
+            (&[("TERM", "xterm-mono")], false),
+            (&[], true),
+        ] {
+            assert_eq!(
+                has_colours(environment(variables)),
+                expected,
+                "{variables:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_locale_says_whether_a_terminal_shows_utf_8() {
+        for (variables, expected) in [
+            (&[("LANG", "de_DE.UTF-8")][..], true),
+            (&[("LANG", "C.utf8")], true),
+            (&[("LANG", "C.UTF-8"), ("LC_ALL", "C")], false),
+            (&[("LANG", "C.UTF-8"), ("LC_ALL", "")], true),
+            (&[("LANG", "C"), ("LC_CTYPE", "en_GB.UTF-8")], true),
+            (&[("LANG", "de_DE.ISO-8859-1")], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_utf8(environment(variables)), expected, "{variables:?}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A line of the screen: pieces of text that fit its width, each in a style.
+
+/// How a piece of text looks. No meaning is in the style alone: what it marks, the text says too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Heading,
+    Bar,
+    /// What somebody should look at.
+    Alarm,
+    /// What is no longer so.
+    Old,
+}
+
+/// A line that is never wider than it may be.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pieces: Vec<(Style, String)>,
+    room: usize,
+}
+
+impl Line {
+    /// An empty line for `width` columns.
+    pub(crate) fn new(width: usize) -> Self {
+        Self {
+            pieces: Vec::new(),
+            room: width,
+        }
+    }
+
+    /// Adds `text` if all of it fits: part of a number would be another number. Where it does not, nothing can be
+    /// added any more. Whether it did.
+    pub(crate) fn whole(&mut self, style: Style, text: impl Into<String>) -> bool {
+        let text = shown(&text.into());
+        let fits = text.chars().count() <= self.room;
+        if fits {
+            self.push(style, text);
+        } else {
+            self.room = 0;
+        }
+        fits
+    }
+
+    /// Adds `text`, or of it what fits, with dots where it is cut.
+    pub(crate) fn cut(&mut self, style: Style, text: &str) {
+        let text = shown(text);
+        if text.chars().count() <= self.room {
+            self.push(style, text);
+        } else {
+            let kept = self.room.saturating_sub(DOTS.len());
+            let text = text.chars().take(kept).chain(DOTS.chars());
+            let text = text.take(self.room).collect();
+            self.push(style, text);
+        }
+    }
+
+    /// Adds `items` with commas between them, each with what is to be added to it, as far as they fit; dots stand
+    /// for the rest.
+    pub(crate) fn list(&mut self, style: Style, items: &[[String; 2]]) {
+        let mut comma = "";
+        let mut pieces = Vec::new();
+        for [item, addition] in items {
+            pieces.push(format!("{comma}{item}"));
+            pieces.push(addition.clone());
+            comma = ", ";
+        }
+        pieces.retain(|piece| !piece.is_empty());
+        for (index, piece) in pieces.iter().enumerate() {
+            let reserved = if index + 1 < pieces.len() {
+                REST.len()
+            } else {
+                0
+            };
+            if piece.len() + reserved > self.room {
+                self.whole(style, REST);
+                return;
+            }
+            self.whole(style, piece);
+        }
+    }
+
+    fn push(&mut self, style: Style, text: String) {
+        self.room -= text.chars().count();
+        self.pieces.push((style, text));
+    }
+
+    /// How many columns are free.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// What it is made of, from left to right.
+    pub(crate) fn pieces(&self) -> &[(Style, String)] {
+        &self.pieces
+    }
+}
+
+const DOTS: &str = "...";
+
+/// What stands for the rest of a list.
+const REST: &str = " ...";
+
+/// `text` in lines of `width` columns, `most` of them at most.
+pub(crate) fn wrapped(style: Style, text: &str, width: usize, most: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for text in text.lines().map(shown) {
+        let mut rest = text.as_str();
+        while !rest.is_empty() && width > 0 && lines.len() < most {
+            let end = rest
+                .char_indices()
+                .nth(width)
+                .map_or(rest.len(), |(end, _)| end);
+            let is_cut = lines.len() + 1 == most;
+            let mut line = Line::new(width);
+            line.cut(style, if is_cut { rest } else { &rest[..end] });
+            lines.push(line);
+            rest = &rest[end..];
+        }
+    }
+    lines
+}
+
+/// `text` with everything escaped that is not known to be one column wide on every terminal.
+fn shown(text: &str) -> String {
+    let is_shown = |c: char| c == ' ' || c.is_ascii_graphic() || BLOCKS.contains(&c);
+    text.chars().fold(String::new(), |mut shown, c| {
+        if is_shown(c) {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_default());
+        }
+        shown
+    })
+}
+
+/// What bars are made of where the terminal knows UTF-8: a whole column, and half of one.
+const BLOCKS: [char; 2] = ['█', '▌'];
+
+/// The same in ASCII.
+const SIGNS: [char; 2] = ['#', '-'];
+
+/// A bar for `share`, 0 to 1, of at most `width` columns. Whatever is not nothing is seen.
+pub(crate) fn bar(share: f64, width: usize, utf8: bool) -> String {
+    let [whole, half] = if utf8 { BLOCKS } else { SIGNS };
+    let mut halves = (share.min(1.0) * 2.0 * width as f64).round() as usize;
+    if share > 0.0 && width > 0 {
+        halves = halves.max(1);
+    }
+    let bar = std::iter::repeat_n(whole, halves / 2);
+    bar.chain(std::iter::repeat_n(half, halves % 2)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(line: &Line) -> String {
+        line.pieces.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    #[test]
+    fn numbers_are_whole_or_not_there() {
+        let mut line = Line::new(8);
+        assert!(line.whole(Style::Plain, "12345"));
+        assert!(!line.whole(Style::Plain, " 678"));
+        assert!(!line.whole(Style::Plain, "9"));
+        assert_eq!(text(&line), "12345");
+    }
+
+    #[test]
+    fn texts_are_cut() {
+        for (width, expected) in [
+            (0, ""),
+            (2, ".."),
+            (5, "a ..."),
+            (7, "a te..."),
+            (8, "a text\\n"),
+        ] {
+            let mut line = Line::new(width);
+            line.cut(Style::Plain, "a text\n");
+            assert_eq!(text(&line), expected);
+            assert!(text(&line).len() <= width);
+        }
+    }
+
+    #[test]
+    fn lists_end_with_dots_where_they_are_cut() {
+        let items = [["A 10", " +1"], ["B 20", ""]].map(|item| item.map(str::to_owned));
+        for (width, expected) in [
+            (13, "A 10 +1, B 20"),
+            (12, "A 10 +1 ..."),
+            (10, "A 10 ..."),
+            (7, " ..."),
+            (3, ""),
+        ] {
+            let mut line = Line::new(width);
+            line.list(Style::Plain, &items);
+            assert_eq!(text(&line), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        let mut line = Line::new(40);
+        line.cut(Style::Alarm, "\x1b[2J\u{9b}é█");
+        assert_eq!(text(&line), "\\u{1b}[2J\\u{9b}\\u{e9}█");
+    }
+
+    #[test]
+    fn bars_are_as_long_as_the_share() {
+        for (share, expected) in [
+            (0.0, ""),
+            (0.001, "▌"),
+            (0.5, "██"),
+            (0.6, "██▌"),
+            (1.0, "████"),
+            (7.0, "████"),
+        ] {
+            assert_eq!(bar(share, 4, true), expected, "{share}");
+        }
+        assert_eq!(bar(0.6, 4, false), "##-");
+        assert_eq!(bar(0.6, 0, false), "");
+    }
+}

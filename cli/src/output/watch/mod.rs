@@ -1,0 +1,715 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What `watch` shows: the lines of the screen, or one line where there is no screen.
+
+mod line;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tcpstat::{Service, State};
+
+use super::ratio;
+use crate::commands::watch::figures::{Compared, Figures, Row};
+pub(crate) use line::{Line, Style};
+use line::{bar, wrapped};
+
+/// Everything that is on the screen.
+pub(crate) struct View {
+    /// What was read last.
+    pub(crate) figures: Figures,
+    /// Why the readings after it failed.
+    pub(crate) failure: Option<String>,
+    /// The time between two readings.
+    pub(crate) interval: Duration,
+    /// The state that each row names first, before the others in kernel order: the last ones may not fit.
+    pub(crate) first_state: Option<State>,
+    /// How many rows of services are above the first one on the screen.
+    pub(crate) above: usize,
+    /// Whether there are keys to press.
+    pub(crate) keys: bool,
+    /// Whether the terminal knows more than ASCII.
+    pub(crate) utf8: bool,
+}
+
+/// Which rows of services to show next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scroll {
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+}
+
+/// The lines of the states: a heading, the states, their sum.
+const STATE_LINES: usize = 1 + State::COUNT + 1;
+
+/// A blank line and the heading of the services.
+const ABOVE_SERVICES: usize = 2;
+
+/// An error takes no more lines than this.
+const ERROR_LINES: usize = 4;
+
+/// The widest bar of a state's share.
+const SHARE_BAR: usize = 40;
+
+/// The width of the bars of the accept queues.
+const QUEUE_BAR: usize = 5;
+
+impl View {
+    /// The lines of a screen of this size, from the top: never more, and never wider. What does not fit is left out:
+    /// the services first, then the states.
+    pub(crate) fn lines(&self, width: usize, height: usize) -> Vec<Line> {
+        let rows = self.rows(width, height);
+        let mut below = self.error(width);
+        below.push(self.status(width, &rows));
+        let room = height.saturating_sub(below.len());
+        let mut lines = self.totals(width);
+        if !rows.is_empty() {
+            lines.push(Line::new(width));
+            lines.extend(self.services(width, rows));
+        }
+        lines.truncate(room);
+        lines.resize_with(room, || Line::new(width));
+        lines.extend(below);
+        lines.truncate(height);
+        lines
+    }
+
+    /// Moves the rows, until the last one is on a screen of this size.
+    pub(crate) fn scroll(&mut self, to: Scroll, width: usize, height: usize) {
+        let rows = self.rows(width, height);
+        let last = self.figures.rows.len() - rows.len();
+        let above = match to {
+            Scroll::Up => rows.start.saturating_sub(1),
+            Scroll::Down => rows.start + 1,
+            Scroll::PageUp => rows.start.saturating_sub(rows.len()),
+            Scroll::PageDown => rows.end,
+            Scroll::First => 0,
+            Scroll::Last => last,
+        };
+        self.above = above.min(last);
+    }
+
+    /// Which rows of services are on a screen of this size.
+    fn rows(&self, width: usize, height: usize) -> Range<usize> {
+        let all = self.figures.rows.len();
+        let taken = STATE_LINES + ABOVE_SERVICES + self.error(width).len() + 1;
+        let shown = height.saturating_sub(taken).min(all);
+        let above = self.above.min(all - shown);
+        above..above + shown
+    }
+
+    /// All states of the machine, and their sum.
+    fn totals(&self, width: usize) -> Vec<Line> {
+        let Compared { now, before } = self.figures.totals;
+        let row = |name: &str, count: u64, before: Option<u64>| {
+            let share = format!("{:.1} %", 100.0 * ratio(count, now.total()));
+            [
+                (Style::Plain, name.to_owned()),
+                (Style::Plain, count.to_string()),
+                (Style::Plain, change(count, before)),
+                (Style::Plain, share),
+            ]
+        };
+        let sum_before = before.map(|before| before.total());
+        let mut rows: Vec<_> = State::ALL
+            .iter()
+            .map(|&state| {
+                let before = before.map(|before| before.get(state));
+                row(state.name(), now.get(state), before)
+            })
+            .collect();
+        rows.push(row("total", now.total(), sum_before));
+
+        let widths = widths(&STATE_COLUMNS, rows.iter());
+        let mut lines = vec![heading(&STATE_COLUMNS, &widths, width)];
+        let shares = State::ALL.map(|state| ratio(now.get(state), now.total()));
+        for (row, share) in rows.iter().zip(shares.into_iter().chain([0.0])) {
+            let mut line = self.row(&STATE_COLUMNS, &widths, row, width);
+            let bar = bar(share, line.room().min(SHARE_BAR), self.utf8);
+            line.whole(self.unless_old(Style::Bar), bar);
+            lines.push(line);
+        }
+        lines
+    }
+
+    /// These rows of the services, below their heading.
+    fn services(&self, width: usize, shown: Range<usize>) -> Vec<Line> {
+        let rows = &self.figures.rows;
+        let cells: Vec<_> = rows.iter().map(|row| self.cells(row)).collect();
+        // The widths are those of all rows, so that they stay when others are scrolled to.
+        let widths = widths(&SERVICE_COLUMNS, cells.iter());
+        let mut first = heading(&SERVICE_COLUMNS, &widths, width);
+        first.whole(Style::Heading, "STATES");
+        let mut lines = vec![first];
+        for index in shown {
+            let mut line = self.row(&SERVICE_COLUMNS, &widths, &cells[index], width);
+            // Those of the state LISTEN are in a column of their own.
+            let (mut states, others): (Vec<_>, Vec<_>) = states(&rows[index].counts)
+                .filter(|&(state, _)| state != State::Listen)
+                .partition(|&(state, _)| Some(state) == self.first_state);
+            states.extend(others);
+            let states: Vec<_> = states.into_iter().map(|(_, item)| item).collect();
+            line.list(self.unless_old(Style::Plain), &states);
+            lines.push(line);
+        }
+        lines
+    }
+
+    fn cells(&self, row: &Row) -> [Cell; SERVICE_COLUMNS.len()] {
+        let plain = |text: String| (Style::Plain, text);
+        let alarm_if = |alarm, text| (if alarm { Style::Alarm } else { Style::Plain }, text);
+        let Compared { now, before } = row.counts;
+        let total = plain(now.total().to_string());
+        let total_change = plain(change(now.total(), before.map(|before| before.total())));
+        let nothing = || plain(String::new());
+        let Some(service) = &row.service else {
+            let port = plain("other".to_owned());
+            return [
+                port,
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                nothing(),
+                total,
+                total_change,
+            ];
+        };
+        let in_use = service.accept_queue_ratio();
+        let is_full = in_use.is_some_and(|in_use| in_use >= 1.0);
+        let drops_change = service
+            .drops
+            .map_or(String::new(), |drops| change(drops, row.drops_before));
+        let bar = in_use.map_or(String::new(), |in_use| bar(in_use, QUEUE_BAR, self.utf8));
+        let in_use = in_use.map_or(UNKNOWN.to_owned(), |in_use| {
+            format!("{:.0} %", 100.0 * in_use)
+        });
+        [
+            plain(service.port.to_string()),
+            plain(service.listeners.to_string()),
+            plain(queue(service)),
+            (Style::Bar, bar),
+            alarm_if(is_full, in_use),
+            plain(known(service.drops)),
+            alarm_if(drops_change.starts_with('+'), drops_change),
+            total,
+            total_change,
+        ]
+    }
+
+    /// The line of a row, as far as it fits.
+    fn row<const N: usize>(
+        &self,
+        columns: &[Column; N],
+        widths: &[usize; N],
+        cells: &[Cell; N],
+        width: usize,
+    ) -> Line {
+        let mut line = Line::new(width);
+        for ((column, &width), (style, text)) in columns.iter().zip(widths).zip(cells) {
+            line.whole(self.unless_old(*style), column.padded(text, width));
+        }
+        line
+    }
+
+    /// What went wrong, in as many lines as that takes.
+    fn error(&self, width: usize) -> Vec<Line> {
+        let failure = self.failure.as_ref();
+        failure.map_or(Vec::new(), |failure| {
+            wrapped(
+                Style::Alarm,
+                &format!("error: {failure}"),
+                width,
+                ERROR_LINES,
+            )
+        })
+    }
+
+    /// Who said it, when, and what is not on the screen.
+    fn status(&self, width: usize, shown: &Range<usize>) -> Line {
+        let figures = &self.figures;
+        let services = figures.services();
+        let shown = services.min(shown.end) - services.min(shown.start);
+        let mut line = Line::new(width);
+        if self.failure.is_some() {
+            line.whole(Style::Alarm, "OLD: ");
+        }
+        line.whole(
+            Style::Heading,
+            format!("{}, {}", figures.source, utc(figures.at)),
+        );
+        line.whole(Style::Plain, format!(", every {:?}", self.interval));
+        line.whole(Style::Plain, format!(", {services} services"));
+        if shown < services {
+            line.whole(Style::Plain, format!(", {} not shown", services - shown));
+        }
+        if self.keys {
+            line.whole(Style::Plain, "; q: quit");
+        }
+        line
+    }
+
+    fn unless_old(&self, style: Style) -> Style {
+        match self.failure {
+            None => style,
+            Some(_) => Style::Old,
+        }
+    }
+}
+
+/// A piece of a table, before it has its width.
+type Cell = (Style, String);
+
+struct Column {
+    heading: &'static str,
+    /// It is no narrower than this, so that it seldom changes its width.
+    least: usize,
+    /// Numbers stand to the right, everything else to the left.
+    is_number: bool,
+}
+
+impl Column {
+    const fn number(heading: &'static str, least: usize) -> Self {
+        Self {
+            heading,
+            least,
+            is_number: true,
+        }
+    }
+
+    const fn text(heading: &'static str, least: usize) -> Self {
+        Self {
+            heading,
+            least,
+            is_number: false,
+        }
+    }
+
+    fn padded(&self, text: &str, width: usize) -> String {
+        if self.is_number {
+            format!("{text:>width$} ")
+        } else {
+            format!("{text:<width$} ")
+        }
+    }
+}
+
+const STATE_COLUMNS: [Column; 4] = [
+    Column::text("STATE", 11),
+    Column::number("COUNT", 9),
+    Column::number("CHANGE", 8),
+    Column::number("SHARE", 7),
+];
+
+const SERVICE_COLUMNS: [Column; 9] = [
+    Column::text("PORT", 5),
+    Column::number("LISTEN", 0),
+    Column::number("QUEUE/MAX", 0),
+    Column::text("", QUEUE_BAR),
+    Column::number("USE", 5),
+    Column::number("DROPS", 5),
+    Column::number("", 3),
+    Column::number("TOTAL", 6),
+    Column::number("", 4),
+];
+
+/// How wide each column has to be for all of these rows.
+fn widths<'a, const N: usize>(
+    columns: &[Column; N],
+    rows: impl Iterator<Item = &'a [Cell; N]>,
+) -> [usize; N] {
+    let mut widths = columns
+        .each_ref()
+        .map(|column| column.least.max(column.heading.len()));
+    for row in rows {
+        for (width, (_, text)) in widths.iter_mut().zip(row) {
+            *width = text.chars().count().max(*width);
+        }
+    }
+    widths
+}
+
+fn heading<const N: usize>(columns: &[Column; N], widths: &[usize; N], width: usize) -> Line {
+    let mut line = Line::new(width);
+    for (column, &width) in columns.iter().zip(widths) {
+        line.whole(Style::Heading, column.padded(column.heading, width));
+    }
+    line
+}
+
+/// What is shown where the source does not know.
+const UNKNOWN: &str = "?";
+
+fn known(number: Option<u64>) -> String {
+    number.map_or(UNKNOWN.to_owned(), |number| number.to_string())
+}
+
+/// Who waits in the accept queues, and how many may.
+fn queue(service: &Service) -> String {
+    format!("{}/{}", service.accept_queue, known(service.backlog))
+}
+
+/// `+3` or `-2`; nothing where nothing changed, or where there is nothing to compare with.
+fn change(now: u64, before: Option<u64>) -> String {
+    match before {
+        Some(before) if before < now => format!("+{}", now - before),
+        Some(before) if before > now => format!("-{}", before - now),
+        _ => String::new(),
+    }
+}
+
+/// The states in which there are sockets, or were at the reading before, in kernel order.
+fn states(counts: &Compared) -> impl Iterator<Item = (State, [String; 2])> + '_ {
+    let states = counts.now.iter().map(|(state, now)| {
+        let before = counts.before.map(|before| before.get(state));
+        (state, now, before)
+    });
+    states
+        .filter(|&(_, now, before)| now > 0 || before.is_some_and(|before| before > 0))
+        .map(|(state, now, before)| (state, changed(state.name(), now, before)))
+}
+
+/// `NAME 5`, and ` +1` if it was 4.
+fn changed(name: &str, now: u64, before: Option<u64>) -> [String; 2] {
+    let change = change(now, before);
+    let space = if change.is_empty() { "" } else { " " };
+    [format!("{name} {now}"), format!("{space}{change}")]
+}
+
+/// RFC 3339, in seconds: the screen is for people.
+fn utc(timestamp: Timestamp) -> String {
+    format!("{timestamp:.0}")
+}
+
+/// The line of one reading where there is no screen: the totals, and then the services if `with_services`.
+///
+/// `2026-01-02T03:04:05.678Z module: total 20 +1, LISTEN 14, ESTABLISHED 6 +1; port 443: total 9, ...`
+pub(crate) fn plain_line(figures: &Figures, with_services: bool) -> String {
+    let of = |counts: &Compared| {
+        let before = counts.before.map(|before| before.total());
+        let mut items = vec![changed("total", counts.now.total(), before)];
+        items.extend(states(counts).map(|(_, item)| item));
+        items
+    };
+    let joined = |items: &[[String; 2]]| {
+        items
+            .iter()
+            .map(|item| item.concat())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let mut line = format!(
+        "{:.3} {}: {}",
+        figures.at,
+        figures.source,
+        joined(&of(&figures.totals))
+    );
+    for row in figures.rows.iter().filter(|_| with_services) {
+        let Some(service) = &row.service else {
+            continue;
+        };
+        let mut items = of(&row.counts);
+        items.push([format!("accept queue {}", queue(service)), String::new()]);
+        items.push(match service.drops {
+            Some(drops) => changed("drops", drops, row.drops_before),
+            None => [format!("drops {UNKNOWN}"), String::new()],
+        });
+        line += &format!("; port {}: {}", service.port, joined(&items));
+    }
+    line + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tcpstat::{Counts, Services, Source};
+
+    use super::*;
+    use crate::commands::watch::figures::Reading;
+
+    fn counts(states: &[(State, u64)]) -> Counts {
+        let mut counts = Counts::ZERO;
+        for &(state, count) in states {
+            counts.set(state, count);
+        }
+        counts
+    }
+
+    fn service(port: u16, drops: Option<u64>, established: u64) -> Service {
+        Service {
+            port,
+            listeners: 2,
+            accept_queue: 3,
+            backlog: drops.map(|_| 4),
+            drops,
+            counts: counts(&[(State::Listen, 2), (State::Established, established)]),
+        }
+    }
+
+    fn reading(totals: Counts, services: Vec<Service>) -> Reading {
+        Reading {
+            at: Timestamp::from_millisecond(1_700_000_000_120).unwrap(),
+            totals,
+            services: Services {
+                services,
+                other: Some(counts(&[(State::SynSent, 7)])),
+                source: Source::Module,
+                tried: Vec::new(),
+            },
+        }
+    }
+
+    fn view(figures: Figures) -> View {
+        View {
+            figures,
+            failure: None,
+            interval: Duration::from_secs(2),
+            first_state: None,
+            above: 0,
+            keys: true,
+            utf8: true,
+        }
+    }
+
+    /// Two readings: one connection more, and one service more, which is full and drops.
+    fn two_readings() -> View {
+        let ssh = |established| service(22, None, established);
+        let totals = |established| counts(&[(State::Established, established), (State::Listen, 4)]);
+        let first = Figures::new(&reading(totals(5), vec![ssh(5)]), None);
+        let full = Service {
+            accept_queue: 5,
+            ..service(443, Some(1), 1)
+        };
+        view(Figures::new(
+            &reading(totals(6), vec![ssh(5), full]),
+            Some(&first),
+        ))
+    }
+
+    /// So many services, with nothing in them but the listener.
+    fn many(services: u16) -> View {
+        let services = (1..=services).map(|port| service(port, Some(0), 0));
+        view(Figures::new(
+            &reading(Counts::ZERO, services.collect()),
+            None,
+        ))
+    }
+
+    /// The screen as text.
+    fn text(view: &View, width: usize, height: usize) -> String {
+        let mut text = String::new();
+        for line in view.lines(width, height) {
+            for (_, piece) in line.pieces() {
+                text += piece;
+            }
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
+        }
+        text
+    }
+
+    fn pieces(view: &View) -> Vec<(Style, String)> {
+        let lines = view.lines(100, 30);
+        lines
+            .iter()
+            .flat_map(|line| line.pieces().to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn a_screen_has_states_services_and_status() {
+        assert_eq!(
+            text(&two_readings(), 80, 20),
+            "\
+STATE           COUNT   CHANGE   SHARE
+ESTABLISHED         6       +1  60.0 % ████████████████████████
+SYN_SENT            0            0.0 %
+SYN_RECV            0            0.0 %
+FIN_WAIT1           0            0.0 %
+FIN_WAIT2           0            0.0 %
+TIME_WAIT           0            0.0 %
+CLOSE               0            0.0 %
+CLOSE_WAIT          0            0.0 %
+LAST_ACK            0            0.0 %
+LISTEN              4           40.0 % ████████████████
+CLOSING             0            0.0 %
+total              10       +1 100.0 %
+
+PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
+22         2       3/?           ?     ?          7      ESTABLISHED 5
+443        2       5/4 █████ 125 %     1  +1      3   +3 ESTABLISHED 1 +1
+other                                             7      SYN_SENT 7
+
+module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
+"
+        );
+    }
+
+    #[test]
+    fn the_state_that_is_sorted_by_is_seen_on_a_narrow_screen() {
+        let mut view = many(1);
+        let counts = &mut view.figures.rows[0].counts.now;
+        counts.set(State::Established, 12_345);
+        counts.set(State::CloseWait, 678);
+        assert!(text(&view, 80, 24).contains(" ESTABLISHED 12345 ...\n"));
+        view.first_state = Some(State::CloseWait);
+        assert!(text(&view, 80, 24).contains(" CLOSE_WAIT 678 ...\n"));
+        assert!(text(&view, 100, 24).contains(" CLOSE_WAIT 678, ESTABLISHED 12345\n"));
+    }
+
+    #[test]
+    fn a_first_reading_has_no_changes() {
+        let text = text(&many(2), 80, 24);
+        assert!(!text.contains('+') && !text.contains(" -"), "{text}");
+    }
+
+    #[test]
+    fn an_error_is_shown_and_the_figures_are_called_old() {
+        let mut view = two_readings();
+        let fine = pieces(&view);
+        assert!(
+            fine.iter()
+                .any(|(style, text)| *style == Style::Bar && text.contains('█'))
+        );
+        assert!(
+            fine.iter()
+                .any(|(style, text)| *style == Style::Alarm && text.contains("125 %"))
+        );
+        assert!(
+            fine.iter()
+                .any(|(style, text)| *style == Style::Alarm && text.contains("+1"))
+        );
+        view.failure = Some("no source:\n  module: gone\x1b[2J".into());
+        let failing = text(&view, 80, 24);
+        assert!(
+            failing.contains("\nerror: no source:\n  module: gone\\u{1b}[2J\nOLD: module, 2023-"),
+            "{failing}"
+        );
+        assert!(failing.contains("\nESTABLISHED         6 "), "{failing}");
+        let styles: Vec<Style> = pieces(&view).into_iter().map(|(style, _)| style).collect();
+        assert!(!styles.contains(&Style::Bar) && styles.contains(&Style::Old));
+    }
+
+    #[test]
+    fn a_long_error_leaves_room_for_the_figures() {
+        let mut view = two_readings();
+        view.failure = Some("x".repeat(10_000));
+        let text = text(&view, 80, 24);
+        assert!(text.contains("xxx...\nOLD: module"), "{text}");
+        assert!(text.contains("\nother "), "{text}");
+    }
+
+    #[test]
+    fn numbers_are_never_cut() {
+        let view = two_readings();
+        let full = text(&view, 200, 40);
+        let numbers = |text: &str| -> Vec<String> {
+            let is_digit = |c: char| c.is_ascii_digit();
+            text.split(|c| !is_digit(c)).map(str::to_owned).collect()
+        };
+        let known = numbers(&full);
+        for width in 0..200 {
+            for number in numbers(&text(&view, width, 40)) {
+                assert!(known.contains(&number), "{number} at a width of {width}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_scrolled_to_the_last_one_and_no_further() {
+        // 24 lines less 13 of states, 2 above the services, and the status.
+        let mut view = many(20);
+        let shown = |view: &View| view.rows(80, 24);
+        assert_eq!(shown(&view), 0..8);
+        for (to, expected) in [
+            (Scroll::Up, 0..8),
+            (Scroll::Down, 1..9),
+            (Scroll::PageDown, 9..17),
+            (Scroll::PageDown, 13..21),
+            (Scroll::Down, 13..21),
+            (Scroll::Up, 12..20),
+            (Scroll::PageUp, 4..12),
+            (Scroll::PageUp, 0..8),
+            (Scroll::Last, 13..21),
+            (Scroll::First, 0..8),
+            (Scroll::Last, 13..21),
+        ] {
+            view.scroll(to, 80, 24);
+            assert_eq!(shown(&view), expected, "{to:?}");
+        }
+        assert!(text(&view, 80, 24).contains("\nother "));
+        assert!(text(&view, 80, 24).contains("20 services, 13 not shown"));
+        // On a higher screen there is nothing above the first row, and all is shown.
+        assert_eq!(view.rows(80, 60), 0..21);
+        assert!(text(&view, 80, 60).contains("20 services; q"));
+        // Services that are gone do not leave an empty screen behind.
+        view.figures = many(3).figures;
+        assert_eq!(shown(&view), 0..4);
+    }
+
+    #[test]
+    fn every_size_is_filled_and_not_exceeded() {
+        let mut views = [two_readings(), two_readings(), many(0), many(50)];
+        views[1].failure = Some("an error of some length, which does not fit".into());
+        for view in &mut views {
+            for width in (0..40).chain([60, 80, 200]) {
+                for height in (0..20).chain([24, 50]) {
+                    for to in [Scroll::Down, Scroll::PageDown, Scroll::Last, Scroll::PageUp] {
+                        view.scroll(to, width, height);
+                    }
+                    let lines = view.lines(width, height);
+                    assert_eq!(lines.len(), height);
+                    for line in lines {
+                        let columns: usize = line
+                            .pieces()
+                            .iter()
+                            .map(|(_, text)| text.chars().count())
+                            .sum();
+                        assert!(
+                            columns + line.room() <= width,
+                            "{columns} of {width} columns"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_figures_are_too_large(numbers: [u64; 6], width in 0usize..200) {
+            let [now, before, queue, backlog, drops, listeners] = numbers;
+            let all = |count| {
+                let mut service = service(65535, Some(drops), count);
+                (service.accept_queue, service.backlog, service.listeners) = (queue, Some(backlog), listeners);
+                reading(counts(&State::ALL.map(|state| (state, count))), vec![service])
+            };
+            let first = Figures::new(&all(before), None);
+            let view = view(Figures::new(&all(now), Some(&first)));
+            prop_assert_eq!(view.lines(width, 24).len(), 24);
+            let line = plain_line(&view.figures, true);
+            let closing = format!("CLOSING {now}");
+            prop_assert!(line.contains(&closing) || now + before == 0, "{}", line);
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_screen_there_is_a_line() {
+        let figures = two_readings().figures;
+        let totals = "2023-11-14T22:13:20.120Z module: total 10 +1, ESTABLISHED 6 +1, LISTEN 4";
+        assert_eq!(plain_line(&figures, false), format!("{totals}\n"));
+        assert_eq!(
+            plain_line(&figures, true),
+            format!(
+                "{totals}; port 22: total 7, ESTABLISHED 5, LISTEN 2, accept queue 3/?, drops ?; \
+                 port 443: total 3 +3, ESTABLISHED 1 +1, LISTEN 2 +2, accept queue 5/4, drops 1 +1\n"
+            )
+        );
+    }
+}

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `tcpstat watch` as its users meet it: on a terminal, and where there is none.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
+
+use assert_cmd::cargo::cargo_bin;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tcpstat_tests::terminal::{Terminal, vt100};
+use tempfile::TempDir;
+
+const HEADING: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
+/// A procfs in which something listens on port 2024, with so many connections.
+fn proc_root(connections: usize) -> TempDir {
+    let root = TempDir::new().unwrap();
+    fs::create_dir(root.path().join("net")).unwrap();
+    set(&root, connections);
+    root
+}
+
+fn set(root: &TempDir, connections: usize) {
+    let socket = |remote: &str, state: &str| {
+        format!(
+            "   0: 0100007F:07E8 {remote} {state} 00000000:00000000 00:00000000 00000000     0        0 1574 1\n"
+        )
+    };
+    let mut text = HEADING.to_owned() + &socket("00000000:0000", "0A");
+    for port in 0..connections {
+        text += &socket(&format!("0100007F:{:04X}", 50_000 + port), "01");
+    }
+    // In one step, so that no reading finds half of it.
+    let new = root.path().join("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, root.path().join("net/tcp")).unwrap();
+}
+
+fn watch(root: &TempDir) -> Command {
+    let mut command = Command::new(cargo_bin!("tcpstat"));
+    command
+        .args([
+            "watch",
+            "--interval",
+            "20ms",
+            "--source",
+            "procfs",
+            "--proc-root",
+        ])
+        .arg(root.path())
+        .env("TERM", "xterm-256color")
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("NO_COLOR");
+    command
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
+fn shows(screen: &vt100::Screen, text: &str) -> bool {
+    screen.contents().contains(text)
+}
+
+/// The lines of the screen, from the top.
+fn rows(screen: &vt100::Screen) -> Vec<String> {
+    let (_, columns) = screen.size();
+    screen.rows(0, columns).collect()
+}
+
+fn is_left(screen: &vt100::Screen) -> bool {
+    !screen.alternate_screen() && !screen.hide_cursor()
+}
+
+#[test]
+fn the_screen_follows_what_happens_and_is_left_as_it_was() {
+    let root = proc_root(3);
+    let mut terminal = Terminal::new(80, 24).unwrap();
+    let settings = terminal.settings().unwrap();
+    let mut child = terminal.start(&mut watch(&root)).unwrap();
+
+    terminal.wait_for("the service", |screen| shows(screen, "ESTABLISHED 3"));
+    let screen = terminal.screen();
+    assert!(screen.alternate_screen() && screen.hide_cursor());
+    assert_ne!(
+        terminal.settings().unwrap(),
+        settings,
+        "keys are read one by one"
+    );
+    let shown = rows(screen);
+    assert!(shown[0].starts_with("STATE  "), "{shown:?}");
+    assert!(
+        shown[1].starts_with("ESTABLISHED         3           75.0 % ███"),
+        "{shown:?}"
+    );
+    assert!(shown[12].starts_with("total               4 "), "{shown:?}");
+    assert!(shown[14].starts_with("PORT "), "{shown:?}");
+    assert!(shown[15].starts_with("2024 "), "{shown:?}");
+    assert!(shown[23].starts_with("procfs, "), "{shown:?}");
+
+    // The next reading but one has no change to show any more.
+    set(&root, 5);
+    terminal.wait_for("two more connections", |screen| {
+        shows(screen, "ESTABLISHED 5")
+    });
+    terminal.wait_for("no more change", |screen| !shows(screen, "+2"));
+
+    fs::write(
+        root.path().join("net/tcp"),
+        HEADING.to_owned() + "nonsense\n",
+    )
+    .unwrap();
+    terminal.wait_for("the error", |screen| {
+        shows(screen, "error: ")
+            && shows(screen, "net/tcp, line 2")
+            && shows(screen, "\nOLD: procfs, ")
+    });
+    assert!(shows(terminal.screen(), "ESTABLISHED 5"));
+    set(&root, 4);
+    terminal.wait_for("the end of the error", |screen| {
+        !shows(screen, "error") && !shows(screen, "OLD") && shows(screen, "ESTABLISHED 4")
+    });
+
+    for (columns, lines) in [(40, 10), (10, 3), (1, 1), (200, 50), (80, 24)] {
+        terminal.resize(columns, lines).unwrap();
+        let status: String = "procfs, ".chars().take(usize::from(columns)).collect();
+        let fits = columns >= 40;
+        terminal.wait_for("the size", |screen| {
+            let shown = rows(screen);
+            let (last, others) = shown.split_last().unwrap();
+            let below: Vec<_> = others
+                .iter()
+                .filter(|row| row.starts_with("procfs"))
+                .collect();
+            below.is_empty() && (last.starts_with(&status) || !fits)
+        });
+    }
+
+    terminal.press("q").unwrap();
+    assert_eq!(terminal.wait(&mut child).unwrap().code(), Some(0));
+    assert!(is_left(terminal.screen()));
+    assert_eq!(terminal.screen().contents(), "");
+    assert_eq!(terminal.settings().unwrap(), settings);
+}
+
+#[test]
+fn keys_and_signals_end_it_and_leave_the_terminal_as_it_was() {
+    enum End {
+        Key(&'static str),
+        Signal(Signal),
+    }
+    for end in [
+        End::Key("q"),
+        End::Key("\x1b"),
+        End::Key("\x03"),
+        End::Signal(Signal::SIGTERM),
+        End::Signal(Signal::SIGHUP),
+        End::Signal(Signal::SIGINT),
+    ] {
+        let root = proc_root(1);
+        let mut terminal = Terminal::new(80, 24).unwrap();
+        let settings = terminal.settings().unwrap();
+        let mut child = terminal.start(&mut watch(&root)).unwrap();
+        terminal.wait_for("the screen", |screen| shows(screen, "; q: quit"));
+        let expected = match end {
+            End::Key(key) => {
+                terminal.press(key).unwrap();
+                None
+            }
+            End::Signal(number) => {
+                signal(&child, number);
+                Some(number as i32)
+            }
+        };
+        let status = terminal.wait(&mut child).unwrap();
+        assert_eq!(
+            (status.signal(), status.success()),
+            (expected, expected.is_none())
+        );
+        assert!(is_left(terminal.screen()), "{expected:?}");
+        assert_eq!(terminal.settings().unwrap(), settings, "{expected:?}");
+    }
+}
+
+#[test]
+fn the_shell_has_the_terminal_while_it_is_stopped() {
+    let root = proc_root(1);
+    let mut terminal = Terminal::new(80, 24).unwrap();
+    let settings = terminal.settings().unwrap();
+    let mut child = terminal.start(&mut watch(&root)).unwrap();
+    terminal.wait_for("the screen", |screen| shows(screen, "; q: quit"));
+    terminal.press("\x1a").unwrap();
+    terminal.wait_for("the shell's screen", is_left);
+    let stopped = nix::sys::wait::waitpid(
+        Pid::from_raw(child.id() as i32),
+        Some(nix::sys::wait::WaitPidFlag::WUNTRACED),
+    );
+    assert!(
+        matches!(stopped, Ok(nix::sys::wait::WaitStatus::Stopped(..))),
+        "{stopped:?}"
+    );
+    assert_eq!(terminal.settings().unwrap(), settings);
+    signal(&child, Signal::SIGCONT);
+    terminal.wait_for("the screen again", |screen| {
+        screen.alternate_screen() && shows(screen, "; q: quit")
+    });
+    terminal.press("q").unwrap();
+    assert!(terminal.wait(&mut child).unwrap().success());
+    assert_eq!(terminal.settings().unwrap(), settings);
+}
+
+#[test]
+fn rows_are_scrolled_by_keys() {
+    let root = proc_root(0);
+    let mut terminal = Terminal::new(80, 17).unwrap();
+    let mut child = terminal.start(&mut watch(&root)).unwrap();
+    // There is room for one row: the service, or what is at ports without one.
+    terminal.wait_for("the first row", |screen| shows(screen, "\n2024 "));
+    for (key, expected) in [
+        ("j", "\nother"),
+        ("k", "\n2024 "),
+        ("\x1b[B", "\nother"),
+        ("\x1b[A", "\n2024 "),
+        ("\x1b[6~", "\nother"),
+        ("\x1b[5~", "\n2024 "),
+        ("\x1b[F", "\nother"),
+        ("\x1b[H", "\n2024 "),
+    ] {
+        terminal.press(key).unwrap();
+        terminal.wait_for(key, |screen| shows(screen, expected));
+    }
+    terminal.press("q").unwrap();
+    assert!(terminal.wait(&mut child).unwrap().success());
+}
+
+#[test]
+fn no_key_is_lost_while_the_size_changes() {
+    let root = proc_root(0);
+    let mut terminal = Terminal::new(80, 17).unwrap();
+    let mut child = terminal.start(&mut watch(&root)).unwrap();
+    terminal.wait_for("the first row", |screen| shows(screen, "\n2024 "));
+    for columns in 81..181 {
+        terminal.resize(columns, 17).unwrap();
+        let (key, expected) = match columns % 2 {
+            0 => ("k", "\n2024 "),
+            _ => ("j", "\nother"),
+        };
+        terminal.press(key).unwrap();
+        terminal.wait_for(key, |screen| shows(screen, expected));
+    }
+    terminal.press("q").unwrap();
+    assert!(terminal.wait(&mut child).unwrap().success());
+}
+
+#[test]
+fn colours_are_only_where_they_are_wanted() {
+    let coloured = |variable: &str, value: &str| {
+        let root = proc_root(1);
+        let mut terminal = Terminal::new(80, 24).unwrap();
+        let mut child = terminal.start(watch(&root).env(variable, value)).unwrap();
+        terminal.wait_for("the screen", |screen| shows(screen, "; q: quit"));
+        let cells = (0..24).flat_map(|row| (0..80).map(move |column| (row, column)));
+        let screen = terminal.screen();
+        let coloured = cells
+            .filter_map(|(row, column)| screen.cell(row, column))
+            .any(|cell| cell.fgcolor() != vt100::Color::Default);
+        terminal.press("q").unwrap();
+        assert!(terminal.wait(&mut child).unwrap().success());
+        coloured
+    };
+    assert!(coloured("NO_COLOR", ""));
+    assert!(!coloured("NO_COLOR", "1"));
+    assert!(!coloured("TERM", "vt100"));
+}
+
+#[test]
+fn where_nothing_can_be_typed_signals_end_it() {
+    let root = proc_root(2);
+    let mut terminal = Terminal::new(80, 24).unwrap();
+    let settings = terminal.settings().unwrap();
+    // It has no terminal but its output: setsid leaves the one that the test may have.
+    let mut command = Command::new("setsid");
+    let watch = watch(&root);
+    command.arg(watch.get_program()).args(watch.get_args());
+    for (name, value) in watch.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(terminal.handle().unwrap());
+    let mut child = command.spawn().unwrap();
+    terminal.wait_for("the screen", |screen| shows(screen, "ESTABLISHED 2"));
+    assert!(!shows(terminal.screen(), "q: quit"));
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(
+        terminal.wait(&mut child).unwrap().signal(),
+        Some(Signal::SIGTERM as i32)
+    );
+    assert!(is_left(terminal.screen()));
+    assert_eq!(terminal.settings().unwrap(), settings);
+}
+
+#[test]
+fn a_first_reading_that_fails_is_the_end_and_touches_no_screen() {
+    let root = TempDir::new().unwrap();
+    let mut terminal = Terminal::new(80, 24).unwrap();
+    let settings = terminal.settings().unwrap();
+    let mut child = terminal.start(&mut watch(&root)).unwrap();
+    assert_eq!(terminal.wait(&mut child).unwrap().code(), Some(1));
+    assert!(
+        shows(terminal.screen(), "tcpstat: "),
+        "{}",
+        terminal.screen().contents()
+    );
+    assert!(shows(terminal.screen(), "net/tcp"));
+    assert_eq!(terminal.settings().unwrap(), settings);
+}
+
+#[test]
+fn where_there_is_no_screen_there_are_lines() {
+    let root = proc_root(3);
+    let mut command = watch(&root);
+    command
+        .args(["--port", "2024"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut complaints = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next = || lines.next().expect("another line").unwrap();
+    let first = next();
+    let expected = "Z procfs: total 4, ESTABLISHED 3, LISTEN 1; \
+                    port 2024: total 4, ESTABLISHED 3, LISTEN 1, accept queue 0/?, drops ?";
+    assert!(first.ends_with(expected), "{first}");
+
+    set(&root, 5);
+    let changed = loop {
+        let line = next();
+        if line.contains('+') {
+            break line;
+        }
+    };
+    assert!(
+        changed.contains(" total 6 +2, ESTABLISHED 5 +2, LISTEN 1"),
+        "{changed}"
+    );
+
+    fs::remove_file(root.path().join("net/tcp")).unwrap();
+    let complaint = complaints.next().expect("an error").unwrap();
+    assert!(
+        complaint.starts_with("tcpstat: 2") && complaint.contains("Z: "),
+        "{complaint}"
+    );
+    set(&root, 1);
+    let changed = loop {
+        let line = next();
+        if line.contains("ESTABLISHED 1 -4") {
+            break line;
+        }
+    };
+    assert!(changed.contains(" total 2 -4"), "{changed}");
+
+    // A closed pipe is not an error.
+    drop(lines);
+    drop(complaints);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
+    let root = proc_root(3);
+    let mut terminal = Terminal::new(80, 24).unwrap();
+    let mut child = terminal.start(watch(&root).env("TERM", "dumb")).unwrap();
+    terminal.wait_for("two lines", |screen| {
+        let lines = rows(screen);
+        let line = |row: &str| row.contains("Z procfs: total 4, ESTABLISHED 3, LISTEN 1");
+        line(&lines[0]) && line(&lines[1])
+    });
+    assert!(!terminal.screen().alternate_screen());
+    terminal.press("\x03").unwrap();
+    assert_eq!(
+        terminal.wait(&mut child).unwrap().signal(),
+        Some(Signal::SIGINT as i32)
+    );
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A terminal of one's own, for commands that draw on one: what it shows, its keys, its size and its settings.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::{Winsize, openpty};
+use nix::sys::termios::{Termios, tcgetattr};
+pub use vt100;
+
+/// A pseudo terminal, and the screen that a person would see.
+pub struct Terminal {
+    ours: File,
+    theirs: OwnedFd,
+    parser: vt100::Parser,
+}
+
+/// How long to wait for what does not come, before the test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Terminal {
+    /// A terminal of this size.
+    pub fn new(columns: u16, rows: u16) -> io::Result<Self> {
+        let pty = openpty(&winsize(columns, rows), None)?;
+        Ok(Self {
+            ours: pty.master.into(),
+            theirs: pty.slave,
+            parser: vt100::Parser::new(rows, columns, 0),
+        })
+    }
+
+    /// Another handle of the side that commands have: for their input, output or errors.
+    pub fn handle(&self) -> io::Result<OwnedFd> {
+        self.theirs.try_clone()
+    }
+
+    /// Starts `command` with this as its controlling terminal, and as its input, output and errors.
+    pub fn start(&self, command: &mut Command) -> io::Result<Child> {
+        command
+            .stdin(self.handle()?)
+            .stdout(self.handle()?)
+            .stderr(self.handle()?);
+        let take = || {
+            nix::unistd::setsid()?;
+            // SAFETY: TIOCSCTTY takes a number.
+            match unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: both calls of `take` are safe after a fork; it allocates nothing.
+        unsafe { command.pre_exec(take) }.spawn()
+    }
+
+    /// Reads until the screen is as it should be.
+    ///
+    /// # Panics
+    /// If it is not so within a minute, with what is on the screen.
+    pub fn wait_for(&mut self, what: &str, is_so: impl Fn(&vt100::Screen) -> bool) {
+        let start = Instant::now();
+        while !is_so(self.parser.screen()) {
+            let contents = self.parser.screen().contents();
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{what}: not on this screen:\n{contents}"
+            );
+            self.read(100u8.into()).unwrap();
+        }
+    }
+
+    /// Reads until `child` ends.
+    pub fn wait(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
+        loop {
+            let ended = child.try_wait()?;
+            // What it wrote before it ended can be read at once.
+            while self.read(10u8.into())? {}
+            if let Some(status) = ended {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Reads what there is, and says whether there was something in time.
+    fn read(&mut self, timeout: PollTimeout) -> io::Result<bool> {
+        let mut fds = [PollFd::new(self.ours.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, timeout)? == 0 {
+            return Ok(false);
+        }
+        let mut bytes = [0; 4096];
+        let read = self.ours.read(&mut bytes)?;
+        self.parser.process(&bytes[..read]);
+        Ok(read > 0)
+    }
+
+    /// What it shows.
+    pub fn screen(&self) -> &vt100::Screen {
+        self.parser.screen()
+    }
+
+    /// Presses keys, as the bytes that they send.
+    pub fn press(&mut self, keys: &str) -> io::Result<()> {
+        self.ours.write_all(keys.as_bytes())
+    }
+
+    /// Gives the terminal another size, and tells whoever is in the foreground (`SIGWINCH`).
+    pub fn resize(&mut self, columns: u16, rows: u16) -> io::Result<()> {
+        self.parser.screen_mut().set_size(rows, columns);
+        let size = winsize(columns, rows);
+        // SAFETY: TIOCSWINSZ reads one `winsize`, which lives until the call returns.
+        match unsafe { libc::ioctl(self.ours.as_raw_fd(), libc::TIOCSWINSZ, &size) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Its settings, those that `stty -a` shows.
+    pub fn settings(&self) -> io::Result<Termios> {
+        Ok(tcgetattr(&self.theirs)?)
+    }
+}
+
+fn winsize(columns: u16, rows: u16) -> Winsize {
+    Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
