@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Services) -> Result<(), Failure> {
         let answers = asked.ask(|sampler| {
             let mut services = sampler.services(args.port.as_ref())?;
             if args.from.verbose {
-                let found = format_args!("{} services", services.services.len());
+                let found = format!("{} services", services.services.len());
                 explain(&services.tried, services.source, found);
             }
             args.sort.sort(&mut services.services);
