@@ -19,6 +19,8 @@ pub(crate) enum Style {
 pub(crate) struct Line {
     pieces: Vec<(Style, String)>,
     room: usize,
+    /// Whether something did not fit: what comes after it is not to stand in its place.
+    is_closed: bool,
 }
 
 impl Line {
@@ -27,6 +29,7 @@ impl Line {
         Self {
             pieces: Vec::new(),
             room: width,
+            is_closed: false,
         }
     }
 
@@ -34,17 +37,15 @@ impl Line {
     /// added any more. Whether it did.
     pub(crate) fn whole(&mut self, style: Style, text: impl Into<String>) -> bool {
         let text = shown(&text.into());
-        let fits = text.chars().count() <= self.room;
-        if fits {
+        self.is_closed |= text.chars().count() > self.room;
+        if !self.is_closed {
             self.push(style, text);
-        } else {
-            self.room = 0;
         }
-        fits
+        !self.is_closed
     }
 
     /// Adds `text`, or of it what fits, with dots where it is cut.
-    pub(crate) fn cut(&mut self, style: Style, text: &str) {
+    fn cut(&mut self, style: Style, text: &str) {
         let text = shown(text);
         if text.chars().count() <= self.room {
             self.push(style, text);
@@ -166,7 +167,7 @@ mod tests {
         assert!(line.whole(Style::Plain, "12345"));
         assert!(!line.whole(Style::Plain, " 678"));
         assert!(!line.whole(Style::Plain, "9"));
-        assert_eq!(text(&line), "12345");
+        assert_eq!((text(&line).as_str(), line.room()), ("12345", 3));
     }
 
     #[test]

@@ -245,7 +245,8 @@ impl View {
             format!("{}, {}", figures.source, utc(figures.at)),
         );
         line.whole(Style::Plain, format!(", every {:?}", self.interval));
-        line.whole(Style::Plain, format!(", {services} services"));
+        let plural = if services == 1 { "" } else { "s" };
+        line.whole(Style::Plain, format!(", {services} service{plural}"));
         if shown < services {
             line.whole(Style::Plain, format!(", {} not shown", services - shown));
         }
@@ -671,10 +672,8 @@ module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
                             .iter()
                             .map(|(_, text)| text.chars().count())
                             .sum();
-                        assert!(
-                            columns + line.room() <= width,
-                            "{columns} of {width} columns"
-                        );
+                        // What is said to be free is cleared.
+                        assert_eq!(columns + line.room(), width);
                     }
                 }
             }
