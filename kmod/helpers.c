@@ -7,6 +7,7 @@
 #include <linux/seq_file_net.h>
 #include <net/inet_timewait_sock.h>
 #include <net/net_namespace.h>
+#include <net/sock.h>
 
 #include "helpers.h"
 
@@ -25,6 +26,7 @@ const struct tcpstat_layout tcpstat_layout = {
 	.listen_bucket = sizeof(struct inet_listen_hashbucket),
 	.listen_bucket_lock = offsetof(struct inet_listen_hashbucket, lock),
 	.listen_bucket_nulls_head = offsetof(struct inet_listen_hashbucket, nulls_head),
+	.skc_num = offsetof(struct sock_common, skc_num),
 	.skc_state = offsetof(struct sock_common, skc_state),
 	.skc_net = offsetof(struct sock_common, skc_net),
 	.skc_nulls_node = offsetof(struct sock_common, skc_nulls_node),
@@ -38,6 +40,16 @@ const struct tcpstat_layout tcpstat_layout = {
 struct net *tcpstat_seq_file_single_net(struct seq_file *seq)
 {
 	return seq_file_single_net(seq);
+}
+
+size_t tcpstat_seq_get_buf(struct seq_file *seq, char **buf)
+{
+	return seq_get_buf(seq, buf);
+}
+
+void tcpstat_seq_commit(struct seq_file *seq, int num)
+{
+	seq_commit(seq, num);
 }
 
 spinlock_t *tcpstat_inet_ehash_lockp(struct inet_hashinfo *hashinfo, unsigned int hash)
@@ -68,4 +80,24 @@ void tcpstat_spin_unlock_bh(spinlock_t *lock)
 void tcpstat_cond_resched(void)
 {
 	cond_resched();
+}
+
+static const struct sock *tcpstat_full_sock(const struct sock_common *skc)
+{
+	return container_of_const(skc, struct sock, __sk_common);
+}
+
+u32 tcpstat_sk_ack_backlog(const struct sock_common *skc)
+{
+	return READ_ONCE(tcpstat_full_sock(skc)->sk_ack_backlog);
+}
+
+u32 tcpstat_sk_max_ack_backlog(const struct sock_common *skc)
+{
+	return READ_ONCE(tcpstat_full_sock(skc)->sk_max_ack_backlog);
+}
+
+u32 tcpstat_sk_drops(const struct sock_common *skc)
+{
+	return sk_drops_read(tcpstat_full_sock(skc));
 }

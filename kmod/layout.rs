@@ -42,6 +42,7 @@ pub(crate) fn check() -> Result {
         listen_bucket: size_of::<inet_listen_hashbucket>(),
         listen_bucket_lock: offset_of!(inet_listen_hashbucket, lock),
         listen_bucket_nulls_head: offset_of!(inet_listen_hashbucket, nulls_head),
+        skc_num: TCPSTAT_SKC_NUM as usize,
         skc_state: offset_of!(sock_common, skc_state),
         skc_net: offset_of!(sock_common, skc_net),
         skc_nulls_node: TCPSTAT_SKC_NULLS_NODE as usize,

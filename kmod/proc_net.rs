@@ -23,8 +23,24 @@ pub(crate) trait Show {
 
     /// Writes the whole text about `net` to `m`; what it writes before an error is thrown away.
     ///
-    /// Called in process context, and once more with a larger buffer if the text did not fit.
+    /// Called in process context, and again with a buffer twice as large for as long as the text does not fit.
     fn show(net: &Net, m: &SeqFile) -> Result;
+}
+
+/// Whether `bytes` more fit into `m`. If not, `m` counts as full: [`Show::show`] then returns, and is called again
+/// with a buffer twice as large.
+///
+/// For asking before work that would be in vain.
+pub(crate) fn has_room(m: &SeqFile, bytes: usize) -> bool {
+    let seq = ptr::from_ref(m).cast_mut().cast();
+    let mut start = ptr::null_mut();
+    // SAFETY: A `SeqFile` is an open `struct seq_file`, and ours alone.
+    if unsafe { bindings::tcpstat_seq_get_buf(seq, &mut start) } >= bytes {
+        return true;
+    }
+    // SAFETY: As above.
+    unsafe { bindings::tcpstat_seq_commit(seq, -1) };
+    false
 }
 
 /// A file of mode 0444 in the `/proc/net` of every network namespace, existing and future.

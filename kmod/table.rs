@@ -16,6 +16,7 @@ use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
 use crate::bindings;
+use crate::census::services::Listener;
 use crate::census::state::State;
 use crate::census::walk::{Socket, Table};
 use crate::net::{sock_net, Net, NetId};
@@ -47,7 +48,10 @@ impl<'a> Hashinfo<'a> {
         let buckets = unsafe {
             slice::from_raw_parts((*self.0).lhash2.cast(), (*self.0).lhash2_mask as usize + 1)
         };
-        Listening { buckets }
+        Buckets {
+            buckets,
+            hashinfo: Hashinfo(self.0, PhantomData),
+        }
     }
 
     /// The table of all other sockets: connections, request sockets, time-wait sockets.
@@ -56,7 +60,7 @@ impl<'a> Hashinfo<'a> {
         let buckets = unsafe {
             slice::from_raw_parts((*self.0).ehash.cast(), (*self.0).ehash_mask as usize + 1)
         };
-        Established {
+        Buckets {
             buckets,
             hashinfo: Hashinfo(self.0, PhantomData),
         }
@@ -64,71 +68,89 @@ impl<'a> Hashinfo<'a> {
 }
 
 /// The table of listening sockets.
-pub(crate) struct Listening<'a> {
-    buckets: &'a [Opaque<bindings::inet_listen_hashbucket>],
-}
-
-impl Table for Listening<'_> {
-    type Net = NetId;
-    type Socket = Sock;
-    type ReadGuard = rcu::Guard;
-    type Link<'guard>
-        = Link<'guard>
-    where
-        Self: 'guard;
-
-    fn buckets(&self) -> usize {
-        self.buckets.len()
-    }
-
-    fn is_empty(&self, bucket: usize) -> bool {
-        self.buckets.get(bucket).is_none_or(|bucket| {
-            // SAFETY: The bucket is one of the table's, so its chain is initialised.
-            unsafe { Chain::from_raw(&raw const (*bucket.get()).nulls_head) }.is_empty()
-        })
-    }
-
-    fn visit(&self, bucket: usize, visit: impl FnMut(&Sock)) {
-        let Some(bucket) = self.buckets.get(bucket) else {
-            return;
-        };
-        // As in `tcp_diag_dump`, softirqs stay enabled: none of them takes this lock.
-        // SAFETY: The bucket is one of the table's, so its lock is initialised.
-        let _guard = unsafe { SpinGuard::<false>::lock(&raw mut (*bucket.get()).lock) };
-        // SAFETY: The bucket is one of the table's, and its lock is held until `_guard` is dropped.
-        unsafe { Chain::from_raw(&raw const (*bucket.get()).nulls_head).for_each(visit) };
-    }
-
-    fn pause(&self) {
-        cond_resched();
-    }
-
-    fn read_lock(&self) -> rcu::Guard {
-        rcu::read_lock()
-    }
-
-    fn first<'guard>(&self, guard: &'guard rcu::Guard, bucket: usize) -> Option<Link<'guard>> {
-        // SAFETY: The bucket is one of the table's, so its chain is initialised.
-        let chain =
-            unsafe { Chain::from_raw(&raw const (*self.buckets.get(bucket)?.get()).nulls_head) };
-        // SAFETY: It is read from the head of a chain.
-        unsafe { Link::to(chain.first(), guard) }
-    }
-
-    fn next<'guard>(&self, guard: &'guard rcu::Guard, link: Link<'guard>) -> Option<Link<'guard>> {
-        link.next(guard)
-    }
-}
+pub(crate) type Listening<'a> = Buckets<'a, bindings::inet_listen_hashbucket>;
 
 /// The table of all sockets that do not listen.
-pub(crate) struct Established<'a> {
-    buckets: &'a [Opaque<bindings::inet_ehash_bucket>],
+pub(crate) type Established<'a> = Buckets<'a, bindings::inet_ehash_bucket>;
+
+/// A hash table, an array of buckets.
+///
+/// # Invariants
+///
+/// The buckets are those of `hashinfo`: every chain and every lock is initialised.
+pub(crate) struct Buckets<'a, B> {
+    buckets: &'a [Opaque<B>],
     hashinfo: Hashinfo<'a>,
 }
 
-impl Table for Established<'_> {
+/// In what the buckets of the two tables differ: where the chain is, and which lock is the chain's.
+pub(crate) trait Bucket {
+    /// Whether a softirq may take the lock as well.
+    const BH: bool;
+
+    /// The chain.
+    ///
+    /// # Safety
+    ///
+    /// `bucket` must point to a bucket.
+    unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head;
+
+    /// The lock. Where spinlocks are empty there may be none; the kernel does nothing with the pointer then.
+    ///
+    /// # Safety
+    ///
+    /// `bucket` must point to the bucket of this number in the table of `hashinfo`.
+    unsafe fn lock(
+        bucket: *mut Self,
+        hashinfo: &Hashinfo<'_>,
+        number: usize,
+    ) -> *mut bindings::spinlock_t;
+}
+
+impl Bucket for bindings::inet_listen_hashbucket {
+    // As in `tcp_diag_dump`: no softirq takes this lock.
+    const BH: bool = false;
+
+    unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head {
+        // SAFETY: The caller promises a bucket.
+        unsafe { &raw const (*bucket).nulls_head }
+    }
+
+    unsafe fn lock(bucket: *mut Self, _: &Hashinfo<'_>, _: usize) -> *mut bindings::spinlock_t {
+        // SAFETY: The caller promises a bucket.
+        unsafe { &raw mut (*bucket).lock }
+    }
+}
+
+impl Bucket for bindings::inet_ehash_bucket {
+    const BH: bool = true;
+
+    unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head {
+        // SAFETY: The caller promises a bucket.
+        unsafe { &raw const (*bucket).chain }
+    }
+
+    unsafe fn lock(
+        _: *mut Self,
+        hashinfo: &Hashinfo<'_>,
+        number: usize,
+    ) -> *mut bindings::spinlock_t {
+        // SAFETY: `hashinfo` is valid. The mask is 32 bits wide, so the number of a bucket is too.
+        unsafe { bindings::tcpstat_inet_ehash_lockp(hashinfo.0, number as u32) }
+    }
+}
+
+impl<B: Bucket> Buckets<'_, B> {
+    fn chain(&self, bucket: usize) -> Option<&Chain> {
+        let bucket = self.buckets.get(bucket)?;
+        // SAFETY: By the type's invariant this is a bucket, whose chain is initialised.
+        Some(unsafe { Chain::from_raw(B::chain(bucket.get())) })
+    }
+}
+
+impl<B: Bucket> Table for Buckets<'_, B> {
     type Net = NetId;
-    type Socket = Sock;
+    type Socket = Sock<B>;
     type ReadGuard = rcu::Guard;
     type Link<'guard>
         = Link<'guard>
@@ -140,24 +162,17 @@ impl Table for Established<'_> {
     }
 
     fn is_empty(&self, bucket: usize) -> bool {
-        self.buckets.get(bucket).is_none_or(|bucket| {
-            // SAFETY: The bucket is one of the table's, so its chain is initialised.
-            unsafe { Chain::from_raw(&raw const (*bucket.get()).chain) }.is_empty()
-        })
+        self.chain(bucket).is_none_or(Chain::is_empty)
     }
 
-    fn visit(&self, bucket: usize, visit: impl FnMut(&Sock)) {
-        let number = bucket;
-        let Some(bucket) = self.buckets.get(number) else {
+    fn visit(&self, number: usize, visit: impl FnMut(&Sock<B>)) {
+        let (Some(bucket), Some(chain)) = (self.buckets.get(number), self.chain(number)) else {
             return;
         };
-        // SAFETY: `hashinfo` is valid. The mask is 32 bits wide, so the number of a bucket is too.
-        let lock = unsafe { bindings::tcpstat_inet_ehash_lockp(self.hashinfo.0, number as u32) };
-        // SAFETY: The kernel initialised this lock with the table; where spinlocks are empty it has none, and does
-        // nothing with the pointer.
-        let _guard = unsafe { SpinGuard::<true>::lock(lock) };
-        // SAFETY: The bucket is one of the table's, and its lock is held until `_guard` is dropped.
-        unsafe { Chain::from_raw(&raw const (*bucket.get()).chain).for_each(visit) };
+        // SAFETY: By the type's invariant this is the bucket of that number, whose lock is initialised.
+        let _guard = unsafe { SpinGuard::<B>::lock(B::lock(bucket.get(), &self.hashinfo, number)) };
+        // SAFETY: The chain is the bucket's, whose lock is held until `_guard` is dropped.
+        unsafe { chain.for_each(visit) };
     }
 
     fn pause(&self) {
@@ -169,8 +184,7 @@ impl Table for Established<'_> {
     }
 
     fn first<'guard>(&self, guard: &'guard rcu::Guard, bucket: usize) -> Option<Link<'guard>> {
-        // SAFETY: The bucket is one of the table's, so its chain is initialised.
-        let chain = unsafe { Chain::from_raw(&raw const (*self.buckets.get(bucket)?.get()).chain) };
+        let chain = self.chain(bucket)?;
         // SAFETY: It is read from the head of a chain.
         unsafe { Link::to(chain.first(), guard) }
     }
@@ -186,14 +200,14 @@ fn cond_resched() {
     unsafe { bindings::tcpstat_cond_resched() }
 }
 
-/// A spinlock that is held, with softirqs disabled on this CPU if `BH`.
+/// The lock of a `B` that is held, with softirqs disabled on this CPU if one may take it.
 ///
 /// # Invariants
 ///
 /// This CPU holds the lock.
-struct SpinGuard<const BH: bool>(*mut bindings::spinlock_t, NotThreadSafe);
+struct SpinGuard<B: Bucket>(*mut bindings::spinlock_t, PhantomData<B>, NotThreadSafe);
 
-impl<const BH: bool> SpinGuard<BH> {
+impl<B: Bucket> SpinGuard<B> {
     /// Takes the lock; dropping the guard releases it.
     ///
     /// # Safety
@@ -202,22 +216,22 @@ impl<const BH: bool> SpinGuard<BH> {
     unsafe fn lock(lock: *mut bindings::spinlock_t) -> Self {
         // SAFETY: The caller promises a valid lock.
         unsafe {
-            if BH {
+            if B::BH {
                 bindings::tcpstat_spin_lock_bh(lock)
             } else {
                 bindings::tcpstat_spin_lock(lock)
             }
         };
         // INVARIANT: The lock was just taken.
-        Self(lock, NotThreadSafe)
+        Self(lock, PhantomData, NotThreadSafe)
     }
 }
 
-impl<const BH: bool> Drop for SpinGuard<BH> {
+impl<B: Bucket> Drop for SpinGuard<B> {
     fn drop(&mut self) {
         // SAFETY: By the type's invariant this CPU holds the lock.
         unsafe {
-            if BH {
+            if B::BH {
                 bindings::tcpstat_spin_unlock_bh(self.0)
             } else {
                 bindings::tcpstat_spin_unlock(self.0)
@@ -256,13 +270,13 @@ impl Chain {
     ///
     /// # Safety
     ///
-    /// The lock of this chain must be held.
-    unsafe fn for_each(&self, mut visit: impl FnMut(&Sock)) {
+    /// The chain must be that of a `B`, and its lock must be held.
+    unsafe fn for_each<B>(&self, mut visit: impl FnMut(&Sock<B>)) {
         let mut node = self.first();
         while !is_a_nulls(node) {
             // INVARIANT: A node that is no end marker is `skc_nulls_node` of a socket, which stays in the chain
             // while the lock is held.
-            let sock = Sock(sock_of(node));
+            let sock = Sock(sock_of(node), PhantomData);
             visit(&sock);
             // SAFETY: The node is in the chain, which does not change while the lock is held.
             node = unsafe { (&raw const (*node).next).read_volatile() };
@@ -353,10 +367,10 @@ fn is_a_nulls(node: *const bindings::hlist_nulls_node) -> bool {
 ///
 /// # Invariants
 ///
-/// The pointer leads to an entry that is in its chain, whose lock is held for as long as this value exists.
-pub(crate) struct Sock(*const bindings::sock_common);
+/// The pointer leads to an entry that is in the chain of a `B`, whose lock is held for as long as this value exists.
+pub(crate) struct Sock<B>(*const bindings::sock_common, PhantomData<B>);
 
-impl Socket for Sock {
+impl<B> Socket for Sock<B> {
     type Net = NetId;
 
     fn net(&self) -> NetId {
@@ -380,5 +394,31 @@ impl Socket for Sock {
             (&raw const (*self.0.cast::<bindings::inet_timewait_sock>()).tw_substate)
                 .read_volatile()
         }
+    }
+
+    fn local_port(&self) -> u16 {
+        let num = self
+            .0
+            .wrapping_byte_add(bindings::TCPSTAT_SKC_NUM as usize)
+            .cast::<u16>();
+        // SAFETY: By the type's invariant this is a socket, in which `skc_num` is an aligned number of 16 bits.
+        unsafe { num.read_volatile() }
+    }
+}
+
+impl Listener for Sock<bindings::inet_listen_hashbucket> {
+    fn accept_queue(&self) -> u32 {
+        // SAFETY: The entries of the listening table are all full sockets.
+        unsafe { bindings::tcpstat_sk_ack_backlog(self.0) }
+    }
+
+    fn backlog(&self) -> u32 {
+        // SAFETY: As in `accept_queue`.
+        unsafe { bindings::tcpstat_sk_max_ack_backlog(self.0) }
+    }
+
+    fn drops(&self) -> u32 {
+        // SAFETY: As in `accept_queue`.
+        unsafe { bindings::tcpstat_sk_drops(self.0) }
     }
 }

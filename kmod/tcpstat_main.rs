@@ -2,6 +2,7 @@
 
 //! The module: what it publishes, and what a reader is answered.
 
+use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
 use kernel::pr_warn_once;
 use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
@@ -14,16 +15,17 @@ mod proc_net;
 mod table;
 
 use census::counts::Counts;
+use census::services;
 use census::walk::{Tally, UnknownState};
 use net::Net;
-use proc_net::{NetFile, Show, Symlink};
+use proc_net::{has_room, NetFile, Show, Symlink};
 use table::Hashinfo;
 
 module! {
     type: Tcpstat,
     name: "tcpstat",
     authors: ["The tcpstat maintainers"],
-    description: "Counts of TCP sockets by state, in /proc/tcpstat",
+    description: "Counts of TCP sockets by state and by service, in /proc/tcpstat and /proc/net/tcpstat_services",
     license: "GPL v2",
 }
 
@@ -34,16 +36,19 @@ impl Show for States {
     const NAME: &'static CStr = c"tcpstat";
 
     fn show(net: &Net, m: &SeqFile) -> Result {
-        let counts = count(net).map_err(|UnknownState(code)| {
-            pr_warn_once!(
-                "a socket is in state {}, which this version does not know\n",
-                code
-            );
-            ERANGE
-        })?;
+        let counts = count(net).map_err(unknown)?;
         m.call_printf(format_args!("{counts}"));
         Ok(())
     }
+}
+
+/// The errno for a state that has no name here.
+fn unknown(UnknownState(code): UnknownState) -> Error {
+    pr_warn_once!(
+        "a socket is in state {}, which this version does not know\n",
+        code
+    );
+    ERANGE
 }
 
 /// Counts the TCP sockets of `net`. A socket that moves meanwhile may be met twice or not at all.
@@ -59,13 +64,44 @@ fn count(net: &Net) -> core::result::Result<Counts, UnknownState> {
     tally.finish()
 }
 
+/// `/proc/net/tcpstat_services`: the same for each local port that has a listener, and how well that keeps up.
+struct Services;
+
+impl Show for Services {
+    const NAME: &'static CStr = c"tcpstat_services";
+
+    fn show(net: &Net, m: &SeqFile) -> Result {
+        let hashinfo = Hashinfo::of(net);
+        let listening = hashinfo.listening();
+        // `_ACCOUNT`: charged to the reader's control group, as the text is.
+        let flags = GFP_KERNEL_ACCOUNT;
+        let mut bits = KVec::from_elem(0, services::BLOCKS, flags)?;
+        let mut marks = services::Marks::new(bits.first_chunk_mut().ok_or(EINVAL)?);
+        marks.mark(&listening, net.id());
+        // Now, since the walk over all sockets would be for nothing if the text did not fit.
+        if !has_room(m, services::Services::usual_len(marks.rows())) {
+            return Ok(());
+        }
+        let mut numbers = KVVec::from_elem(0, marks.numbers(), flags)?;
+        let mut rows = KVVec::from_elem(services::Row::ZERO, marks.rows(), flags)?;
+        let mut tally = services::Tally::new(&marks, &mut numbers, &mut rows).ok_or(EINVAL)?;
+        tally.count_listeners(&listening, net.id());
+        tally.count(&hashinfo.established(), net.id());
+        let services = tally.finish().map_err(unknown)?;
+        m.call_printf(format_args!("{services}"));
+        Ok(())
+    }
+}
+
 /// The module's state is what it publishes; dropping it takes everything back.
 #[pin_data]
 struct Tcpstat {
-    // Declared before the file that it points to, so that it goes first.
+    // Declared before the files, one of which it points to, so that it goes first.
     link: Symlink,
     #[pin]
     states: NetFile<States>,
+    #[pin]
+    services: NetFile<Services>,
 }
 
 impl kernel::InPlaceModule for Tcpstat {
@@ -73,6 +109,7 @@ impl kernel::InPlaceModule for Tcpstat {
         try_pin_init!(Self {
             _: { layout::check()? },
             states <- NetFile::register(),
+            services <- NetFile::register(),
             link: Symlink::new(States::NAME, c"net/tcpstat")?,
         })
     }

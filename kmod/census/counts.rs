@@ -30,6 +30,13 @@ impl Counts {
         *count = count.saturating_add(1);
     }
 
+    /// Adds each count of `other`; stops at `u64::MAX`.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count = count.saturating_add(more);
+        }
+    }
+
     /// Every state with its count, in kernel order.
     pub fn iter(&self) -> impl Iterator<Item = (State, u64)> + '_ {
         State::ALL.into_iter().zip(self.0)

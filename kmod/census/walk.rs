@@ -20,6 +20,9 @@ pub trait Socket {
 
     /// `tw_substate` of a time-wait socket; the same as [`state`](Self::state) of any other.
     fn tw_substate(&self) -> u8;
+
+    /// `skc_num`: the local port, in the order of this machine's bytes.
+    fn local_port(&self) -> u16;
 }
 
 /// A hash table of sockets: buckets, each a chain of entries under a lock.

@@ -2,10 +2,11 @@
 
 //! How fast the walk is: beside the obvious walk, and beside what memory allows.
 //!
-//! Each table is counted in three ways: by the obvious walk, by the walk, and as the limit, which reads the very
-//! same cache lines in random order, prefetched, without lists or locks. What counts is how these compare, since
-//! milliseconds are those of one machine. The table at the end has the ratios, speedup over the obvious walk and
-//! slowdown against the limit, and the run fails if one is not as good as it has to be.
+//! Each table is counted in four ways: by the obvious walk, by the walk, as the limit, which reads the very same
+//! cache lines in random order, prefetched, without lists or locks; and by the walk, for each port that has a
+//! listener. What counts is how these compare, since milliseconds are those of one machine. The table at the end has
+//! the ratios, speedup over the obvious walk, slowdown against the limit, and what the services cost against the
+//! totals, and the run fails if one is not as good as it has to be.
 //!
 //! `cargo bench -p tcpstat-census`, and `-- 'load 4'` for some of it. The largest table takes 2.5 GB of memory.
 
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode};
 use tcpstat_census::counts::Counts;
+use tcpstat_census::services::{self, Marks, Row, BLOCKS};
 use tcpstat_census::state::State;
 use tcpstat_census::walk::{Socket, Tally};
 
@@ -34,10 +36,15 @@ struct Case {
     locks: usize,
     /// So many of a hundred are time-wait sockets, which cost a third cache line.
     time_wait: usize,
+    /// So many ports have a listener. Half of the sockets are connections to these; the other half have local ports
+    /// from the kernel's range for outgoing connections.
+    listening: usize,
     /// At least so many times as fast as the obvious walk.
     speedup: Option<f64>,
     /// At most so many times as slow as the limit.
     of_limit: Option<f64>,
+    /// For each port, at most so many times as slow as the totals.
+    of_totals: Option<f64>,
 }
 
 const fn case(sockets: usize, buckets: u32, locks: usize, speedup: Option<f64>) -> Case {
@@ -46,15 +53,18 @@ const fn case(sockets: usize, buckets: u32, locks: usize, speedup: Option<f64>) 
         buckets,
         locks,
         time_wait: 0,
+        listening: 10,
         speedup,
         of_limit: None,
+        of_totals: None,
     }
 }
 
 #[rustfmt::skip]
 const CASES: &[Case] = &[
-    Case { of_limit: Some(1.5), ..case(1_000_000, 18, 4096, Some(4.0)) },
-    case(1_000_000, 18, 16384, Some(4.0)),
+    Case { of_limit: Some(1.5), of_totals: Some(1.3), ..case(1_000_000, 18, 4096, Some(4.0)) },
+    Case { listening: 1, of_totals: Some(1.3), ..case(1_000_000, 18, 16384, Some(4.0)) },
+    Case { listening: 100, of_totals: Some(1.3), ..case(1_000_000, 18, 16384, Some(4.0)) },
     Case { time_wait: 50, ..case(1_000_000, 18, 4096, None) },
     case(1_048_576, 16,  1024, None),
     case(1_048_576, 20,  8192, Some(1.3)),
@@ -81,6 +91,7 @@ impl Case {
             buckets,
             locks,
             time_wait,
+            listening,
             ..
         } = self;
         let time_wait = match time_wait {
@@ -88,7 +99,8 @@ impl Case {
             percent => format!(", {percent} % TIME_WAIT"),
         };
         format!(
-            "load {:.2}, {sockets} sockets, 2^{buckets} buckets, {locks} locks{time_wait}",
+            "load {:.2}, {listening} listening ports, {sockets} sockets, 2^{buckets} buckets, \
+             {locks} locks{time_wait}",
             self.load()
         )
     }
@@ -114,10 +126,28 @@ fn limit(table: &Hashinfo, order: &[u32]) -> Counts {
     counts
 }
 
-/// The three ways; the order in which they are measured.
+/// Counts for each port that has a listener; gives the sums of the columns of states.
+fn count_services(listening: &Hashinfo, table: &Hashinfo) -> Counts {
+    let mut bits = Box::new([0; BLOCKS]);
+    let mut marks = Marks::new(&mut bits);
+    marks.mark(&Cpu::new(listening), black_box(1));
+    let (mut numbers, mut rows) = (vec![0; marks.numbers()], vec![Row::ZERO; marks.rows()]);
+    let mut tally = services::Tally::new(&marks, &mut numbers, &mut rows).unwrap();
+    tally.count(&Cpu::new(table), black_box(1));
+    tally.finish().unwrap().totals()
+}
+
+/// The four ways; the order in which they are measured.
 const OBVIOUS: usize = 0;
 const WALK: usize = 1;
 const LIMIT: usize = 2;
+const SERVICES: usize = 3;
+const WAYS: [(usize, &str); 4] = [
+    (OBVIOUS, "obvious walk"),
+    (WALK, "walk"),
+    (LIMIT, "limit"),
+    (SERVICES, "services"),
+];
 
 /// The processor time that this thread has had: unlike the clock, it stands still while others have the processor.
 fn thread_time() -> Duration {
@@ -133,13 +163,13 @@ fn thread_time() -> Duration {
 
 /// In seconds of processor time, what each way took, each time. They take turns, since the machine may have more to do at one time
 /// than at another: only what was measured in the same turn is compared.
-type Turns = Vec<[f64; 3]>;
+type Turns = Vec<[f64; WAYS.len()]>;
 
 /// So many turns at least, and so much time; whichever is longer.
 const TURNS: usize = 15;
 const TURNS_TIME: Duration = Duration::from_millis(500);
 
-fn median(turns: &Turns, of: impl Fn(&[f64; 3]) -> f64) -> f64 {
+fn median(turns: &Turns, of: impl Fn(&[f64; WAYS.len()]) -> f64) -> f64 {
     let mut values: Vec<f64> = turns.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -150,13 +180,17 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
     // Made only if it is asked for.
     let made = OnceCell::new();
     let count = |way: usize| -> Counts {
-        let (table, order) = made.get_or_init(|| {
-            Hashinfo::filled(1 << case.buckets, case.locks, case.sockets, case.time_wait)
+        let (listening, (table, order)) = made.get_or_init(|| {
+            let (buckets, listening) = (1 << case.buckets, case.listening);
+            let filled = Hashinfo::filled(buckets, case.locks, case.sockets, case.time_wait);
+            filled.0.set_ports(listening);
+            (Hashinfo::listening(listening), filled)
         });
         let mut tally = Tally::default();
         match way {
             OBVIOUS => tally.count_obviously(&Cpu::new(table), black_box(1)),
             WALK => tally.count(&Cpu::new(table), black_box(1)),
+            SERVICES => return count_services(listening, table),
             _ => return limit(table, order),
         }
         tally.finish().unwrap()
@@ -167,7 +201,7 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
     group
         .warm_up_time(Duration::from_millis(200))
         .measurement_time(Duration::from_millis(500));
-    for (way, name) in [(OBVIOUS, "obvious walk"), (WALK, "walk"), (LIMIT, "limit")] {
+    for (way, name) in WAYS {
         group.bench_function(name, |bencher| {
             assert_eq!(count(way), count(OBVIOUS), "counts differ");
             assert_eq!(count(way).total(), case.sockets as u64);
@@ -182,7 +216,7 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
         && !runs_once()
         && (turns.len() < TURNS || start.elapsed() < TURNS_TIME)
     {
-        turns.push([OBVIOUS, WALK, LIMIT].map(|way| {
+        turns.push(WAYS.map(|(way, _)| {
             let start = thread_time();
             black_box(count(way));
             (thread_time() - start).as_secs_f64()
@@ -221,8 +255,8 @@ fn main() -> ExitCode {
 
     let mut all_good = true;
     println!("Medians of what was measured in turns:\n");
-    println!("| load | buckets | locks | sockets | TIME_WAIT | speedup | of limit | obvious, ms | walk, ms | limit, ms |");
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("| load | buckets | locks | sockets | TIME_WAIT | listening | speedup | of limit | services of totals | obvious, ms | walk, ms | limit, ms | services, ms |");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (case, turns) in measured.iter().filter(|(_, turns)| !turns.is_empty()) {
         let (speedup, fast) = judge(
             median(turns, |turn| turn[OBVIOUS] / turn[WALK]),
@@ -236,12 +270,18 @@ fn main() -> ExitCode {
             f64::le,
             "≤",
         );
-        all_good &= fast && near;
-        let [obvious, walk, limit] =
-            [OBVIOUS, WALK, LIMIT].map(|way| median(turns, |turn| turn[way] * 1e3));
+        let (of_totals, cheap) = judge(
+            median(turns, |turn| turn[SERVICES] / turn[WALK]),
+            case.of_totals,
+            f64::le,
+            "≤",
+        );
+        all_good &= fast && near && cheap;
+        let [obvious, walk, limit, services] =
+            WAYS.map(|(way, _)| median(turns, |turn| turn[way] * 1e3));
         println!(
-            "| {:.2} | 2^{} | {} | {} | {} % | {speedup} | {of_limit} | {obvious:.3} | {walk:.3} | {limit:.3} |",
-            case.load(), case.buckets, case.locks, case.sockets, case.time_wait,
+            "| {:.2} | 2^{} | {} | {} | {} % | {} | {speedup} | {of_limit} | {of_totals} | {obvious:.3} | {walk:.3} | {limit:.3} | {services:.3} |",
+            case.load(), case.buckets, case.locks, case.sockets, case.time_wait, case.listening,
         );
     }
     ExitCode::from(u8::from(!all_good))

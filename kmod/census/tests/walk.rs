@@ -35,6 +35,10 @@ impl Socket for Entry {
         self.substate
             .expect("only a time-wait socket has a substate")
     }
+
+    fn local_port(&self) -> u16 {
+        unreachable!("the totals need no port")
+    }
 }
 
 /// What a walk does to a table, in order.

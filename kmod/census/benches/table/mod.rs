@@ -13,8 +13,9 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering};
 
+use tcpstat_census::services::Listener;
 use tcpstat_census::state::State;
 use tcpstat_census::walk::{Socket, Table};
 
@@ -24,7 +25,10 @@ pub(crate) struct Sock {
     _0: [u8; 8],
     /// `skc_hash`: here the number of the bucket.
     hash: AtomicU32,
-    _12: [u8; 6],
+    _12: [u8; 2],
+    /// `skc_num`, offset 14.
+    num: AtomicU16,
+    _16: [u8; 2],
     /// `skc_state`, offset 18.
     state: AtomicU8,
     _19: [u8; 29],
@@ -38,7 +42,10 @@ pub(crate) struct Sock {
     _120: [u8; 20],
     /// `tw_substate` of a time-wait socket: the third.
     tw_substate: AtomicU8,
-    _141: [u8; 2304 - 141],
+    _141: [u8; 3],
+    /// `sk_ack_backlog`, `sk_max_ack_backlog` and `sk_drops` of a listener.
+    listener: [AtomicU32; 3],
+    _156: [u8; 2304 - 156],
 }
 
 const _: () = assert!(size_of::<Sock>() == 2304);
@@ -170,6 +177,18 @@ impl Hashinfo {
         socket.tw_substate.store(tw_substate, Ordering::Relaxed);
     }
 
+    /// Gives `socket` its local port.
+    pub(crate) fn set_port(&self, socket: usize, port: u16) {
+        self.sockets[socket].num.store(port, Ordering::Relaxed);
+    }
+
+    /// Gives `socket` what a listener has: its accept queue, its backlog, its drops.
+    pub(crate) fn set_listener(&self, socket: usize, values: [u32; 3]) {
+        for (to, value) in self.sockets[socket].listener.iter().zip(values) {
+            to.store(value, Ordering::Relaxed);
+        }
+    }
+
     /// Puts `socket`, which is in no chain, at the head of one (`hlist_nulls_add_head_rcu`).
     pub(crate) fn insert(&self, socket: usize, bucket: usize) {
         let _guard = self.lock(bucket);
@@ -227,6 +246,30 @@ impl Hashinfo {
             table.insert(socket, numbers.below(buckets));
         }
         (table, order)
+    }
+
+    /// A table of listeners, one on each port from 1 on.
+    pub(crate) fn listening(listeners: usize) -> Self {
+        let table = Self::new(16, 16, listeners);
+        for listener in 0..listeners {
+            table.set(listener, 1, State::Listen.code(), 0);
+            table.set_port(listener, listener as u16 + 1);
+            table.insert(listener, listener % 16);
+        }
+        table
+    }
+
+    /// Gives every second socket, at random, a port that has a listener in a table of so many, and the others ports
+    /// for outgoing connections (`ip_local_port_range`).
+    pub(crate) fn set_ports(&self, listening: usize) {
+        let mut numbers = Numbers(listening as u64);
+        for socket in 0..self.sockets.len() {
+            let port = match numbers.below(2) {
+                0 => 1 + numbers.below(listening),
+                _ => 32_768 + numbers.below(28_232),
+            };
+            self.set_port(socket, port as u16);
+        }
     }
 
     /// The sockets themselves, in the order in which they lie in memory.
@@ -302,6 +345,24 @@ impl Socket for Sock {
 
     fn tw_substate(&self) -> u8 {
         self.tw_substate.load(Ordering::Relaxed)
+    }
+
+    fn local_port(&self) -> u16 {
+        self.num.load(Ordering::Relaxed)
+    }
+}
+
+impl Listener for Sock {
+    fn accept_queue(&self) -> u32 {
+        self.listener[0].load(Ordering::Relaxed)
+    }
+
+    fn backlog(&self) -> u32 {
+        self.listener[1].load(Ordering::Relaxed)
+    }
+
+    fn drops(&self) -> u32 {
+        self.listener[2].load(Ordering::Relaxed)
     }
 }
 

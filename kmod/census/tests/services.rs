@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Counts for each port: against a naive count for each, and against the totals; and their text.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::services::{self, Marks, Row, BLOCKS};
+use tcpstat_census::state::State;
+use tcpstat_census::walk::{self, UnknownState};
+
+#[path = "../benches/table/mod.rs"]
+mod table;
+
+use table::{Cpu, Hashinfo};
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    net: u64,
+    state: u8,
+    tw_substate: u8,
+    port: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Listening {
+    net: u64,
+    port: u16,
+    /// Accept queue, backlog, drops.
+    values: [u32; 3],
+}
+
+/// Both tables of a machine.
+struct Machine {
+    listening: Hashinfo,
+    established: Hashinfo,
+}
+
+impl Machine {
+    fn new(listeners: &[Listening], entries: &[Entry]) -> Self {
+        let (listening, established) = (
+            Hashinfo::new(16, 16, listeners.len()),
+            Hashinfo::new(64, 8, entries.len()),
+        );
+        for (nth, listener) in listeners.iter().enumerate() {
+            listening.set(nth, listener.net, State::Listen.code(), 0);
+            listening.set_port(nth, listener.port);
+            listening.set_listener(nth, listener.values);
+            listening.insert(nth, usize::from(listener.port) % 16);
+        }
+        for (nth, entry) in entries.iter().enumerate() {
+            established.set(nth, entry.net, entry.state, entry.tw_substate);
+            established.set_port(nth, entry.port);
+            established.insert(nth, nth * 7 % 64);
+        }
+        Self {
+            listening,
+            established,
+        }
+    }
+
+    /// The text, as the module makes it; `meanwhile` is done once the ports are marked.
+    fn text_after(&self, net: u64, meanwhile: impl FnOnce()) -> Result<String, UnknownState> {
+        let listening = Cpu::new(&self.listening);
+        let mut bits = used_bits();
+        let mut marks = Marks::new(&mut bits);
+        marks.mark(&listening, net);
+        meanwhile();
+        let (mut numbers, mut rows) = (vec![9; marks.numbers()], vec![Row::ZERO; marks.rows()]);
+        let mut tally = services::Tally::new(&marks, &mut numbers, &mut rows).unwrap();
+        tally.count_listeners(&listening, net);
+        tally.count(&Cpu::new(&self.established), net);
+        Ok(tally.finish()?.to_string())
+    }
+
+    fn text(&self, net: u64) -> Result<String, UnknownState> {
+        self.text_after(net, || {})
+    }
+
+    fn totals(&self, net: u64) -> Counts {
+        let mut tally = walk::Tally::default();
+        tally.count(&Cpu::new(&self.listening), net);
+        tally.count(&Cpu::new(&self.established), net);
+        tally.finish().unwrap()
+    }
+}
+
+/// Memory that has been used before.
+fn used_bits() -> Box<[u64; BLOCKS]> {
+    Box::new([0x0123_4567_89ab_cdef; BLOCKS])
+}
+
+const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS \
+    ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING";
+
+/// The numbers of a line: listeners, accept queue, backlog, drops, and the states.
+type Numbers = [u64; 15];
+
+/// The rows in the text's order, none for `-`, or what is wrong with it, to the last blank.
+fn parse(text: &str) -> Result<Vec<(Option<u16>, Numbers)>, String> {
+    let body = text
+        .strip_prefix(HEADER)
+        .and_then(|rest| rest.strip_prefix('\n'))
+        .ok_or_else(|| format!("the first line: {text:?}"))?;
+    let mut rows = Vec::new();
+    for line in body.split_inclusive('\n') {
+        let line = line.strip_suffix('\n').ok_or("the last line has no end")?;
+        let mut words = line.split(' ');
+        let port = match words.next().unwrap() {
+            "-" => None,
+            port => Some(port.parse().map_err(|e| format!("{e}: {line:?}"))?),
+        };
+        let numbers: Vec<u64> = words
+            .map(|word| word.parse().map_err(|e| format!("{e}: {line:?}")))
+            .collect::<Result<_, _>>()?;
+        let numbers = numbers
+            .try_into()
+            .map_err(|_| format!("not fifteen numbers: {line:?}"))?;
+        rows.push((port, numbers));
+    }
+    Ok(rows)
+}
+
+/// The rows of a namespace, counted in the most naive way.
+fn naive(net: u64, listeners: &[Listening], entries: &[Entry]) -> BTreeMap<Option<u16>, Numbers> {
+    let mut rows = BTreeMap::from([(None, [0; 15])]);
+    for listener in listeners.iter().filter(|listener| listener.net == net) {
+        let row = rows.entry(Some(listener.port)).or_insert([0; 15]);
+        row[0] += 1;
+        for (sum, value) in row[1..4].iter_mut().zip(listener.values) {
+            *sum += u64::from(value);
+        }
+        row[3 + 10] += 1;
+    }
+    for entry in entries.iter().filter(|entry| entry.net == net) {
+        let port = Some(entry.port).filter(|port| rows.contains_key(&Some(*port)));
+        let state = match entry.state {
+            12 => 3,
+            6 => entry.tw_substate,
+            state => state,
+        };
+        rows.get_mut(&port).unwrap()[3 + usize::from(state)] += 1;
+    }
+    rows
+}
+
+fn check(
+    machine: &Machine,
+    listeners: &[Listening],
+    entries: &[Entry],
+) -> Result<(), TestCaseError> {
+    for net in 1..4 {
+        let rows = parse(&machine.text(net).unwrap()).map_err(TestCaseError::fail)?;
+        let mut want = naive(net, listeners, entries);
+        // In the text `-` comes last.
+        let no_listener = want.remove(&None).unwrap();
+        let want: Vec<_> = want.into_iter().chain([(None, no_listener)]).collect();
+        prop_assert_eq!(&rows, &want);
+        for (state, total) in machine.totals(net).iter() {
+            let column = 3 + usize::from(state.code());
+            prop_assert_eq!(rows.iter().map(|(_, row)| row[column]).sum::<u64>(), total);
+        }
+    }
+    Ok(())
+}
+
+/// Few enough that listeners and connections share them, at the ends of words and of all.
+fn port() -> impl Strategy<Value = u16> {
+    prop_oneof![
+        4 => prop::sample::select(&[0u16, 1, 63, 64, 80, 127, 128, 443, 8080, 65_471, 65_472, 65_535][..]),
+        1 => any::<u16>(),
+    ]
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    (1u64..4, 1u8..=12, 5u8..=6, port()).prop_map(|(net, state, tw_substate, port)| Entry {
+        net,
+        state,
+        tw_substate,
+        port,
+    })
+}
+
+fn listening() -> impl Strategy<Value = Listening> {
+    let value = || prop_oneof![3 => 0u32..5000, 1 => Just(u32::MAX)];
+    // Nobody can listen on port 0.
+    (1u64..4, port(), [value(), value(), value()]).prop_map(|(net, port, values)| Listening {
+        net,
+        port: port.max(1),
+        values,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_machine_is_counted_as_a_naive_count_does(
+        listeners in prop::collection::vec(listening(), 0..30),
+        entries in prop::collection::vec(entry(), 0..300),
+    ) {
+        check(&Machine::new(&listeners, &entries), &listeners, &entries)?;
+    }
+
+    #[test]
+    fn any_unknown_state_makes_the_count_an_error(
+        listeners in prop::collection::vec(listening(), 0..5),
+        mut entries in prop::collection::vec(entry(), 0..50),
+        unknown in prop_oneof![Just(0u8), 13u8..],
+        time_wait: bool,
+        port in port(),
+    ) {
+        let (state, tw_substate) = if time_wait { (6, unknown) } else { (unknown, 0) };
+        entries.push(Entry { net: 2, state, tw_substate, port });
+        let machine = Machine::new(&listeners, &entries);
+        prop_assert_eq!(machine.text(2), Err(UnknownState(unknown)));
+        prop_assert!(machine.text(1).is_ok());
+    }
+
+    #[test]
+    fn any_ports_can_be_marked(marked in prop::collection::btree_set(port(), 0..200)) {
+        check_marks(&marked)?;
+    }
+}
+
+fn check_marks(marked: &BTreeSet<u16>) -> Result<(), TestCaseError> {
+    let mut bits = used_bits();
+    let mut marks = Marks::new(&mut bits);
+    // Each twice.
+    marked
+        .iter()
+        .chain(marked)
+        .for_each(|&port| marks.insert(port));
+    let ports = || marked.iter().copied().filter(|port| *port != 0);
+    prop_assert!(marks.iter().eq(ports()));
+    prop_assert_eq!(marks.ports(), ports().count());
+    prop_assert_eq!(marks.rows(), ports().count() + 1);
+    // Memory of another size is refused.
+    for (more, numbers, rows) in [(0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1)] {
+        let len = |exact: usize, off: usize| if more == 1 { exact + off } else { exact - off };
+        let mut numbers = vec![0; len(marks.numbers(), numbers)];
+        let mut rows = vec![Row::ZERO; len(marks.rows(), rows)];
+        prop_assert!(services::Tally::new(&marks, &mut numbers, &mut rows).is_none());
+    }
+    Ok(())
+}
+
+#[test]
+fn all_ports_and_none_can_be_marked() {
+    check_marks(&(0..=u16::MAX).collect()).unwrap();
+    check_marks(&BTreeSet::new()).unwrap();
+}
+
+#[test]
+fn a_listener_on_every_port_has_a_row_each() {
+    let listeners: Vec<_> = (1..=u16::MAX)
+        .map(|port| Listening {
+            net: 1,
+            port,
+            values: [1, 2, 3],
+        })
+        .collect();
+    let entries: Vec<_> = (0..5000u16)
+        .map(|nth| Entry {
+            net: 1,
+            state: 1,
+            tw_substate: 0,
+            port: nth.wrapping_mul(13),
+        })
+        .collect();
+    let machine = Machine::new(&listeners, &entries);
+    check(&machine, &listeners, &entries).unwrap();
+    let usual = services::Services::usual_len(listeners.len());
+    assert!(machine.text(1).unwrap().len() <= usual);
+}
+
+#[test]
+fn an_empty_machine_has_the_header_and_one_row_of_zeros() {
+    let text = Machine::new(&[], &[]).text(1).unwrap();
+    assert_eq!(text, format!("{HEADER}\n-{}\n", " 0".repeat(15)));
+}
+
+#[test]
+fn the_text_is_what_it_is() {
+    let listener = |port, values| Listening {
+        net: 1,
+        port,
+        values,
+    };
+    let entry = |state, port| Entry {
+        net: 1,
+        state,
+        tw_substate: 5,
+        port,
+    };
+    let machine = Machine::new(
+        &[
+            listener(8080, [1, 128, 0]),
+            listener(443, [0, 4096, 7]),
+            listener(443, [2, 4096, 0]),
+        ],
+        &[
+            entry(1, 443),
+            entry(12, 443),
+            entry(6, 8080),
+            entry(2, 40_000),
+        ],
+    );
+    let want = "\
+        443 2 2 8192 7 1 0 1 0 0 0 0 0 0 2 0\n\
+        8080 1 1 128 0 0 0 0 0 1 0 0 0 0 1 0\n\
+        - 0 0 0 0 0 1 0 0 0 0 0 0 0 0 0\n";
+    assert_eq!(machine.text(1).unwrap(), format!("{HEADER}\n{want}"));
+}
+
+/// Between the marking and the counting others listen, and stop.
+#[test]
+fn columns_add_up_to_what_there_is_when_it_is_counted() {
+    let listeners = [80, 443, 22].map(|port| Listening {
+        net: 1,
+        port,
+        values: [1, 1, 1],
+    });
+    let machine = Machine::new(&listeners, &[]);
+    machine.listening.remove(1);
+    let text = machine
+        .text_after(1, || {
+            machine.listening.insert(1, 3);
+            machine.listening.remove(2);
+        })
+        .unwrap();
+    let states = |listening| format!("{}{listening} 0", "0 ".repeat(9));
+    let want = [
+        format!("22 0 0 0 0 {}", states(0)),
+        format!("80 1 1 1 1 {}", states(1)),
+        format!("- 0 0 0 0 {}", states(1)),
+    ];
+    assert!(text.lines().skip(1).eq(want), "{text}");
+    assert_eq!(machine.totals(1).get(State::Listen), 2);
+}
