@@ -2,6 +2,7 @@
 
 //! Counting in the most naive way there is, for tests to compare with: it shares nothing with the command.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -27,20 +28,177 @@ pub const NAMES: [&str; 11] = [
 /// Counts the sockets of `tcp` and `tcp6` in the directory `net`, such as `/proc/net`, by their state column.
 pub fn procfs(net: &Path) -> io::Result<Counts> {
     let mut counts = Counts::ZERO;
+    for_each_socket(net, |socket| counts.add_one(socket.state))?;
+    Ok(counts)
+}
+
+/// A line of `/proc/net/tcp`.
+struct Socket {
+    port: u16,
+    state: State,
+    /// `rx_queue`: of a listener, its accept queue.
+    rx_queue: u64,
+}
+
+impl Socket {
+    fn parse(line: &str) -> Option<Socket> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+        let (_, port) = words.get(1)?.split_once(':')?;
+        let (_, rx_queue) = words.get(4)?.split_once(':')?;
+        let code = hex(words.get(3)?)?.checked_sub(1)?;
+        Some(Socket {
+            port: hex(port)?.try_into().ok()?,
+            state: *State::ALL.get(usize::try_from(code).ok()?)?,
+            rx_queue: hex(rx_queue)?,
+        })
+    }
+}
+
+fn for_each_socket(net: &Path, mut visit: impl FnMut(Socket)) -> io::Result<()> {
     for file in ["tcp", "tcp6"] {
         let path = net.join(file);
         let wrong = |what: String| io::Error::other(format!("{}: {what}", path.display()));
         let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
         for line in text.lines().skip(1) {
-            let code = line.split_whitespace().nth(3);
-            let number = code.and_then(|code| usize::from_str_radix(code, 16).ok());
-            match number {
-                Some(number @ 1..=11) => counts.add_one(State::ALL[number - 1]),
-                _ => return Err(wrong(format!("no state in {line:?}"))),
+            match Socket::parse(line) {
+                Some(socket) => visit(socket),
+                None => return Err(wrong(format!("no socket in {line:?}"))),
             }
         }
     }
-    Ok(counts)
+    Ok(())
+}
+
+/// What there is at one local port, or at all that have no listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Sockets that listen there.
+    pub listeners: u64,
+    /// Connections that wait for `accept`.
+    pub accept_queue: u64,
+    /// How many may; `/proc/net/tcp` does not have it.
+    pub backlog: u64,
+    /// What was dropped at the listeners; `/proc/net/tcp` does not have it.
+    pub drops: u64,
+    /// All sockets by state.
+    pub counts: Counts,
+}
+
+/// By port; `None` are the sockets whose local port has no listener.
+pub type Services = BTreeMap<Option<u16>, Service>;
+
+/// The same as [`procfs`], for each local port that has a listener. Backlogs and drops are 0.
+pub fn procfs_services(net: &Path) -> io::Result<Services> {
+    let mut sockets = Vec::new();
+    for_each_socket(net, |socket| sockets.push(socket))?;
+    let mut services = Services::from([(None, Service::default())]);
+    for socket in &sockets {
+        if socket.state == State::Listen {
+            let service = services.entry(Some(socket.port)).or_default();
+            service.listeners += 1;
+            service.accept_queue += socket.rx_queue;
+        }
+    }
+    for socket in &sockets {
+        let port = Some(socket.port).filter(|port| services.contains_key(&Some(*port)));
+        let service = services.entry(port).or_default();
+        service.counts.add_one(socket.state);
+    }
+    Ok(services)
+}
+
+/// The columns of all services added up.
+pub fn sum(services: &Services) -> Counts {
+    let mut sum = Counts::ZERO;
+    for (state, count) in services.values().flat_map(|service| service.counts.iter()) {
+        sum.set(state, sum.get(state) + count);
+    }
+    sum
+}
+
+/// The first line of `/proc/net/tcpstat_services`.
+pub const SERVICES_HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV \
+     FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
+
+/// The rows in the text of `/proc/net/tcpstat_services`, or what is wrong with it, to the last blank.
+pub fn services_text(text: &str) -> Result<Services, String> {
+    let body = text
+        .strip_prefix(SERVICES_HEADER)
+        .ok_or_else(|| format!("its first line is {:?}", text.lines().next()))?;
+    let (body, no_listener) = body
+        .strip_suffix('\n')
+        .map(|body| body.rsplit_once('\n').unwrap_or(("", body)))
+        .ok_or("its last line has no end")?;
+    let numbers = |words: &str| -> Result<Service, String> {
+        let wrong = || format!("not fifteen numbers: {words:?}");
+        let numbers: Vec<u64> = words
+            .split(' ')
+            .map(|word| word.parse().ok().filter(|n: &u64| n.to_string() == word))
+            .collect::<Option<_>>()
+            .ok_or_else(wrong)?;
+        let [listeners, accept_queue, backlog, drops, states @ ..] = &numbers[..] else {
+            return Err(wrong());
+        };
+        if states.len() != State::COUNT {
+            return Err(wrong());
+        }
+        let mut counts = Counts::ZERO;
+        for (state, count) in State::ALL.into_iter().zip(states) {
+            counts.set(state, *count);
+        }
+        Ok(Service {
+            listeners: *listeners,
+            accept_queue: *accept_queue,
+            backlog: *backlog,
+            drops: *drops,
+            counts,
+        })
+    };
+    let mut services = Services::new();
+    let mut last = None;
+    for line in body.lines() {
+        let (port, words) = line.split_once(' ').unwrap_or((line, ""));
+        let port: u16 = port
+            .parse()
+            .ok()
+            .filter(|number: &u16| number.to_string() == port && last < Some(*number))
+            .ok_or_else(|| format!("{port:?} is no port that could come after {last:?}"))?;
+        last = Some(port);
+        services.insert(last, numbers(words)?);
+    }
+    let words = no_listener
+        .strip_prefix("- ")
+        .ok_or_else(|| format!("the last line is {no_listener:?}, not that of -"))?;
+    services.insert(None, numbers(words)?);
+    Ok(services)
+}
+
+/// Where `got` differs from `want`, a line for each port that does; `None` if nowhere. Backlogs and drops are not
+/// compared.
+pub fn services_difference(want: &Services, got: &Services) -> Option<String> {
+    let name = |port: &Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
+    let mut lines = Vec::new();
+    for port in want
+        .keys()
+        .chain(got.keys().filter(|port| !want.contains_key(*port)))
+    {
+        match (want.get(port), got.get(port)) {
+            (Some(want), Some(got)) => {
+                let got = Service {
+                    backlog: want.backlog,
+                    drops: want.drops,
+                    ..*got
+                };
+                if got != *want {
+                    lines.push(format!("port {} has {got:?}, wanted {want:?}", name(port)));
+                }
+            }
+            (None, _) => lines.push(format!("there should be no port {}", name(port))),
+            (_, None) => lines.push(format!("there is no port {}", name(port))),
+        }
+    }
+    (!lines.is_empty()).then(|| lines.join("; "))
 }
 
 /// The counts in the text of `/proc/tcpstat`, or what is wrong with it, to the last space.
@@ -130,6 +288,84 @@ mod tests {
         ] {
             assert!(module_text(&wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    fn services() -> Services {
+        let text = format!(
+            "{SERVICES_HEADER}22 1 0 128 0 1 0 0 0 0 0 0 0 0 1 0\n443 2 3 8192 4{}\n-{}\n",
+            " 5".repeat(11),
+            " 0".repeat(15)
+        );
+        services_text(&text).unwrap()
+    }
+
+    #[test]
+    fn takes_the_services() {
+        let services = services();
+        assert_eq!(services.len(), 3);
+        let https = services[&Some(443)];
+        assert_eq!(
+            (
+                https.listeners,
+                https.accept_queue,
+                https.backlog,
+                https.drops
+            ),
+            (2, 3, 8192, 4)
+        );
+        assert_eq!(https.counts.total(), 55);
+        assert_eq!(sum(&services).get(State::Listen), 6);
+        assert_eq!(services[&None], Service::default());
+    }
+
+    #[test]
+    fn refuses_services_that_are_nearly_right() {
+        let zeros = " 0".repeat(15);
+        let good = format!("{SERVICES_HEADER}22{zeros}\n443{zeros}\n-{zeros}\n");
+        services_text(&good).unwrap();
+        for wrong in [
+            good.trim_end().to_owned(),
+            good.replacen("PORT ", "PORT  ", 1),
+            good.replacen("22 ", "022 ", 1),
+            good.replacen("22 ", "443 ", 1),
+            good.replacen("22 ", "444 ", 1),
+            good.replacen("22 ", "70000 ", 1),
+            good.replacen("22 0", "22 -0", 1),
+            good.replacen("22 0", "22 0 0", 1),
+            good.replacen("22 0", "22", 1),
+            good.replacen(&format!("-{zeros}\n"), "", 1),
+            format!("{good}\n"),
+            format!("{good}80{zeros}\n"),
+            SERVICES_HEADER.to_owned(),
+            String::new(),
+        ] {
+            assert!(services_text(&wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn names_where_services_differ() {
+        let want = services();
+        let mut got = want.clone();
+        let service = got.get_mut(&Some(22)).unwrap();
+        (service.backlog, service.drops) = (0, 9);
+        assert_eq!(services_difference(&want, &got), None);
+        let mut other = got.remove(&Some(22)).unwrap();
+        other.accept_queue = 1;
+        assert_eq!(
+            services_difference(&want, &got).unwrap(),
+            "there is no port 22"
+        );
+        assert_eq!(
+            services_difference(&got, &want).unwrap(),
+            "there should be no port 22"
+        );
+        got.insert(Some(22), other);
+        assert!(
+            services_difference(&want, &got)
+                .unwrap()
+                .starts_with("port 22 has")
+        );
     }
 
     #[test]

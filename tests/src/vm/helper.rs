@@ -57,6 +57,11 @@ impl Held {
         PathBuf::from(format!("/proc/{}/net/{file}", self.child.id()))
     }
 
+    /// The files that the module publishes there.
+    pub fn files(&self) -> [PathBuf; 2] {
+        ["tcpstat", "tcpstat_services"].map(|file| self.net(file))
+    }
+
     /// Ends it, and waits until it is gone; its namespace goes soon after.
     pub fn end(mut self) -> Outcome {
         drop(self.stdin.take());

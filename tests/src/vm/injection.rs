@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
 
 use super::helper::Held;
-use super::reading::{everyone_says, same};
+use super::reading::{SERVICES, everyone_says, module_at, same, services_at};
 use super::{Outcome, Scenario, ensure, fail, module};
 use crate::naive;
 use crate::sockets::{Family, Mix};
@@ -148,15 +148,15 @@ fn while_loading() -> Outcome {
         |(), result| {
             if result.is_ok() {
                 for held in &others {
-                    let text = fs::read_to_string(held.net("tcpstat"))?;
-                    let counts = naive::module_text(&text)?;
+                    let counts = module_at(&held.net("tcpstat"))?;
                     same("another namespace", &held.expected, &counts)?;
+                    let services = services_at(&held.net("tcpstat_services"))?;
+                    same("its services", &held.expected, &naive::sum(&services))?;
                 }
                 module::unload()?;
             }
             module::ensure_gone()?;
-            for held in &others {
-                let path = held.net("tcpstat");
+            for path in others.iter().flat_map(Held::files) {
                 ensure!(
                     fs::symlink_metadata(&path).is_err(),
                     "{} is still there",
@@ -181,27 +181,37 @@ fn while_reading() -> Outcome {
     };
     let fixture = mix.make()?;
     let injection = Injection::new()?;
-    let right = |who: &str, text: &str| same(who, &fixture.expected(), &naive::module_text(text)?);
+    failing(&injection, "/proc/tcpstat", |who, text| {
+        same(who, &fixture.expected(), &naive::module_text(text)?)
+    })?;
+    failing(&injection, SERVICES, |who, text| {
+        let sum = naive::sum(&naive::services_text(text)?);
+        same(who, &fixture.expected(), &sum)
+    })?;
+    everyone_says(&fixture.expected())
+}
 
+/// Opens and reads `path` with each allocation failing; `right` judges what it gives then.
+fn failing(injection: &Injection, path: &str, right: impl Fn(&str, &str) -> Outcome) -> Outcome {
     let opening = injection.each(
         || Ok(()),
-        |()| File::open("/proc/tcpstat"),
+        |()| File::open(path),
         |(), result| match result {
             Ok(file) => {
-                right("/proc/tcpstat", &io::read_to_string(file)?)?;
+                right(path, &io::read_to_string(file)?)?;
                 Ok(None)
             }
             Err(e) => errno(&e),
         },
     )?;
-    println!("measured: opening: {opening}");
+    println!("measured: opening {path}: {opening}");
 
     let reading = injection.each(
-        || Ok((File::open("/proc/tcpstat")?, [0; 4096])),
+        || Ok((File::open(path)?, [0; 4096])),
         |(file, buffer)| file.read(buffer),
         |(mut file, buffer), result| match result {
             Ok(n) => {
-                right("/proc/tcpstat", std::str::from_utf8(&buffer[..n])?)?;
+                right(path, std::str::from_utf8(&buffer[..n])?)?;
                 Ok(None)
             }
             Err(e) => {
@@ -211,13 +221,13 @@ fn while_reading() -> Outcome {
             }
         },
     )?;
-    println!("measured: reading: {reading}");
+    println!("measured: reading {path}: {reading}");
 
     ensure!(
         opening.failures() > 0 && reading.failures() > 0,
         "nothing was allocated"
     );
-    everyone_says(&fixture.expected())
+    Ok(())
 }
 
 /// The number of `error`, which must have one.

@@ -143,7 +143,12 @@ impl Seen {
         self.until_stopped(|| {
             match read_whole(path, one_byte) {
                 Ok(text) => {
-                    naive::module_text(&text).map_err(|e| format!("a reader got {e}"))?;
+                    let checked = if path.ends_with("_services") {
+                        naive::services_text(&text).map(drop)
+                    } else {
+                        naive::module_text(&text).map(drop)
+                    };
+                    checked.map_err(|e| format!("a reader got {e}"))?;
                     self.answered.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(e) if is_going(path, &e) => {
@@ -202,7 +207,7 @@ pub(super) fn alongside(seen: &Seen, threads: &[&Work], work: impl FnOnce() -> O
 fn unload_under_readers() -> Outcome {
     let fixture = Mix::of_each(Family::V4, 1).make()?;
     let other = Held::start(&Mix::of_each(Family::V6, 1))?;
-    let elsewhere = other.net("tcpstat").display().to_string();
+    let [elsewhere, services_elsewhere] = other.files().map(|path| path.display().to_string());
     let seen = Seen::default();
     alongside(
         &seen,
@@ -210,6 +215,8 @@ fn unload_under_readers() -> Outcome {
             &|| seen.read(LINK, false),
             &|| seen.read("/proc/net/tcpstat", true),
             &|| seen.read(&elsewhere, false),
+            &|| seen.read(reading::SERVICES, true),
+            &|| seen.read(&services_elsewhere, false),
             &|| seen.read(LINK, true),
         ],
         || {
@@ -269,6 +276,7 @@ fn unload_held_open() -> Outcome {
     let mut fresh = File::open("/proc/tcpstat")?;
     let mut begun = File::open("/proc/net/tcpstat")?;
     begun.read_exact(&mut [0; 10])?;
+    let mut services = File::open(reading::SERVICES)?;
     module::unload()?;
     module::ensure_gone()?;
     let mut byte = [0];
@@ -276,6 +284,7 @@ fn unload_held_open() -> Outcome {
         ("read", fresh.read(&mut byte)),
         ("read on", begun.read(&mut byte)),
         ("pread", begun.read_at(&mut byte, 0)),
+        ("read of services", services.read(&mut byte)),
     ] {
         match result {
             Err(e) if e.raw_os_error() == Some(libc::EIO) => {}
@@ -288,7 +297,7 @@ fn unload_held_open() -> Outcome {
         "a descriptor of the unloaded module reads the new one's file"
     );
     everyone_says(&fixture.expected())?;
-    drop((fresh, begun));
+    drop((fresh, begun, services));
     everyone_says(&fixture.expected())
 }
 
@@ -299,7 +308,8 @@ fn nothing_left() -> Outcome {
     })?;
     module::unload()?;
     module::ensure_gone()?;
-    for path in [held.net("tcpstat"), "/proc/1/net/tcpstat".into()] {
+    let initial = ["/proc/1/net/tcpstat", "/proc/1/net/tcpstat_services"];
+    for path in held.files().into_iter().chain(initial.map(Into::into)) {
         ensure!(
             fs::symlink_metadata(&path).is_err(),
             "{} still exists",

@@ -24,6 +24,7 @@ mod leaks;
 mod lifetime;
 mod locks;
 mod namespaces;
+mod services;
 mod text;
 
 /// Nothing, or the reason why not.
@@ -41,10 +42,11 @@ pub struct Scenario {
 
 /// All scenarios for this kernel, in the order in which they run.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    let everywhere: [&[Scenario]; 8] = [
+    let everywhere: [&[Scenario]; 9] = [
         text::SCENARIOS,
         descriptors::SCENARIOS,
         agreement::SCENARIOS,
+        services::SCENARIOS,
         namespaces::SCENARIOS,
         command::SCENARIOS,
         lifetime::SCENARIOS,

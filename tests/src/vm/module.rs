@@ -14,7 +14,11 @@ use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module}
 pub const DIRECTORY: &str = "/modules";
 
 /// The files that the module publishes, as seen from a process that reads them.
-pub const FILES: [&str; 2] = ["/proc/tcpstat", "/proc/net/tcpstat"];
+pub const FILES: [&str; 3] = [
+    "/proc/tcpstat",
+    "/proc/net/tcpstat",
+    "/proc/net/tcpstat_services",
+];
 
 /// Loads every module of [`DIRECTORY`], in the order that its file `order` gives.
 pub fn load_all() -> io::Result<()> {

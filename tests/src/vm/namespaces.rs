@@ -11,7 +11,7 @@ use tcpstat_census::counts::Counts;
 
 use super::helper::Held;
 use super::module;
-use super::reading::{everyone_says, module_at, same, steady};
+use super::reading::{everyone_says, module_at, same, same_services, services_at, steady};
 use super::{Outcome, Scenario, ensure};
 use crate::naive;
 use crate::netns;
@@ -55,7 +55,11 @@ fn says_its_own(held: &Held) -> Outcome {
         &path.display().to_string(),
         &held.expected,
         &module_at(&path)?,
-    )
+    )?;
+    let path = held.net("tcpstat_services");
+    let who = path.display().to_string();
+    let services = same_services(&who, &net, || services_at(&path))?;
+    same(&who, &held.expected, &naive::sum(&services))
 }
 
 fn own_sockets_only() -> Outcome {
@@ -108,8 +112,8 @@ fn older_and_younger() -> Outcome {
     module::unload()?;
     let older = Held::start(&Mix::of_each(Family::V4, 1))?;
     ensure!(
-        !older.net("tcpstat").exists(),
-        "it has the file without the module"
+        older.files().iter().all(|path| !path.exists()),
+        "it has a file without the module"
     );
     module::load()?;
     let younger = Held::start(&Mix::of_each(Family::V6, 1))?;
@@ -117,11 +121,9 @@ fn older_and_younger() -> Outcome {
     says_its_own(&younger)?;
     module::unload()?;
     for held in [&older, &younger] {
-        ensure!(
-            !held.net("tcpstat").exists(),
-            "{} is still there",
-            held.net("tcpstat").display()
-        );
+        for path in held.files() {
+            ensure!(!path.exists(), "{} is still there", path.display());
+        }
     }
     module::load()?;
     says_its_own(&older)?;

@@ -15,7 +15,7 @@ use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 use super::{Outcome, ensure, fail};
-use crate::naive;
+use crate::naive::{self, Services};
 
 /// The command under test.
 pub const COMMAND: &str = "/bin/tcpstat";
@@ -38,6 +38,20 @@ pub fn module() -> Result<Counts, Box<dyn Error>> {
 pub fn module_at(path: &Path) -> Result<Counts, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|e| format!("reading {}: {e}", path.display()))?;
     naive::module_text(&text).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// The file with a row for each port, of this process's network namespace.
+pub const SERVICES: &str = "/proc/net/tcpstat_services";
+
+/// What the module publishes for each port of this process's namespace.
+pub fn services() -> Result<Services, Box<dyn Error>> {
+    services_at(Path::new(SERVICES))
+}
+
+/// The rows in a file that the module publishes.
+pub fn services_at(path: &Path) -> Result<Services, Box<dyn Error>> {
+    let text = fs::read_to_string(path).map_err(|e| format!("reading {}: {e}", path.display()))?;
+    naive::services_text(&text).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
 /// The naive counts of this process's network namespace.
@@ -130,12 +144,19 @@ pub fn report() -> Result<Report, Box<dyn Error>> {
 
 /// Does `read` until the naive counts before and after it are the same; gives those, and what it read.
 pub fn steady<T>(
-    mut read: impl FnMut() -> Result<T, Box<dyn Error>>,
+    read: impl FnMut() -> Result<T, Box<dyn Error>>,
 ) -> Result<(Counts, T), Box<dyn Error>> {
+    steady_by(procfs, read)
+}
+
+fn steady_by<N: PartialEq, T>(
+    naive: impl Fn() -> Result<N, Box<dyn Error>>,
+    mut read: impl FnMut() -> Result<T, Box<dyn Error>>,
+) -> Result<(N, T), Box<dyn Error>> {
     for _ in 0..ATTEMPTS {
-        let before = procfs()?;
+        let before = naive()?;
         let answer = read()?;
-        if procfs()? == before {
+        if naive()? == before {
             return Ok((before, answer));
         }
         sleep(Duration::from_millis(50));
@@ -151,11 +172,26 @@ pub fn same(who: &str, want: &Counts, got: &Counts) -> Outcome {
     }
 }
 
+/// Fails unless `read`, from `who`, gives for each port what the naive count of the directory `net` does.
+pub fn same_services(
+    who: &str,
+    net: &Path,
+    read: impl FnMut() -> Result<Services, Box<dyn Error>>,
+) -> Result<Services, Box<dyn Error>> {
+    let (want, got) = steady_by(|| Ok(naive::procfs_services(net)?), read)?;
+    match naive::services_difference(&want, &got) {
+        None => Ok(got),
+        Some(difference) => fail!("{who}: {difference}"),
+    }
+}
+
 /// Fails unless the naive count, the module and the command from every source give `want`.
 pub fn everyone_says(want: &Counts) -> Outcome {
     let (procfs, module) = steady(module)?;
     same("/proc/net/tcp", want, &procfs)?;
     same("/proc/tcpstat", want, &module)?;
+    let services = same_services(SERVICES, Path::new("/proc/self/net"), services)?;
+    same("the columns of the services", want, &naive::sum(&services))?;
     for source in SOURCES {
         let (procfs, counts) = steady(|| command_counts(source, false))?;
         same("/proc/net/tcp", want, &procfs)?;

@@ -10,6 +10,7 @@ use std::path::Path;
 use tcpstat_census::counts::Counts;
 
 use super::helper::cat_as_nobody;
+use super::module::FILES;
 use super::reading::{self, same};
 use super::{Outcome, Scenario, ensure, fail};
 use crate::naive;
@@ -45,7 +46,7 @@ fn place_and_mode() -> Outcome {
         "/proc/tcpstat is a link to {}",
         link.display()
     );
-    for path in ["/proc/net/tcpstat", "/proc/tcpstat"] {
+    for path in FILES {
         let meta = fs::metadata(path)?;
         ensure!(meta.is_file(), "{path} is {:?}", meta.file_type());
         let mode = meta.permissions().mode() & 0o7777;

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scenarios: `/proc/net/tcpstat_services`, a row for each port that has a listener.
+//!
+//! That its rows are right, whatever is in a namespace, every scenario sees that asks
+//! [`everyone_says`](super::reading::everyone_says). Here is what only this file has.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+use super::helper::{allow_descriptors, cat_as_nobody};
+use super::reading::{SERVICES, everyone_says, same, same_services, services, steady};
+use super::{Outcome, Scenario, ensure, fail};
+use crate::naive::{self, SERVICES_HEADER, Service};
+use crate::netns;
+use crate::sockets::{Family, Mix};
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "services: an empty namespace has one row of zeros",
+        seconds: 20,
+        run: empty,
+    },
+    Scenario {
+        name: "services: nobody may read them, and none may write",
+        seconds: 30,
+        run: permissions,
+    },
+    Scenario {
+        name: "services: accept queue, backlog and drops of a listener that nobody accepts from",
+        seconds: 60,
+        run: overflow,
+    },
+    Scenario {
+        name: "services: several listeners on one port are one row",
+        seconds: 30,
+        run: reuse_port,
+    },
+    Scenario {
+        name: "services: 10,000 listening ports",
+        seconds: 120,
+        run: ten_thousand,
+    },
+];
+
+fn empty() -> Outcome {
+    let text = fs::read_to_string(SERVICES)?;
+    let want = format!("{SERVICES_HEADER}-{}\n", " 0".repeat(15));
+    ensure!(text == want, "it reads {text:?}");
+    Ok(())
+}
+
+fn permissions() -> Outcome {
+    let fixture = Mix::of_each(Family::V6, 1).make()?;
+    let as_nobody = || {
+        let text = cat_as_nobody(SERVICES)?;
+        Ok(naive::services_text(&text)?)
+    };
+    let services = same_services("as nobody", Path::new("/proc/self/net"), as_nobody)?;
+    same("as nobody", &fixture.expected(), &naive::sum(&services))?;
+    // root may open what mode 0444 forbids; there must be nothing behind it.
+    let file = File::options().write(true).open(SERVICES);
+    if file.is_ok_and(|mut file| file.write(b"0").is_ok()) {
+        fail!("it can be written to");
+    }
+    Ok(())
+}
+
+/// The row of `port`.
+fn row(port: u16) -> Result<Service, Box<dyn Error>> {
+    let services = services()?;
+    match services.get(&Some(port)) {
+        Some(service) => Ok(*service),
+        None => fail!("port {port} has no row: {services:?}"),
+    }
+}
+
+/// Asks for the row of `port` until it is as it should be.
+fn wait_for(port: u16, what: &str, good: impl Fn(&Service) -> bool) -> Outcome {
+    let start = Instant::now();
+    loop {
+        let row = row(port)?;
+        if good(&row) {
+            return Ok(());
+        }
+        ensure!(
+            start.elapsed() < Duration::from_secs(20),
+            "waited in vain for {what}: {row:?}"
+        );
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn listen(address: SocketAddr, backlog: i32) -> Result<Socket, Box<dyn Error>> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+fn port_of(socket: &Socket) -> Result<u16, Box<dyn Error>> {
+    match socket.local_addr()?.as_socket() {
+        Some(address) => Ok(address.port()),
+        None => fail!("a listener has no port"),
+    }
+}
+
+fn overflow() -> Outcome {
+    const BACKLOG: i32 = 4;
+    for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+        netns::enter_new()?;
+        // One connection more than the backlog has room in the queue.
+        let listener = listen(SocketAddr::new(ip, 0), BACKLOG)?;
+        let port = port_of(&listener)?;
+        let address = SocketAddr::new(ip, port);
+        let mut clients = Vec::new();
+        for waiting in 0..=BACKLOG as u64 {
+            let got = row(port)?;
+            let mut want = Service {
+                listeners: 1,
+                accept_queue: waiting,
+                backlog: BACKLOG as u64,
+                ..Service::default()
+            };
+            want.counts.set(State::Listen, 1);
+            want.counts.set(State::Established, waiting);
+            ensure!(got == want, "with {waiting} waiting: {got:?}");
+            clients.push(TcpStream::connect(address)?);
+            // The last segment of the handshake may still be on its way to the listener.
+            wait_for(port, "a connection in the queue", |row| {
+                row.accept_queue == waiting + 1
+            })?;
+        }
+        // What is not answered is sent again, and dropped again.
+        let more = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        more.set_nonblocking(true)?;
+        ensure!(
+            more.connect(&address.into()).is_err(),
+            "a full queue takes one more"
+        );
+        wait_for(port, "a drop", |row| row.drops > 0)?;
+        let full = row(port)?;
+        ensure!(full.accept_queue == BACKLOG as u64 + 1, "{full:?}");
+        let no_listener = services()?[&None];
+        ensure!(
+            no_listener.counts.get(State::Established) == clients.len() as u64
+                && no_listener.counts.get(State::SynSent) == 1,
+            "the clients: {no_listener:?}"
+        );
+        drop(more);
+        listener.accept()?;
+        let after = row(port)?;
+        ensure!(
+            after.accept_queue == BACKLOG as u64 && after.drops >= full.drops,
+            "after one was accepted: {after:?}"
+        );
+    }
+    Ok(())
+}
+
+fn reuse_port() -> Outcome {
+    let first = listen((Ipv4Addr::LOCALHOST, 0).into(), 10)?;
+    let port = port_of(&first)?;
+    let _others = [
+        listen((Ipv4Addr::LOCALHOST, port).into(), 20)?,
+        listen((Ipv4Addr::UNSPECIFIED, port).into(), 30)?,
+        listen((Ipv6Addr::LOCALHOST, port).into(), 40)?,
+    ];
+    let alone = listen((Ipv6Addr::UNSPECIFIED, 0).into(), 7)?;
+    let _client = TcpStream::connect((Ipv6Addr::LOCALHOST, port))?;
+    wait_for(port, "the connection", |row| row.accept_queue == 1)?;
+
+    let mut want = Counts::ZERO;
+    want.set(State::Listen, 4);
+    want.set(State::Established, 1);
+    let got = row(port)?;
+    let shared = Service {
+        listeners: 4,
+        accept_queue: 1,
+        backlog: 100,
+        drops: 0,
+        counts: want,
+    };
+    ensure!(got == shared, "four listeners: {got:?}");
+    let got = row(port_of(&alone)?)?;
+    ensure!(got.listeners == 1 && got.backlog == 7, "another: {got:?}");
+    let rows = services()?.len();
+    ensure!(rows == 3, "{rows} rows, not two ports and -");
+    want.set(State::Listen, 5);
+    want.set(State::Established, 2);
+    everyone_says(&want)
+}
+
+fn ten_thousand() -> Outcome {
+    const PORTS: std::ops::Range<u16> = 10_000..20_000;
+    allow_descriptors(PORTS.len() as u32)?;
+    let mut listeners = Vec::new();
+    for port in PORTS {
+        listeners.push(match port % 2 {
+            0 => TcpListener::bind((Ipv4Addr::LOCALHOST, port))?,
+            _ => TcpListener::bind((Ipv6Addr::LOCALHOST, port))?,
+        });
+    }
+    let _clients = [
+        TcpStream::connect((Ipv4Addr::LOCALHOST, PORTS.start))?,
+        TcpStream::connect((Ipv6Addr::LOCALHOST, PORTS.end - 1))?,
+    ];
+    let (_, (whole, pieces)) = steady(|| {
+        let start = Instant::now();
+        let whole = fs::read(SERVICES)?;
+        println!(
+            "measured: {} listening ports, {} bytes, read in {} ms",
+            PORTS.len(),
+            whole.len(),
+            start.elapsed().as_millis()
+        );
+        let (mut file, mut pieces, mut buffer) =
+            (File::open(SERVICES)?, Vec::<u8>::new(), [0; 100]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => pieces.extend(&buffer[..n]),
+            }
+        }
+        // From the middle, in a file that nothing was read of yet.
+        let mut end = vec![0; 100];
+        let offset = whole.len() as u64 - 100;
+        File::open(SERVICES)?.read_exact_at(&mut end, offset)?;
+        ensure!(whole.ends_with(&end), "its last 100 bytes are not its end");
+        Ok((whole, pieces))
+    })?;
+    ensure!(
+        whole == pieces,
+        "{} bytes, but others in pieces of 100: {}",
+        whole.len(),
+        pieces.len()
+    );
+    let services = naive::services_text(std::str::from_utf8(&whole)?)?;
+    ensure!(
+        services
+            .keys()
+            .copied()
+            .eq([None].into_iter().chain(PORTS.map(Some))),
+        "there are {} rows, not one for each port and -",
+        services.len()
+    );
+    let got = same_services(SERVICES, Path::new("/proc/self/net"), self::services)?;
+    let listening = naive::sum(&got).get(State::Listen);
+    ensure!(listening == listeners.len() as u64, "{listening} listen");
+    Ok(())
+}
