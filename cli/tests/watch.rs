@@ -186,6 +186,29 @@ fn keys_and_signals_end_it_and_leave_the_terminal_as_it_was() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_ends_it() {
+    let root = proc_root(1);
+    let mut terminal = Terminal::new(80, 24).unwrap();
+    let mut child = terminal.start(&mut watch(&root)).unwrap();
+    terminal.wait_for("the screen", |screen| shows(screen, "; q: quit"));
+    drop(terminal);
+    assert!(!child.wait().unwrap().success());
+}
+
+#[test]
+fn a_terminal_that_hangs_does_not_keep_it() {
+    let root = proc_root(1);
+    let mut terminal = Terminal::new(80, 24).unwrap();
+    let settings = terminal.settings().unwrap();
+    let mut child = terminal.start(&mut watch(&root)).unwrap();
+    terminal.wait_for("the screen", |screen| shows(screen, "; q: quit"));
+    terminal.fill().unwrap();
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGTERM as i32));
+    assert_eq!(terminal.settings().unwrap(), settings);
+}
+
+#[test]
 fn the_shell_has_the_terminal_while_it_is_stopped() {
     let root = proc_root(1);
     let mut terminal = Terminal::new(80, 24).unwrap();

@@ -5,12 +5,14 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{Winsize, openpty};
+use nix::pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{Termios, tcgetattr};
 pub use vt100;
 
@@ -27,12 +29,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 impl Terminal {
     /// A terminal of this size.
     pub fn new(columns: u16, rows: u16) -> io::Result<Self> {
-        let pty = openpty(&winsize(columns, rows), None)?;
-        Ok(Self {
-            ours: pty.master.into(),
-            theirs: pty.slave,
+        // Closed in who is started: as long as somebody has our side, nobody is told that it is gone.
+        let ours = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
+        grantpt(&ours)?;
+        unlockpt(&ours)?;
+        let theirs = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOCTTY)
+            .open(ptsname_r(&ours)?)?;
+        let ours = OwnedFd::from(ours);
+        let mut terminal = Self {
+            ours: ours.into(),
+            theirs: theirs.into(),
             parser: vt100::Parser::new(rows, columns, 0),
-        })
+        };
+        terminal.resize(columns, rows)?;
+        Ok(terminal)
     }
 
     /// Another handle of the side that commands have: for their input, output or errors.
@@ -111,7 +124,12 @@ impl Terminal {
     /// Gives the terminal another size, and tells whoever is in the foreground (`SIGWINCH`).
     pub fn resize(&mut self, columns: u16, rows: u16) -> io::Result<()> {
         self.parser.screen_mut().set_size(rows, columns);
-        let size = winsize(columns, rows);
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         // SAFETY: TIOCSWINSZ reads one `winsize`, which lives until the call returns.
         match unsafe { libc::ioctl(self.ours.as_raw_fd(), libc::TIOCSWINSZ, &size) } {
             0 => Ok(()),
@@ -119,17 +137,23 @@ impl Terminal {
         }
     }
 
+    /// Writes until nobody can write any more, as where the connection to a terminal hangs.
+    pub fn fill(&self) -> io::Result<()> {
+        let mut theirs = File::options()
+            .write(true)
+            .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
+            .open(format!("/proc/self/fd/{}", self.theirs.as_raw_fd()))?;
+        loop {
+            match theirs.write(b" ") {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Its settings, those that `stty -a` shows.
     pub fn settings(&self) -> io::Result<Termios> {
         Ok(tcgetattr(&self.theirs)?)
-    }
-}
-
-fn winsize(columns: u16, rows: u16) -> Winsize {
-    Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
     }
 }

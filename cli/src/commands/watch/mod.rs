@@ -7,6 +7,7 @@ mod terminal;
 
 use std::io::{self, Write};
 use std::sync::mpsc;
+use std::time::Duration;
 use std::{env, thread};
 
 use crossterm::event::{self, KeyCode, KeyEvent, KeyModifiers};
@@ -100,6 +101,9 @@ fn lines(mut reader: Reader) -> Result<(), Failure> {
     })
 }
 
+/// How long leaving the screen may take when a signal ends the command.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What the screen reacts to.
 enum Event {
     Reading(Box<Result<Reading, Error>>),
@@ -135,11 +139,16 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
     start({
         let events = events.clone();
         move || {
-            let mut signals = signals.forever().map(Event::Signal);
-            while signals
-                .next()
-                .is_some_and(|signal| events.send(signal).is_ok())
-            {}
+            for signal in signals.forever() {
+                // Where there is no room for it, there is enough to draw for already.
+                let _ = events.try_send(Event::Signal(signal));
+                if matches!(signal, SIGHUP | SIGINT | SIGTERM) {
+                    // The terminal may take nothing more: then the screen cannot be left.
+                    thread::sleep(GRACE);
+                    terminal::give_settings_back();
+                    let _ = emulate_default_handler(signal);
+                }
+            }
         }
     })?;
     if terminal.has_keys() {

@@ -111,8 +111,14 @@ fn give_back() {
             Show,
             LeaveAlternateScreen
         );
-        let _ = disable_raw_mode();
+        give_settings_back();
     }
+}
+
+/// Gives back what can be given back where nothing can be written.
+pub(crate) fn give_settings_back() {
+    // Where that fails, there is no terminal any more.
+    let _ = disable_raw_mode();
 }
 
 /// The message of a panic, in whichever thread, is to be read on the terminal as it was, and is the end.
