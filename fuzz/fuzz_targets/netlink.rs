@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The datagrams of a `NETLINK_SOCK_DIAG` dump: what is counted is what a naive reader counts, and only an answer
-//! that ends with `NLMSG_DONE` is complete.
+//! that ends with `NLMSG_DONE` is complete; and counted by service, or listed as connections, it is the same.
 //!
 //! The input is datagrams, each after two bytes: the length that was sent, little endian. With the highest bit set,
 //! half of it arrives.
@@ -25,12 +25,34 @@ fuzz_target!(|input: &[u8]| {
         datagrams.push((&datagram[..arrived], length));
         rest = after;
     }
-    if let Ok(Some((counts, request_sockets, fin_wait2_timewait))) =
-        fuzzing::netlink(SEQUENCE, datagrams.iter().copied())
-    {
-        assert!(request_sockets <= counts.get(State::SynRecv));
-        assert!(fin_wait2_timewait <= counts.get(State::FinWait2));
-        assert_eq!(naive(&datagrams), Some(counts));
+    let counted = fuzzing::netlink(SEQUENCE, datagrams.iter().copied());
+    let services = fuzzing::netlink_services(SEQUENCE, datagrams.iter().copied());
+    let connections = fuzzing::netlink_connections(SEQUENCE, datagrams.iter().copied());
+    let Ok(Some((counts, request_sockets, fin_wait2_timewait))) = counted else {
+        // Who reads more of each message believes no more.
+        assert!(!matches!(services, Ok(Some(_))) && !matches!(connections, Ok(Some(_))));
+        return;
+    };
+    assert!(request_sockets <= counts.get(State::SynRecv));
+    assert!(fin_wait2_timewait <= counts.get(State::FinWait2));
+    assert_eq!(naive(&datagrams), Some(counts));
+    if let Ok(services) = services {
+        let (services, other) = services.unwrap();
+        for (state, count) in counts.iter() {
+            let at_services: u64 = services.iter().map(|row| row.counts.get(state)).sum();
+            assert_eq!(at_services + other.get(state), count);
+        }
+        let listeners: u64 = services.iter().map(|row| row.listeners).sum();
+        assert_eq!(listeners, counts.get(State::Listen));
+    }
+    if let Ok(connections) = connections {
+        let mut listed = Counts::ZERO;
+        for connection in connections.unwrap() {
+            listed.add_one(connection.state);
+            assert_eq!(connection.uid.is_some(), connection.inode.is_some());
+            assert_eq!(connection.local.is_ipv6(), connection.remote.is_ipv6());
+        }
+        assert_eq!(listed, counts);
     }
 });
 

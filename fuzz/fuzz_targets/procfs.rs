@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The text of `/proc/net/tcp` and `tcp6`: what is counted is what a naive reader counts, however the text arrives.
+//! The text of `/proc/net/tcp` and `tcp6`: what is counted is what a naive reader counts, however the text arrives;
+//! and counted by service, or listed as connections, it is the same.
 //!
 //! The first byte says which of both it is, the second how many bytes arrive at a time.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tcpstat::{Counts, State, fuzzing};
+use tcpstat::{Connection, Counts, State, fuzzing};
 
 const BUFFER: usize = 4096;
 
@@ -26,10 +27,78 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(in_parts, counted);
         }
     }
-    if let Ok(counts) = counted {
-        assert_eq!(naive(text), Some(counts));
+    let services = fuzzing::procfs_services(text, ipv6);
+    let connections = fuzzing::procfs_connections(text, ipv6);
+    match &counted {
+        Ok(counts) => assert_eq!(naive(text), Some(*counts)),
+        // Who reads more columns refuses no less.
+        Err(_) => assert!(services.is_err() && connections.is_err()),
+    }
+    if let Ok((services, other)) = services {
+        let counts = counted.as_ref().unwrap();
+        for (state, count) in counts.iter() {
+            let at_services: u64 = services.iter().map(|row| row.counts.get(state)).sum();
+            assert_eq!(at_services + other.get(state), count);
+        }
+        let listeners: u64 = services.iter().map(|row| row.listeners).sum();
+        assert_eq!(listeners, counts.get(State::Listen));
+        assert!(services.iter().all(|row| row.listeners > 0));
+    }
+    if let Ok(connections) = connections {
+        let mut counts = Counts::ZERO;
+        for connection in &connections {
+            counts.add_one(connection.state);
+            assert_eq!(connection.uid.is_some(), connection.inode.is_some());
+            assert_eq!(
+                (connection.local.is_ipv6(), connection.remote.is_ipv6()),
+                (ipv6, ipv6)
+            );
+        }
+        assert_eq!(counted, Ok(counts));
+        assert_eq!(Some(ends(&connections)), naive_ends(text));
     }
 });
+
+/// The ports and the queues of each connection; a listener has but one.
+fn ends(connections: &[Connection]) -> Vec<[u32; 4]> {
+    let ends = |one: &Connection| {
+        let (local, remote) = (one.local.port().into(), one.remote.port().into());
+        [
+            local,
+            remote,
+            one.send_queue.unwrap_or(0),
+            one.receive_queue,
+        ]
+    };
+    connections.iter().map(ends).collect()
+}
+
+fn naive_ends(text: &[u8]) -> Option<Vec<[u32; 4]>> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.strip_suffix('\n')?.split('\n').skip(1);
+    let ends = |line: &str| {
+        let (_, line) = line.split_once(':')?;
+        let columns: Vec<&str> = line
+            .split(' ')
+            .filter(|column| !column.is_empty())
+            .collect();
+        let parts = |column: &str| {
+            let (first, second) = column.rsplit_once(':')?;
+            let second = u32::from_str_radix(second, 16).ok()?;
+            Some((u32::from_str_radix(first, 16).unwrap_or(0), second))
+        };
+        let (_, local) = parts(columns[0])?;
+        let (_, remote) = parts(columns[1])?;
+        let (send, receive) = parts(columns[3])?;
+        let send = if columns[2].eq_ignore_ascii_case("0A") {
+            0
+        } else {
+            send
+        };
+        Some([local, remote, send, receive])
+    };
+    lines.map(ends).collect()
+}
 
 /// The fourth column of every line but the first.
 fn naive(text: &[u8]) -> Option<Counts> {

@@ -89,21 +89,19 @@ impl Iterator for Listing {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let connection = match self.rows.as_mut()?.next() {
-                Ok(Some(row)) => row.connection().map_err(Failure::from),
+            match self.rows.as_mut()?.next_connection() {
+                Ok(Some(connection)) => return Some(Ok(connection)),
                 Ok(None) => {
                     let rows = self.rows.take()?;
                     let (path, tcp6) = self.tcp6.take()?;
                     self.path = path;
                     self.rows = Some(Rows::new(tcp6, IPV6_DIGITS, rows.lines.into_buffer()));
-                    continue;
                 }
-                Err(failure) => Err(failure),
-            };
-            return Some(connection.map_err(|failure| {
-                self.rows = None;
-                failure.of(&self.path)
-            }));
+                Err(failure) => {
+                    self.rows = None;
+                    return Some(Err(failure.of(&self.path)));
+                }
+            }
         }
     }
 }
@@ -158,13 +156,13 @@ pub(super) fn count_by_port(
 
 /// The lines of one file after its header.
 #[derive(Debug)]
-struct Rows<R, B> {
+pub(super) struct Rows<R, B> {
     lines: Lines<R, B>,
     digits: usize,
 }
 
 impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
-    fn new(file: R, digits: usize, buffer: B) -> Self {
+    pub(super) fn new(file: R, digits: usize, buffer: B) -> Self {
         Self {
             lines: Lines::new(file, buffer),
             digits,
@@ -186,6 +184,13 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
         match self.lines.next()? {
             None => Ok(None),
             Some(line) => Ok(Some(Row::new(line, self.digits)?)),
+        }
+    }
+
+    pub(super) fn next_connection(&mut self) -> Result<Option<Connection>, Failure> {
+        match self.next()? {
+            None => Ok(None),
+            Some(row) => Ok(Some(row.connection()?)),
         }
     }
 }
@@ -457,18 +462,13 @@ mod tests {
     /// What each line says, up to the first that is wrong.
     fn connections(text: &str, digits: usize) -> Result<Vec<Connection>, (u64, String)> {
         let mut rows = Rows::new(text.as_bytes(), digits, vec![0; 4096]);
-        let mut connections = Vec::new();
-        loop {
-            match rows.next() {
-                Ok(None) => return Ok(connections),
-                Ok(Some(row)) => match row.connection() {
-                    Ok(connection) => connections.push(connection),
-                    Err(bad) => return Err((bad.line, bad.problem)),
-                },
-                Err(Failure::Line(bad)) => return Err((bad.line, bad.problem)),
-                Err(Failure::Read(error)) => panic!("{error}"),
-            }
-        }
+        let connections = std::iter::from_fn(|| rows.next_connection().transpose());
+        connections
+            .collect::<Result<_, _>>()
+            .map_err(|failure| match failure {
+                Failure::Line(bad) => (bad.line, bad.problem),
+                Failure::Read(error) => panic!("{error}"),
+            })
     }
 
     #[test]
