@@ -381,10 +381,9 @@ fn within_what_churn_allows() {
                 thread::sleep(Duration::from_millis(2));
             }
         };
-        let read = |source, proc_root: &str| {
+        let read = |source| {
             let mut sampler = Sampler::new(Options {
                 source: Some(source),
-                proc_root: proc_root.into(),
                 ..Options::default()
             })
             .unwrap();
@@ -418,10 +417,9 @@ fn within_what_churn_allows() {
                 scope.spawn(|| churn(listener));
             }
             let result = catch_unwind(AssertUnwindSafe(|| {
-                for source in [Source::Netlink, Source::NetlinkFull] {
-                    read(source, Options::PROC_ROOT);
+                for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
+                    read(source);
                 }
-                read(Source::Procfs, "/proc/thread-self");
             }));
             stop.store(true, SeqCst);
             result.unwrap_or_else(|panic| resume_unwind(panic));

@@ -11,7 +11,6 @@ use std::process::Command;
 
 use alone::alone;
 use assert_cmd::cargo::cargo_bin;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 use tcpstat::{Counts, Method, Options, Reason, Sampler, Source, State};
 use tcpstat_tests::netns;
@@ -67,12 +66,6 @@ fn every_source_sees_every_state() {
     }
 }
 
-/// Takes what the hard limit allows: the soft one is 1,024 in many a shell.
-fn allow_many_files() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
-}
-
 /// Runs the command verbosely with these arguments in front of it; gives its counts and what it says.
 fn verbose(wrapper: &[&str], source: &str) -> (Counts, String) {
     let command = [
@@ -109,7 +102,6 @@ fn with_proc(script: &str) -> Vec<String> {
 fn verbose_says_how_it_was_counted() {
     let _alone = alone();
     netns::in_new(|| {
-        allow_many_files();
         // More than are listed at once anyway, and something that is neither ESTABLISHED nor TIME_WAIT.
         let _sockets = repaired(1200).unwrap();
         let fixture = Mix::of_each(Family::V6, 2).make().unwrap();
@@ -229,21 +221,24 @@ fn the_library_takes_the_same_snapshot() {
 fn a_thread_in_a_namespace_of_its_own_counts_that() {
     let _alone = alone();
     netns::in_new(|| {
-        allow_many_files();
         let _sockets = repaired(1500).unwrap();
-        let mut sampler = Sampler::new(Options {
-            source: Some(Source::Netlink),
-            ..Options::default()
-        })
-        .unwrap();
-        let snapshot = sampler.sample().unwrap();
-        assert_eq!(snapshot.counts.get(State::Established), 1500);
-        assert_eq!(snapshot.counts.total(), 1500);
-        assert!(
-            matches!(snapshot.method, Method::Difference { moved: 0, .. }),
-            "{}",
-            snapshot.method
-        );
+        for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
+            let mut sampler = Sampler::new(Options {
+                source: Some(source),
+                ..Options::default()
+            })
+            .unwrap();
+            let snapshot = sampler.sample().unwrap();
+            assert_eq!(snapshot.counts.get(State::Established), 1500, "{source}");
+            assert_eq!(snapshot.counts.total(), 1500, "{source}");
+            let by_difference = matches!(snapshot.method, Method::Difference { moved: 0, .. });
+            assert_eq!(
+                by_difference,
+                source == Source::Netlink,
+                "{}",
+                snapshot.method
+            );
+        }
     })
     .unwrap();
 }
