@@ -10,6 +10,7 @@ pub struct Service {
     /// The port.
     pub port: u16,
     /// How many sockets listen on it: several where they share it (`SO_REUSEPORT`), or have an address each.
+    /// From the module 0 where the last of them closed while it was counting.
     pub listeners: u64,
     /// Connections that wait for `accept`, in the queues of all listeners together (`sk_ack_backlog`).
     pub accept_queue: u64,

@@ -8,17 +8,15 @@
 use std::io::Read;
 use std::path::Path;
 
+use tcpstat_census::services::{COLUMNS, NO_LISTENER};
+
 use super::lines::{BUFFER, Failure, Line, Lines, decimal};
 use super::open_net;
 use crate::error::{BadLine, Error};
 use crate::{Counts, Ports, Service, State};
 
-/// What is known of the listeners of a port, and the states.
-const LISTENERS: [&str; 4] = ["LISTENERS", "ACCEPT_QUEUE", "BACKLOG", "DROPS"];
-const COLUMNS: usize = LISTENERS.len() + State::COUNT;
-
-/// In place of a port: the sockets at all ports without a listener.
-const OTHER: &[u8] = b"-";
+/// How many columns hold a number: what is known of the listeners of a port, and the states.
+const NUMBERS: usize = COLUMNS.len() - 1 + State::COUNT;
 
 /// The services, by port in ascending order, and the sockets at ports without a listener.
 pub(super) type Answer = (Vec<Service>, Counts);
@@ -72,7 +70,7 @@ pub(super) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failu
 
 /// The numbers of a line.
 struct Numbers {
-    listeners: [u64; LISTENERS.len()],
+    listeners: [u64; COLUMNS.len() - 1],
     counts: Counts,
 }
 
@@ -81,14 +79,15 @@ struct Columns {
     /// How many there are, the port included.
     number: usize,
     port: usize,
-    /// Of [`LISTENERS`] and then of [`State::ALL`].
-    numbers: [usize; COLUMNS],
+    /// As [`names`] has them.
+    numbers: [usize; NUMBERS],
 }
 
 /// The names of the columns that hold a number.
 fn names() -> impl Iterator<Item = &'static str> {
-    LISTENERS
-        .into_iter()
+    COLUMNS[1..]
+        .iter()
+        .copied()
         .chain(State::ALL.into_iter().map(State::name))
 }
 
@@ -105,8 +104,8 @@ impl Columns {
                 (Some(_), Some(_)) => Err(header.bad(format!("the column {name} is there twice"))),
             }
         };
-        let mut numbers = [0; COLUMNS];
-        let port = place("PORT")?;
+        let mut numbers = [0; NUMBERS];
+        let port = place(COLUMNS[0])?;
         for (to, name) in numbers.iter_mut().zip(names()) {
             *to = place(name)?;
         }
@@ -125,19 +124,19 @@ impl Columns {
             return Err(line.bad(format!("{found} columns, and the header has {expected}")));
         }
         let port = match words[self.port] {
-            OTHER => None,
+            word if word == NO_LISTENER.as_bytes() => None,
             word => {
                 let port = decimal(word).and_then(|port| u16::try_from(port).ok());
                 Some(port.ok_or_else(|| line.bad("PORT is neither a port nor -"))?)
             }
         };
-        let mut numbers = [0; COLUMNS];
+        let mut numbers = [0; NUMBERS];
         for ((to, &place), name) in numbers.iter_mut().zip(&self.numbers).zip(names()) {
             *to =
                 decimal(words[place]).ok_or_else(|| line.bad(format!("{name} is not a count")))?;
         }
         let mut counts = Counts::ZERO;
-        for (state, &count) in State::ALL.into_iter().zip(&numbers[LISTENERS.len()..]) {
+        for (state, &count) in State::ALL.into_iter().zip(&numbers[COLUMNS.len() - 1..]) {
             counts.set(state, count);
         }
         let [first, second, third, fourth, ..] = numbers;
@@ -154,6 +153,7 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tcpstat_census::services::{BLOCKS, Marks, Row, Tally};
 
     use super::*;
 
@@ -194,6 +194,21 @@ mod tests {
         assert_eq!(services[0].counts.get(State::Established), 2);
         assert_eq!(other.get(State::Established), 40);
         assert_eq!((other.get(State::TimeWait), other.total()), (9, 50));
+    }
+
+    #[test]
+    fn reads_what_the_census_makes() {
+        let mut bits = Box::new([0; BLOCKS]);
+        let mut marks = Marks::new(&mut bits);
+        marks.insert(443);
+        marks.insert(80);
+        let (mut numbers, mut rows) = (vec![0; marks.numbers()], vec![Row::ZERO; marks.rows()]);
+        let tally = Tally::new(&marks, &mut numbers, &mut rows).unwrap();
+        let text = tally.finish().unwrap().to_string();
+        assert!(text.starts_with(HEADER), "{text}");
+        let (services, other) = parsed(&text, 4096).unwrap();
+        let ports: Vec<u16> = services.iter().map(|service| service.port).collect();
+        assert_eq!((&ports[..], other), (&[80, 443][..], Counts::ZERO));
     }
 
     #[test]
@@ -321,7 +336,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
-            rows in prop::collection::btree_map(any::<u16>(), any::<[u64; COLUMNS]>(), 0..20),
+            rows in prop::collection::btree_map(any::<u16>(), any::<[u64; NUMBERS]>(), 0..20),
             other: [u64; State::COUNT], size in 400usize..1000,
         ) {
             let line = |port: &str, numbers: &[u64]| {
