@@ -11,11 +11,12 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde_json::Value;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 use super::{Outcome, ensure, fail};
-use crate::naive::{self, Services};
+use crate::naive::{self, Service, Services};
 
 /// The command under test.
 pub const COMMAND: &str = "/bin/tcpstat";
@@ -104,6 +105,44 @@ pub fn command_counts(source: &str, nobody: bool) -> Result<Counts, Box<dyn Erro
     Ok(counts)
 }
 
+/// What the command says of each service, which must come from `source`.
+pub fn command_services(source: &str) -> Result<Services, Box<dyn Error>> {
+    let text = command(&["services", "--source", source], false)?;
+    let wrong = |what: &str| format!("services --source {source}: {what}: {text:?}");
+    let value: Value = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+    ensure!(
+        value["source"] == source,
+        "{}",
+        wrong("it is not the source")
+    );
+    let rows = value["services"]
+        .as_array()
+        .ok_or_else(|| wrong("no services"))?;
+    let mut services = Services::new();
+    for row in rows.iter().chain([&value["other"]]) {
+        let number = |value: &Value| value.as_u64();
+        let mut service = Service {
+            listeners: number(&row["listeners"]).unwrap_or(0),
+            accept_queue: number(&row["accept_queue"]).unwrap_or(0),
+            backlog: number(&row["backlog"]).unwrap_or(0),
+            drops: number(&row["drops"]).unwrap_or(0),
+            counts: Counts::ZERO,
+        };
+        for (state, name) in State::ALL.into_iter().zip(naive::NAMES) {
+            let count = number(&row["states"][name]["count"]);
+            let count = count.ok_or_else(|| wrong("a state has no count"))?;
+            service.counts.set(state, count);
+        }
+        let port = number(&row["port"]).map(u16::try_from).transpose()?;
+        ensure!(
+            services.insert(port, service).is_none(),
+            "{}",
+            wrong("a port is there twice")
+        );
+    }
+    Ok(services)
+}
+
 /// The parts of the command's report that the module is to be seen by.
 pub struct Report {
     /// Where the counts came from.
@@ -115,8 +154,7 @@ pub struct Report {
 /// The command's report, from the source that it chooses itself.
 pub fn report() -> Result<Report, Box<dyn Error>> {
     let text = command(&["--format", "report"], false)?;
-    let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|e| format!("{e}: {text:?}"))?;
+    let value: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text:?}"))?;
     let mut counts = Counts::ZERO;
     for (state, name) in State::ALL.into_iter().zip(naive::NAMES) {
         match value["states"][name]["count"].as_u64() {
@@ -196,6 +234,22 @@ pub fn everyone_says(want: &Counts) -> Outcome {
         let (procfs, counts) = steady(|| command_counts(source, false))?;
         same("/proc/net/tcp", want, &procfs)?;
         same(&format!("tcpstat --source {source}"), want, &counts)?;
+    }
+    for source in ["module", "netlink", "procfs"] {
+        let who = format!("tcpstat services --source {source}");
+        let read = || command_services(source);
+        let said = same_services(&who, Path::new("/proc/self/net"), read)?;
+        same(&who, want, &naive::sum(&said))?;
+        // procfs knows no backlog.
+        if source != "procfs" {
+            let backlogs = |services: &Services| -> Vec<u64> {
+                services.values().map(|service| service.backlog).collect()
+            };
+            ensure!(
+                backlogs(&said) == backlogs(&services),
+                "{who}: other backlogs than {SERVICES}: {said:?}, {services:?}"
+            );
+        }
     }
     Ok(())
 }

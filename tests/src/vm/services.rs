@@ -19,7 +19,9 @@ use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 use super::helper::{allow_descriptors, cat_as_nobody};
-use super::reading::{SERVICES, everyone_says, same, same_services, services, steady};
+use super::reading::{
+    SERVICES, command_services, everyone_says, same, same_services, services, steady,
+};
 use super::{Outcome, Scenario, ensure, fail};
 use crate::naive::{self, SERVICES_HEADER, Service};
 use crate::netns;
@@ -155,6 +157,13 @@ fn overflow() -> Outcome {
         wait_for(port, "a drop", |row| row.drops > 0)?;
         let full = row(port)?;
         ensure!(full.accept_queue == BACKLOG as u64 + 1, "{full:?}");
+        for source in ["module", "netlink"] {
+            let said = command_services(source)?[&Some(port)];
+            ensure!(
+                said.drops >= full.drops && said.backlog == full.backlog,
+                "tcpstat services --source {source}: {said:?}, and before {full:?}"
+            );
+        }
         let no_listener = services()?[&None];
         ensure!(
             no_listener.counts.get(State::Established) == clients.len() as u64
