@@ -3,7 +3,9 @@
 //! `tcpstat check` as a monitoring system meets it: one line, perfdata and the exit code, on saved samples of procfs,
 //! on sockets of a network namespace, and where the check is set up wrong.
 
-use std::fs::{self, File};
+mod saved;
+
+use std::fs::File;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -12,8 +14,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
+use saved::proc_root;
 use tcpstat_tests::netns;
-use tempfile::TempDir;
 
 const MODULE: &str = "\
 ESTABLISHED : 60
@@ -46,16 +48,6 @@ PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT
 8080 1 5 4 0 20 0 0 0 0 0 0 150 0 1 0
 - 0 0 0 0 7 0 0 0 0 0 0 0 0 0 0
 ";
-
-/// A procfs with these files.
-fn proc_root(files: &[(&str, &str)]) -> TempDir {
-    let root = TempDir::new().unwrap();
-    fs::create_dir(root.path().join("net")).unwrap();
-    for (name, text) in files {
-        fs::write(root.path().join(name), text).unwrap();
-    }
-    root
-}
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin!("tcpstat"));

@@ -2,6 +2,8 @@
 
 //! The command as its users meet it: saved samples of procfs, good and bad, exit codes, and outputs that end.
 
+mod saved;
+
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
@@ -10,6 +12,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
+use saved::proc_root;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -37,16 +40,6 @@ const TCP6: &str = "  sl  local_address                         remote_address  
    0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1574 1 0000000000000000 100 0 0 10 0
    1: 00000000000000000000000001000000:0016 00000000000000000000000001000000:D431 03 00000000:00000000 01:00000064 00000000     0        0 0 0 0000000000000000
 ";
-
-/// A procfs with these files.
-fn proc_root(files: &[(&str, &str)]) -> TempDir {
-    let root = TempDir::new().unwrap();
-    fs::create_dir(root.path().join("net")).unwrap();
-    for (name, text) in files {
-        fs::write(root.path().join(name), text).unwrap();
-    }
-    root
-}
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin!("tcpstat"));

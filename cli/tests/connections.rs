@@ -2,12 +2,15 @@
 
 //! `tcpstat connections` as its users meet it: on saved samples, in a network namespace, and with outputs that end.
 
-use std::fs::{self, File, OpenOptions};
+mod saved;
+
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
+use saved::proc_root;
 use serde_json::Value;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix};
@@ -32,14 +35,6 @@ const TIME_WAIT: &str = "{\"state\":\"TIME_WAIT\",\"local_address\":\"127.0.0.1\
 const IPV6: &str = "{\"state\":\"ESTABLISHED\",\"local_address\":\"::1\",\"local_port\":22,\"remote_address\":\"::1\",\"remote_port\":54321,\
      \"uid\":0,\"inode\":99,\"receive_queue\":32,\"send_queue\":16}\n";
 
-fn proc_root(tcp: &str, tcp6: &str) -> TempDir {
-    let root = TempDir::new().unwrap();
-    fs::create_dir(root.path().join("net")).unwrap();
-    fs::write(root.path().join("net/tcp"), tcp).unwrap();
-    fs::write(root.path().join("net/tcp6"), tcp6).unwrap();
-    root
-}
-
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin!("tcpstat"));
     command.arg("connections").args(arguments);
@@ -63,7 +58,7 @@ fn run(mut command: Command) -> (Option<i32>, String, String) {
 
 #[test]
 fn a_line_of_json_for_each_that_is_asked_for() {
-    let root = proc_root(TCP, TCP6);
+    let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
     for (arguments, expected) in [
         (&[][..], &[LISTEN, ESTABLISHED, TIME_WAIT, IPV6][..]),
         (
@@ -149,7 +144,7 @@ fn an_error_in_the_middle_comes_after_what_was_there() {
         (&wrong, 4, "tcp6, line 3: not a TCP connection: \"x\""),
         ("", 3, "tcp6, line 1: the file is empty"),
     ] {
-        let root = proc_root(TCP, tcp6);
+        let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", tcp6)]);
         let (code, stdout, stderr) = run(on(root.path(), &[]));
         let expected_lines = [LISTEN, ESTABLISHED, TIME_WAIT, IPV6][..lines].concat();
         assert_eq!((code, stdout), (Some(1), expected_lines));
@@ -159,7 +154,7 @@ fn an_error_in_the_middle_comes_after_what_was_there() {
 
 /// Far more connections than fit into the memory that there is, or into a pipe.
 fn many() -> TempDir {
-    let root = proc_root(TCP, TCP6);
+    let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
     let mut file = File::options()
         .append(true)
         .open(root.path().join("net/tcp"))
