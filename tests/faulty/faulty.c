@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A module that does what the debug kernel is there to see, once, when it is loaded: kind=leak, sleep, inversion
- * or free. The silence of a test run means something only because this is not met with silence.
+ * A module that does what the debug kernel is there to see, once, when it is loaded: kind=leak, sleep, inversion,
+ * free, lockup or hang. The silence of a test run means something only because this is not met with silence.
  */
+#include <linux/jiffies.h>
 #include <linux/module.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -72,6 +75,25 @@ static int use_after_free(void)
 	return 0;
 }
 
+/* For the detector of soft lockups, with kernel.watchdog_thresh=1: it complains after twice that. */
+static int lockup(void)
+{
+	unsigned long end = jiffies + 5 * HZ;
+
+	preempt_disable();
+	while (time_before(jiffies, end))
+		cpu_relax();
+	preempt_enable();
+	return 0;
+}
+
+/* For the detector of hung tasks, with kernel.hung_task_timeout_secs=1. */
+static int hang(void)
+{
+	schedule_timeout_uninterruptible(5 * HZ);
+	return 0;
+}
+
 static int __init faulty_init(void)
 {
 	if (!strcmp(kind, "leak"))
@@ -82,6 +104,10 @@ static int __init faulty_init(void)
 		return inversion();
 	if (!strcmp(kind, "free"))
 		return use_after_free();
+	if (!strcmp(kind, "lockup"))
+		return lockup();
+	if (!strcmp(kind, "hang"))
+		return hang();
 	return -EINVAL;
 }
 

@@ -4,8 +4,8 @@
 //! the host's judgement of a run.
 //!
 //! Inside the machine, `tcpstat-vm-init` runs [`vm`], which uses [`sockets`], [`netns`] and [`naive`].
-//! Outside, `tcpstat-vm-run` starts the machine ([`launch`]) and judges ([`verdict`]) its results ([`ktap`])
-//! and its console ([`splat`]).
+//! Outside, `tcpstat-vm-run` starts the machine ([`launch`], [`tsc`]) and judges ([`verdict`]) its results
+//! ([`ktap`]) and its console ([`splat`]).
 
 pub mod ktap;
 pub mod launch;
@@ -14,5 +14,6 @@ pub mod netns;
 pub mod sockets;
 pub mod splat;
 pub mod terminal;
+pub mod tsc;
 pub mod verdict;
 pub mod vm;

@@ -21,7 +21,7 @@ pub enum End {
 }
 
 /// How many splats are shown at most: the first is what matters.
-const SPLATS_SHOWN: usize = 10;
+const SPLATS_SHOWN: usize = 30;
 
 /// The judgement of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]

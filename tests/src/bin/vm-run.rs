@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tcpstat_tests::launch;
+use tcpstat_tests::tsc;
 use tcpstat_tests::verdict::Verdict;
 use tcpstat_tests::vm::runner::MEASURED;
 
@@ -65,6 +66,9 @@ fn run(args: &Args) -> io::Result<bool> {
     }
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]);
+    if let Some(khz) = tsc::khz() {
+        command.env("TCPSTAT_TSC_KHZ", khz.to_string());
+    }
     let timeout = Duration::from_secs(args.timeout);
     let (end, console) = launch::run(command, timeout, &args.console, !args.quiet, &stop)?;
     let ktap = match fs::read(&args.ktap) {

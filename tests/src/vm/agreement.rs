@@ -9,7 +9,7 @@ use tcpstat_census::state::State;
 
 use super::helper::allow_descriptors;
 use super::reading::everyone_says;
-use super::{Outcome, Scenario};
+use super::{Outcome, Scenario, repeat};
 use crate::netns;
 use crate::sockets::{Family, Mix, repaired};
 
@@ -40,7 +40,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: random_mixes,
     },
     Scenario {
-        name: "5000 connections count right",
+        name: "thousands of connections count right",
         seconds: 90,
         run: many_connections,
     },
@@ -70,7 +70,7 @@ fn every_state_at_once() -> Outcome {
 }
 
 fn random_mixes() -> Outcome {
-    (0..8).try_for_each(|seed| exactly(&[Mix::random(seed, 7)]))
+    (0..repeat(8).into()).try_for_each(|seed| exactly(&[Mix::random(seed, 7)]))
 }
 
 /// In a namespace with nothing but these, all give what is expected.
@@ -91,11 +91,11 @@ fn exactly(mixes: &[Mix]) -> Outcome {
 }
 
 fn many_connections() -> Outcome {
-    const MANY: u32 = 5000;
-    allow_descriptors(MANY)?;
-    let sockets = repaired(MANY)?;
+    let many = repeat(5000);
+    allow_descriptors(many)?;
+    let sockets = repaired(many)?;
     let mut want = Counts::ZERO;
-    want.set(State::Established, u64::from(MANY));
+    want.set(State::Established, u64::from(many));
     everyone_says(&want)?;
     drop(sockets);
     everyone_says(&Counts::ZERO)

@@ -166,16 +166,17 @@ fn all_at_once() -> Outcome {
     // Kept here, so that none is closed before the last reading has ended.
     let pairs: Vec<_> = listeners.iter().map(|_| Mutex::default()).collect();
     let churn = |listener, pairs| churn_connections(listener, pairs, &seen, &events);
+    let namespaces = || churn_namespaces(&seen);
     let readers: Vec<_> = processors
         .iter()
-        .map(|processor| move || read(*processor))
+        .map(|processor| move || give_way().and_then(|()| read(*processor)))
         .collect();
     let churners: Vec<_> = listeners
         .iter()
         .zip(&pairs)
-        .map(|(listener, pairs)| move || churn(listener, pairs))
+        .map(|(listener, pairs)| move || give_way().and_then(|()| churn(listener, pairs)))
         .collect();
-    let namespaces = || churn_namespaces(&seen);
+    let namespaces = || give_way().and_then(|()| namespaces());
     let mut threads: Vec<&Work> = vec![&namespaces];
     threads.extend(readers.iter().map(|thread| thread as &Work));
     threads.extend(churners.iter().map(|thread| thread as &Work));
@@ -217,6 +218,16 @@ fn processors() -> Result<Vec<usize>, Box<dyn std::error::Error>> {
         "there is one processor only, and nothing can happen at the same time"
     );
     Ok(processors)
+}
+
+/// Gives this thread the processor time that is left over. Those that churn take all there is, and loading and
+/// unloading are what is to happen often.
+fn give_way() -> Result<(), String> {
+    // SAFETY: It takes numbers only.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) } {
+        0 => Ok(()),
+        _ => Err(format!("setpriority: {}", io::Error::last_os_error())),
+    }
 }
 
 /// Reads on one processor until told to stop.

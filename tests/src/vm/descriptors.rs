@@ -15,7 +15,7 @@ use tcpstat_census::state::State;
 
 use super::helper::Held;
 use super::reading::{self, everyone_says, same, steady};
-use super::{Outcome, Scenario, ensure, fail, module};
+use super::{Outcome, Scenario, ensure, fail, module, repeat};
 use crate::naive;
 use crate::netns;
 use crate::sockets::{Family, Mix, repaired};
@@ -173,7 +173,7 @@ fn whole(file: &File) -> Result<String, Box<dyn std::error::Error>> {
 }
 
 fn outlives_namespace() -> Outcome {
-    for _ in 0..5 {
+    for _ in 0..repeat(5) {
         let (file, before) = orphaned_file()?;
         let start = Instant::now();
         // The sockets go with the process, but for those that wait: they are still counted, here and nowhere else.
@@ -198,7 +198,7 @@ fn outlives_namespace() -> Outcome {
 }
 
 fn last_hold() -> Outcome {
-    for _ in 0..5 {
+    for _ in 0..repeat(5) {
         let (file, _) = orphaned_file()?;
         module::unload()?;
         module::ensure_gone()?;

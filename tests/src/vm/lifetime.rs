@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::helper::Held;
 use super::module;
 use super::reading::{self, everyone_says, same};
-use super::{Outcome, Scenario, ensure, fail};
+use super::{Outcome, Scenario, ensure, fail, repeat};
 use crate::naive;
 use crate::netns;
 use crate::sockets::{Family, Mix};
@@ -220,7 +220,7 @@ fn unload_under_readers() -> Outcome {
             &|| seen.read(LINK, true),
         ],
         || {
-            for _ in 0..25 {
+            for _ in 0..repeat(25) {
                 seen.wait("loaded", &seen.answered, 8)?;
                 module::unload()?;
                 module::ensure_gone()?;
@@ -256,7 +256,7 @@ fn load_under_namespaces() -> Outcome {
         })
     };
     alongside(&seen, &[&come_and_go, &come_and_go, &come_and_go], || {
-        for _ in 0..10 {
+        for _ in 0..repeat(10) {
             seen.wait("loaded", &seen.answered, 8)?;
             module::unload()?;
             seen.wait("unloaded", &seen.absent, 8)?;

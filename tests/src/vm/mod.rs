@@ -70,6 +70,16 @@ pub fn on_debug_kernel() -> bool {
         .is_ok_and(|words| words.split_whitespace().any(|word| word == boot::DEBUG))
 }
 
+/// How often to do what is done `times` elsewhere: on the debug kernel, where everything takes ten times as long and
+/// once is enough to be complained of, a third as often.
+pub fn repeat(times: u32) -> u32 {
+    if on_debug_kernel() {
+        times.div_ceil(3)
+    } else {
+        times
+    }
+}
+
 /// `Err` with a formatted reason.
 macro_rules! fail {
     ($($arg:tt)*) => {

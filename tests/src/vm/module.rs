@@ -45,9 +45,10 @@ pub fn load() -> io::Result<()> {
     load_file("tcpstat.ko", c"")
 }
 
-/// Loads `/modules/faulty.ko`, which does what the debug kernel is there to find.
+/// Loads `/modules/faulty.ko`, which does what the debug kernel is there to find, and unloads it.
 pub fn load_faulty(parameters: &CStr) -> io::Result<()> {
-    load_file("faulty.ko", parameters)
+    load_file("faulty.ko", parameters)?;
+    Ok(delete_module(c"faulty", DeleteModuleFlags::O_NONBLOCK)?)
 }
 
 fn load_file(name: &str, parameters: &CStr) -> io::Result<()> {

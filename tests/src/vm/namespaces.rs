@@ -12,7 +12,7 @@ use tcpstat_census::counts::Counts;
 use super::helper::Held;
 use super::module;
 use super::reading::{everyone_says, module_at, same, same_services, services_at, steady};
-use super::{Outcome, Scenario, ensure};
+use super::{Outcome, Scenario, ensure, repeat};
 use crate::naive;
 use crate::netns;
 use crate::sockets::{Family, Mix, repaired};
@@ -166,7 +166,7 @@ fn own_table() -> Outcome {
 }
 
 fn ends_while_read() -> Outcome {
-    for round in 0..20 {
+    for round in 0..repeat(20) as usize {
         let held = Held::start(&Mix {
             listen: 2,
             established: 2,
@@ -199,7 +199,7 @@ fn ends_while_read() -> Outcome {
 }
 
 fn come_and_go() -> Result<(), String> {
-    for _ in 0..10 {
+    for _ in 0..repeat(10) {
         netns::enter_new().map_err(|e| e.to_string())?;
         let fixture = Mix {
             listen: 1,

@@ -24,6 +24,9 @@ pub const COMMAND: &str = "/bin/tcpstat";
 /// The sources that the command can be told to read.
 pub const SOURCES: [&str; 4] = ["module", "netlink", "netlink-full", "procfs"];
 
+/// The sources from which the command counts by service.
+const SERVICE_SOURCES: [&str; 3] = ["module", "netlink", "procfs"];
+
 /// Whom files and the command are given to, to see that no privilege is needed.
 pub const NOBODY: u32 = 65534;
 
@@ -225,31 +228,43 @@ pub fn same_services(
 
 /// Fails unless the naive count, the module and the command from every source give `want`.
 pub fn everyone_says(want: &Counts) -> Outcome {
-    let (procfs, module) = steady(module)?;
-    same("/proc/net/tcp", want, &procfs)?;
-    same("/proc/tcpstat", want, &module)?;
-    let services = same_services(SERVICES, Path::new("/proc/self/net"), services)?;
-    same("the columns of the services", want, &naive::sum(&services))?;
-    for source in SOURCES {
-        let (procfs, counts) = steady(|| command_counts(source, false))?;
-        same("/proc/net/tcp", want, &procfs)?;
-        same(&format!("tcpstat --source {source}"), want, &counts)?;
-    }
-    for source in ["module", "netlink", "procfs"] {
-        let who = format!("tcpstat services --source {source}");
-        let read = || command_services(source);
-        let said = same_services(&who, Path::new("/proc/self/net"), read)?;
-        same(&who, want, &naive::sum(&said))?;
-        // procfs knows no backlog.
-        if source != "procfs" {
-            let backlogs = |services: &Services| -> Vec<u64> {
-                services.values().map(|service| service.backlog).collect()
-            };
-            ensure!(
-                backlogs(&said) == backlogs(&services),
-                "{who}: other backlogs than {SERVICES}: {said:?}, {services:?}"
-            );
+    let (procfs, answers) = steady(|| {
+        let mut answers = vec![("/proc/tcpstat".to_owned(), module()?)];
+        for source in SOURCES {
+            let counts = command_counts(source, false)?;
+            answers.push((format!("tcpstat --source {source}"), counts));
         }
+        Ok(answers)
+    })?;
+    same("/proc/net/tcp", want, &procfs)?;
+    answers
+        .iter()
+        .try_for_each(|(who, counts)| same(who, want, counts))?;
+    let net = Path::new("/proc/self/net");
+    let (naive_services, answers) = steady_by(
+        || Ok(naive::procfs_services(net)?),
+        || {
+            let mut answers = vec![(SERVICES.to_owned(), services()?)];
+            for source in SERVICE_SOURCES {
+                let who = format!("tcpstat services --source {source}");
+                answers.push((who, command_services(source)?));
+            }
+            Ok(answers)
+        },
+    )?;
+    same("the naive services", want, &naive::sum(&naive_services))?;
+    for (who, said) in &answers {
+        if let Some(difference) = naive::services_difference(&naive_services, said) {
+            fail!("{who}: {difference}");
+        }
+        // procfs knows no backlog.
+        let backlogs = said.values().map(|service| service.backlog);
+        ensure!(
+            who.ends_with("procfs")
+                || backlogs.eq(answers[0].1.values().map(|service| service.backlog)),
+            "{who}: other backlogs than {SERVICES}: {said:?}, {:?}",
+            answers[0].1
+        );
     }
     Ok(())
 }
