@@ -93,6 +93,10 @@ fn longest_hold(stat: &str) -> Result<String, String> {
         .ok_or_else(|| format!("/proc/lock_stat does not know the lock of a bucket:\n{stat}"))
 }
 
+/// What a process that reads without end may cost others, compared with one that computes: traffic keeps at least one
+/// part in so many of what it has beside those.
+const LEAST: u64 = 3;
+
 /// One connection over loopback, alone; beside four processes that only compute; and beside four that read.
 fn traffic() -> Outcome {
     let alone = throughput()?;
@@ -104,6 +108,10 @@ fn traffic() -> Outcome {
         let _strays = Strays::start(&["read-on", "/proc/tcpstat"], 4)?;
         throughput()?
     };
+    ensure!(
+        reading >= computing / LEAST,
+        "loopback has {reading} MB/s beside four processes that read, and {computing} beside four that compute"
+    );
     println!(
         "measured: loopback {alone} MB/s alone, {computing} MB/s beside four processes that compute, \
          {reading} MB/s beside four that read without end"
