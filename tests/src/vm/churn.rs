@@ -35,6 +35,10 @@ fn rounds() -> u32 {
     if on_debug_kernel() { 200 } else { 30 }
 }
 
+/// How long those that churn wait between one thing and the next, so that loading and unloading get a share of the
+/// processors: they are what is to happen often, at every moment of the others.
+const PACE: Duration = Duration::from_millis(10);
+
 /// Connections that are open all the while.
 const KEPT: u64 = 20;
 
@@ -166,17 +170,17 @@ fn all_at_once() -> Outcome {
     // Kept here, so that none is closed before the last reading has ended.
     let pairs: Vec<_> = listeners.iter().map(|_| Mutex::default()).collect();
     let churn = |listener, pairs| churn_connections(listener, pairs, &seen, &events);
-    let namespaces = || churn_namespaces(&seen);
+    let loads = AtomicU64::new(0);
+    let namespaces = || churn_namespaces(&seen, &loads);
     let readers: Vec<_> = processors
         .iter()
-        .map(|processor| move || give_way().and_then(|()| read(*processor)))
+        .map(|processor| move || read(*processor))
         .collect();
     let churners: Vec<_> = listeners
         .iter()
         .zip(&pairs)
-        .map(|(listener, pairs)| move || give_way().and_then(|()| churn(listener, pairs)))
+        .map(|(listener, pairs)| move || churn(listener, pairs))
         .collect();
-    let namespaces = || give_way().and_then(|()| namespaces());
     let mut threads: Vec<&Work> = vec![&namespaces];
     threads.extend(readers.iter().map(|thread| thread as &Work));
     threads.extend(churners.iter().map(|thread| thread as &Work));
@@ -187,6 +191,7 @@ fn all_at_once() -> Outcome {
             module::unload().map_err(|e| format!("round {round}: {e}"))?;
             module::ensure_gone().map_err(|e| format!("round {round}: {e}"))?;
             module::load().map_err(|e| format!("round {round}: {e}"))?;
+            add(&loads);
         }
         Ok(())
     })?;
@@ -220,16 +225,6 @@ fn processors() -> Result<Vec<usize>, Box<dyn std::error::Error>> {
     Ok(processors)
 }
 
-/// Gives this thread the processor time that is left over. Those that churn take all there is, and loading and
-/// unloading are what is to happen often.
-fn give_way() -> Result<(), String> {
-    // SAFETY: It takes numbers only.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) } {
-        0 => Ok(()),
-        _ => Err(format!("setpriority: {}", io::Error::last_os_error())),
-    }
-}
-
 /// Reads on one processor until told to stop.
 fn pinned_reader(
     processor: usize,
@@ -246,7 +241,7 @@ fn pinned_reader(
             Err(e) if is_going(LINK, &e) => {
                 add(&seen.absent);
                 // The processor is for those who load it again.
-                sleep(Duration::from_millis(1));
+                sleep(PACE);
                 return Ok(());
             }
             other => other.map_err(|e| format!("a reader got {e}"))?,
@@ -297,6 +292,7 @@ fn churn_connections(
                 reset(client, server, events).map_err(|e| format!("resetting: {e}"))?;
             }
         }
+        sleep(PACE);
         Ok(())
     })
 }
@@ -342,15 +338,22 @@ fn reset(client: TcpStream, mut server: TcpStream, events: &Events) -> io::Resul
     Ok(())
 }
 
-/// Goes from one new namespace to the next, each with a listener and a connection.
-fn churn_namespaces(seen: &Seen) -> Result<(), String> {
+/// Goes from one new namespace to the next, each with a listener and a connection: one for each of the module's
+/// `loads`, since loading waits for those that are on their way out.
+fn churn_namespaces(seen: &Seen, loads: &AtomicU64) -> Result<(), String> {
     let path = Path::new(netns::THREAD_NET).join("tcpstat");
     let mix = Mix {
         listen: 1,
         established: 1,
         ..Mix::default()
     };
+    let mut made = 0;
     seen.until_stopped(|| {
+        if made > loads.load(Ordering::SeqCst) {
+            sleep(Duration::from_millis(1));
+            return Ok(());
+        }
+        made += 1;
         netns::enter_new().map_err(|e| e.to_string())?;
         let fixture = mix.make().map_err(|e| e.to_string())?;
         match fs::read_to_string(&path) {
