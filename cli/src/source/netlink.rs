@@ -79,7 +79,7 @@ impl States {
         Self(
             (0..32)
                 .filter(|&code| State::from_code(code).is_some_and(|state| states.contains(&state)))
-                .fold(0, |states, code| states | 1 << code),
+                .fold(0, |states, code| states | (1 << code)),
         )
     }
 
