@@ -108,18 +108,19 @@ fn traffic() -> Outcome {
         let _strays = Strays::start(&["read-on", "/proc/tcpstat"], 4)?;
         throughput()?
     };
+    // The debug kernel checks every access of the readers', and next to nothing of those that compute.
     ensure!(
-        reading >= computing / LEAST,
-        "loopback has {reading} MB/s beside four processes that read, and {computing} beside four that compute"
+        on_debug_kernel() || reading >= computing / LEAST,
+        "loopback has {reading} kB/s beside four processes that read, and {computing} beside four that compute"
     );
     println!(
-        "measured: loopback {alone} MB/s alone, {computing} MB/s beside four processes that compute, \
-         {reading} MB/s beside four that read without end"
+        "measured: loopback {alone} kB/s alone, {computing} kB/s beside four processes that compute, \
+         {reading} kB/s beside four that read without end"
     );
     Ok(())
 }
 
-/// Megabytes a second through a connection over loopback.
+/// Kilobytes a second through a connection over loopback.
 fn throughput() -> Result<u64, Box<dyn Error>> {
     const TIME: Duration = Duration::from_secs(3);
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -155,7 +156,7 @@ fn throughput() -> Result<u64, Box<dyn Error>> {
         }
         Ok::<_, Box<dyn Error>>(rate)
     })?;
-    let megabytes = (rate / 1e6) as u64;
-    ensure!(megabytes > 0, "nothing gets through: {rate} bytes a second");
-    Ok(megabytes)
+    let kilobytes = (rate / 1e3) as u64;
+    ensure!(kilobytes > 0, "nothing gets through: {rate} bytes a second");
+    Ok(kilobytes)
 }
