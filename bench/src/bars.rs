@@ -135,14 +135,13 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
         ("procfs-drain", "reading /proc/net/tcp", 30.0),
     ] {
         bars.push(cheaper(
-            format!("in the virtual machine: one reading of /proc/tcpstat, cheaper than {name}"),
+            format!("instructions of one reading of /proc/tcpstat, fewer than {name}"),
             wanted,
             times(machine, dear, "module-drain"),
         ));
     }
     bars.push(at_most(
-        "in the virtual machine: services by the module, against the totals by the module"
-            .to_owned(),
+        "instructions of services by the module, against the totals by the module".to_owned(),
         1.3,
         "×",
         times(machine, "services-drain", "module-drain"),

@@ -2,8 +2,10 @@
 
 //! The measurement of the module, in a virtual machine: inside, as its init; outside, starting it.
 //!
-//! On an emulated processor, instructions count and memory latency does not, so only ratios of the same machine mean
-//! anything. What is measured is the kernel's part: reading and throwing away, without starting a process.
+//! The time of an emulated processor says little: finding a page costs it more than an instruction. So QEMU counts
+//! instructions (`-icount`), and the machine's clocks go by these, 1 ns each: the same whatever else the host does, and
+//! blind to the latency of memory. What is measured is the kernel's part: reading and throwing away, without starting
+//! a process.
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};

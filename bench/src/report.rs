@@ -226,16 +226,15 @@ fn in_machine(text: &mut String, machine: &Result<Machine, String>) {
     const MODULE: &str = "module-drain";
     let _ = writeln!(
         text,
-        "{} sockets, kernel {}, on an emulated processor: instructions count there, the latency of memory does not, \
-         so that the walk's own advantage is not seen. The readings and the dumps are the kernel's part only; \
-         `tcpstat` is the whole process.\n",
+        "{} sockets, kernel {}, instructions of the emulated processor as QEMU counts them (`-icount`): the latency of \
+         memory does not count, so that the walk's own advantage is not seen, and its cost is. The readings and the \
+         dumps are the kernel's part only; `tcpstat` is the whole process.\n",
         number(machine.size.sockets),
         machine.kernel
     );
     let columns = [
         format!("times “{}”", label(MODULE)),
-        "CPU time, ms".to_owned(),
-        "time, ms".to_owned(),
+        "million instructions".to_owned(),
     ];
     header(text, "", columns.into_iter());
     for who in everybody(std::slice::from_ref(&machine.size)) {
@@ -243,7 +242,8 @@ fn in_machine(text: &mut String, machine: &Result<Machine, String>) {
             continue;
         };
         let times = machine.size.row(MODULE).map(|module| row.times(module));
-        let cells = [cell(times), short(row.cpu() * 1e3), short(row.wall() * 1e3)];
+        // An instruction is 1 ns of CPU time there.
+        let cells = [cell(times), short(row.cpu() * 1e3)];
         line(text, who, cells.into_iter());
     }
     left_out(text, &machine.left_out);
