@@ -133,7 +133,6 @@ impl fmt::Display for Tally {
 }
 
 fn while_loading() -> Outcome {
-    let fixture = Mix::of_each(Family::V4, 1).make()?;
     // None that a timer ends: this takes longer than a time-wait socket lives.
     let lasting = Mix {
         family: Family::V6,
@@ -174,6 +173,7 @@ fn while_loading() -> Outcome {
     println!("measured: loading: {tally}");
     ensure!(tally.failures() > 20, "hardly anything was allocated");
     module::load()?;
+    let fixture = Mix::of_each(Family::V4, 1).make()?;
     everyone_says(&fixture.expected())
 }
 
