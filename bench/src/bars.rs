@@ -140,11 +140,5 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
             times(machine, dear, "module-drain"),
         ));
     }
-    bars.push(at_most(
-        "instructions of services by the module, against the totals by the module".to_owned(),
-        1.3,
-        "×",
-        times(machine, "services-drain", "module-drain"),
-    ));
     bars
 }
