@@ -322,11 +322,11 @@ impl<'guard> Link<'guard> {
 
     /// The entry after this one.
     fn next(self, guard: &'guard rcu::Guard) -> Option<Self> {
-        // SAFETY: By the type's invariant this was a socket in a chain under the RCU lock. The caches of sockets,
-        // request sockets and time-wait sockets are all `SLAB_TYPESAFE_BY_RCU`, and keep the link of one that is
-        // freed and used again: `sk_prot_clear_nulls` for the first, and the others are never cleared. So it is
-        // memory of such a socket still, and of one that is, or was, in a chain. `__inet_lookup_established` rests
-        // on the same.
+        // The caches of sockets, request sockets and time-wait sockets are all `SLAB_TYPESAFE_BY_RCU`, and keep the
+        // link of one that is freed and used again: `sk_prot_clear_nulls` for the first, and the others are never
+        // cleared. `__inet_lookup_established` rests on the same.
+        // SAFETY: By the type's invariant this was a socket in a chain under the RCU lock, so it is memory of such a
+        // socket still, and of one that is, or was, in a chain.
         let next = unsafe { (&raw const (*self.0).next).read_volatile() };
         // SAFETY: It was just read from a link.
         unsafe { Self::to(next, guard) }

@@ -4,14 +4,32 @@
 
 use std::io::{self, Write};
 
+use jiff::Timestamp;
 use tcpstat::{Error, Namespace, Namespaces, Options, Sampler};
 
-use super::Failure;
-use crate::args::{Everywhere, From};
+use super::{Failure, at_each_tick, print};
+use crate::args::{Every, Everywhere, From};
 use crate::output::Answer;
 
+/// Asks each namespace that is meant and prints the answers as `text` puts them, as often as it is asked for.
+pub(crate) fn answer<T>(
+    from: &From,
+    everywhere: &Everywhere,
+    every: &Every,
+    mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
+    text: impl Fn(&[Answer<T>], Timestamp) -> Result<String, Box<dyn std::error::Error>>,
+) -> Result<(), Failure> {
+    let mut asked = Asked::new(from, everywhere)?;
+    at_each_tick(every, || {
+        let timestamp = Timestamp::now();
+        let answers = asked.ask(&mut ask)?;
+        print(&text(&answers, timestamp).map_err(Failure::Format)?)
+    })?;
+    asked.finish()
+}
+
 /// Who is asked.
-pub(crate) enum Asked {
+enum Asked {
     /// The namespace of `--pid`, or one's own.
     One(Box<Sampler>),
     /// Every namespace, anew each time.
@@ -24,7 +42,7 @@ pub(crate) enum Asked {
 
 impl Asked {
     /// As the command line says.
-    pub(crate) fn new(from: &From, everywhere: &Everywhere) -> Result<Self, Failure> {
+    fn new(from: &From, everywhere: &Everywhere) -> Result<Self, Failure> {
         Ok(if everywhere.all_namespaces {
             Self::All {
                 options: from.options(),
@@ -37,7 +55,7 @@ impl Asked {
 
     /// Asks each of them. What goes wrong in one of several namespaces is said on standard error, and the others are
     /// asked nevertheless.
-    pub(crate) fn ask<T>(
+    fn ask<T>(
         &mut self,
         mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
     ) -> Result<Vec<Answer<T>>, Failure> {
@@ -92,7 +110,7 @@ impl Asked {
     }
 
     /// To be called at the end: an error if some namespace was left out.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
+    fn finish(self) -> Result<(), Failure> {
         match self {
             Self::All { told: true, .. } => Err(Failure::Incomplete),
             _ => Ok(()),

@@ -2,19 +2,18 @@
 
 //! `tcpstat services`: the connections of each service, and the queues of its listeners.
 
-use jiff::Timestamp;
-
-use super::namespaces::Asked;
-use super::{Failure, at_each_tick, explain, print};
+use super::namespaces::answer;
+use super::{Failure, explain};
 use crate::args::Services;
 
 /// Counts and prints, as often as it is asked for.
 pub(crate) fn run(args: &Services) -> Result<(), Failure> {
     args.check().map_err(Failure::Usage)?;
-    let mut asked = Asked::new(&args.from, &args.everywhere)?;
-    at_each_tick(&args.every, || {
-        let timestamp = Timestamp::now();
-        let answers = asked.ask(|sampler| {
+    answer(
+        &args.from,
+        &args.everywhere,
+        &args.every,
+        |sampler| {
             let mut services = sampler.services(args.port.as_ref())?;
             if args.from.verbose {
                 let found = format!("{} services", services.services.len());
@@ -22,12 +21,7 @@ pub(crate) fn run(args: &Services) -> Result<(), Failure> {
             }
             args.sort.sort(&mut services.services);
             Ok(services)
-        })?;
-        let text = args
-            .format
-            .text(&answers, timestamp)
-            .map_err(Failure::Format)?;
-        print(&text)
-    })?;
-    asked.finish()
+        },
+        |answers, timestamp| args.format.text(answers, timestamp),
+    )
 }

@@ -101,3 +101,13 @@ impl Serialize for Shares<'_> {
         }))
     }
 }
+
+/// These counts, and zero in every other state.
+#[cfg(test)]
+fn counts(states: &[(tcpstat::State, u64)]) -> Counts {
+    let mut counts = Counts::ZERO;
+    for &(state, count) in states {
+        counts.set(state, count);
+    }
+    counts
+}

@@ -307,14 +307,7 @@ mod tests {
     use tcpstat::{Namespace, Source};
 
     use super::*;
-
-    fn counts(states: &[(State, u64)]) -> Counts {
-        let mut counts = Counts::ZERO;
-        for &(state, count) in states {
-            counts.set(state, count);
-        }
-        counts
-    }
+    use crate::output::counts;
 
     fn services(source: Source) -> Services {
         let known = source != Source::Procfs;

@@ -433,14 +433,7 @@ mod tests {
 
     use super::*;
     use crate::commands::watch::figures::Reading;
-
-    fn counts(states: &[(State, u64)]) -> Counts {
-        let mut counts = Counts::ZERO;
-        for &(state, count) in states {
-            counts.set(state, count);
-        }
-        counts
-    }
+    use crate::output::counts;
 
     fn service(port: u16, drops: Option<u64>, established: u64) -> Service {
         Service {
