@@ -402,6 +402,7 @@ impl From {
         Options {
             source,
             pid: self.pid,
+            inode: None,
             proc_root: self.proc_root.clone(),
         }
     }

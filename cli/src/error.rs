@@ -96,11 +96,25 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// A process is in another network namespace than it was in, or its number is another process's by now.
+    #[error("{}: it is no longer the network namespace {inode}", path.display())]
+    OtherNamespace {
+        /// The namespace's file.
+        path: PathBuf,
+        /// The inode number of the namespace that it was.
+        inode: u64,
+    },
     /// The process whose network namespace was asked for is not there.
-    #[error("{}: there is no such process", path.display())]
+    #[error("{}: there is no such process, or it is hidden (hidepid=)", path.display())]
     NoProcess {
         /// The process's directory.
         path: PathBuf,
+    },
+    /// The network namespaces of all processes were asked for, and there is none.
+    #[error("no process in {}: is a procfs mounted there?", proc_root.display())]
+    NoProcesses {
+        /// The root of the procfs.
+        proc_root: PathBuf,
     },
     /// The module was asked for each connection.
     #[error(
@@ -139,8 +153,9 @@ impl Error {
             ),
             // ENOENT: no inet_diag or tcp_diag in the kernel; EOPNOTSUPP: it does not know the request at all.
             Self::Answer { error } => matches!(errno(error), ENOENT | EPERM | EACCES | EOPNOTSUPP),
+            // EINVAL: a file that is no namespace (`setns`), as in a saved procfs.
             Self::Namespace { error, .. } => {
-                matches!(errno(error), ENOENT | ESRCH | EPERM | EACCES)
+                matches!(errno(error), ENOENT | ESRCH | EPERM | EACCES | EINVAL)
             }
             Self::Unloading { .. } | Self::Elsewhere { .. } | Self::NoSource(_) => true,
             Self::Read { .. }
@@ -148,7 +163,9 @@ impl Error {
             | Self::Receive { .. }
             | Self::Message { .. }
             | Self::NotListed
-            | Self::NoProcess { .. } => false,
+            | Self::OtherNamespace { .. }
+            | Self::NoProcess { .. }
+            | Self::NoProcesses { .. } => false,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::Error;
@@ -18,6 +18,32 @@ pub struct Namespace {
     pub pid: u32,
 }
 
+impl Namespace {
+    /// The network namespace that a process is in, in the procfs at `proc_root`; `None` if there is no such process,
+    /// or it is about to end.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if it may not be seen, or is no namespace.
+    pub fn of(proc_root: &Path, pid: u32) -> Result<Option<Self>, Error> {
+        let path = proc_root.join(pid.to_string()).join("ns/net");
+        Ok(inode_at(&path)?.map(|inode| Self { inode, pid }))
+    }
+
+    /// The same namespace by another process that is in it, for when this one has ended, or has moved to another
+    /// namespace; `None` if no other is found.
+    ///
+    /// # Errors
+    /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed.
+    pub fn by_another(self, proc_root: &Path) -> Result<Option<Self>, Error> {
+        let others = processes(proc_root)?.into_iter();
+        Ok(others
+            .filter(|&pid| pid != self.pid)
+            // What may not be seen is no help.
+            .filter_map(|pid| Self::of(proc_root, pid).ok().flatten())
+            .find(|other| other.inode == self.inode))
+    }
+}
+
 /// The network namespaces of the processes that are in a procfs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
@@ -25,6 +51,8 @@ pub struct Namespaces {
     pub seen: Vec<Namespace>,
     /// Processes, in ascending order, whose namespace may not be seen: it may be one of those, or another.
     pub hidden: Vec<u32>,
+    /// Whether there are processes that are not even shown: the procfs is mounted with `hidepid=invisible`.
+    pub invisible: bool,
 }
 
 impl Namespaces {
@@ -32,47 +60,70 @@ impl Namespaces {
     /// somewhere, as `ip netns add` leaves them) are not found.
     ///
     /// # Errors
-    /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or say something that is no namespace.
+    /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or say something that is no namespace;
+    /// [`Error::NoProcesses`] if there are none.
     pub fn list(proc_root: &Path) -> Result<Self, Error> {
-        let mut pids = Vec::new();
-        let entries = fs::read_dir(proc_root).map_err(|error| Error::open(proc_root, error))?;
-        for entry in entries {
-            let entry = entry.map_err(|error| Error::read(proc_root, error))?;
-            pids.extend(
-                entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse::<u32>().ok()),
-            );
-        }
-        pids.sort_unstable();
-
         let mut found = BTreeMap::new();
         let mut hidden = Vec::new();
-        for pid in pids {
-            let path = proc_root.join(pid.to_string()).join("ns/net");
-            match fs::read_link(&path) {
-                Ok(target) => {
-                    let inode = inode(&target).ok_or_else(|| {
-                        let problem = format!("{} is no network namespace", target.display());
-                        Error::read(&path, std::io::Error::new(ErrorKind::InvalidData, problem))
-                    })?;
+        for pid in processes(proc_root)? {
+            match Namespace::of(proc_root, pid) {
+                Ok(Some(Namespace { inode, pid })) => {
                     found.entry(inode).or_insert(pid);
                 }
+                Ok(None) => {}
                 // ptrace_may_access says no.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied => hidden.push(pid),
-                // It has ended, or is about to.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {}
-                Err(error) => return Err(Error::read(&path, error)),
+                Err(Error::Read { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
+                    hidden.push(pid);
+                }
+                Err(error) => return Err(error),
             }
+        }
+        if found.is_empty() && hidden.is_empty() {
+            let proc_root = proc_root.to_owned();
+            return Err(Error::NoProcesses { proc_root });
         }
         let mut seen: Vec<_> = found
             .into_iter()
             .map(|(inode, pid)| Namespace { inode, pid })
             .collect();
         seen.sort_by_key(|namespace| namespace.pid);
-        Ok(Self { seen, hidden })
+        // A procfs that shows the reader to itself has an init.
+        let has = |name| fs::metadata(proc_root.join(name)).is_ok();
+        let invisible = has("self") && !has("1");
+        Ok(Self {
+            seen,
+            hidden,
+            invisible,
+        })
+    }
+}
+
+/// The processes of a procfs, in ascending order.
+fn processes(proc_root: &Path) -> Result<Vec<u32>, Error> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir(proc_root).map_err(|error| Error::open(proc_root, error))? {
+        let entry = entry.map_err(|error| Error::read(proc_root, error))?;
+        let name = entry.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// The inode number of the network namespace that a link leads to, live or saved; `None` if there is no link.
+pub(crate) fn inode_at(path: &Path) -> Result<Option<u64>, Error> {
+    match fs::read_link(path) {
+        Ok(target) => match inode(&target) {
+            None => {
+                let problem = format!("{} is no network namespace", target.display());
+                let error = io::Error::new(ErrorKind::InvalidData, problem);
+                Err(Error::read(path, error))
+            }
+            inode => Ok(inode),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(None),
+        Err(error) => Err(Error::read(path, error)),
     }
 }
 
@@ -115,6 +166,34 @@ mod tests {
         let namespaces = Namespaces::list(root.path()).unwrap();
         assert_eq!(namespaces.seen, expected);
         assert!(namespaces.hidden.is_empty());
+
+        let [_, last] = expected;
+        let other = last.by_another(root.path()).unwrap();
+        assert_eq!(other, Some(Namespace { pid: 10, ..last }));
+        let [alone, _] = expected;
+        assert_eq!(alone.by_another(root.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_procfs_without_a_process_is_an_error_and_one_without_init_hides_some() {
+        let root = procfs(&[("self", "net:[1]")]);
+        let error = Namespaces::list(root.path()).unwrap_err().to_string();
+        let expected = format!(
+            "no process in {}: is a procfs mounted there?",
+            root.path().display()
+        );
+        assert_eq!(error, expected);
+
+        let hides = |processes: &[(&str, &str)]| {
+            Namespaces::list(procfs(processes).path())
+                .unwrap()
+                .invisible
+        };
+        let [itself, init, other] = ["self", "1", "77"].map(|pid| (pid, "net:[4026531840]"));
+        assert!(hides(&[itself, other]));
+        assert!(!hides(&[itself, init, other]));
+        // A sample, as a rule, leads to no process of its reader.
+        assert!(!hides(&[other]));
     }
 
     #[test]

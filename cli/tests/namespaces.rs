@@ -6,18 +6,25 @@
 
 mod alone;
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread;
 
 use alone::alone;
 use assert_cmd::cargo::cargo_bin;
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::gettid;
 use serde_json::Value;
-use tcpstat::{Namespaces, Options, Sampler, State};
+use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Source, State};
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix};
+use tempfile::TempDir;
 
 /// A process that does nothing, in the network namespace of the thread that started it.
 struct Idle(Child);
@@ -58,16 +65,40 @@ fn tcpstat(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs the command without any privilege, from where everybody may read it.
-fn as_nobody(arguments: &[&str]) -> Output {
-    const NOBODY: u32 = 65534;
-    let dir = tempfile::TempDir::new().unwrap();
+const NOBODY: u32 = 65534;
+
+/// The command where everybody may read it, in a directory of its own.
+fn for_everybody() -> (TempDir, PathBuf) {
+    let dir = TempDir::new().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let path = dir.path().join("tcpstat");
     fs::copy(cargo_bin!("tcpstat"), &path).unwrap();
+    (dir, path)
+}
+
+/// Runs the command without any privilege.
+fn as_nobody(arguments: &[&str]) -> Output {
+    let (_dir, path) = for_everybody();
     let mut command = Command::new(path);
     command.args(arguments).current_dir("/");
     command.uid(NOBODY).gid(NOBODY).output().unwrap()
+}
+
+/// Runs the command with mounts of its own, which `script` makes before `"$@"`, the command.
+fn with_mounts(script: &str, command: &Path, arguments: &[&str]) -> Output {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--pid", "--fork", "sh", "-c", script, "sh"]);
+    unshare.arg(command).args(arguments).output().unwrap()
+}
+
+/// A process of a procfs that is made up: an entry `pid` in `root` that is this one.
+fn show(root: &TempDir, pid: u32, process: impl AsRef<Path>) {
+    symlink(process, root.path().join(pid.to_string())).unwrap();
+}
+
+fn listen(listeners: usize) -> Vec<TcpListener> {
+    let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+    std::iter::repeat_with(listen).take(listeners).collect()
 }
 
 fn text(output: &Output) -> (String, String) {
@@ -146,7 +177,10 @@ fn a_process_that_is_not_there_is_named() {
     let (stdout, stderr) = text(&output);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout, "");
-    assert_eq!(stderr, "tcpstat: /proc/4194305: there is no such process\n");
+    assert_eq!(
+        stderr,
+        "tcpstat: /proc/4194305: there is no such process, or it is hidden (hidepid=)\n"
+    );
     for wrong in [["--pid", "0"], ["--pid", "-1"], ["--pid", "init"]] {
         assert_eq!(
             tcpstat(&wrong).output().unwrap().status.code(),
@@ -163,10 +197,6 @@ fn a_process_that_is_not_there_is_named() {
 #[test]
 fn all_namespaces_are_counted_each_by_itself() {
     let _alone = alone();
-    let listen = |listeners: usize| -> Vec<TcpListener> {
-        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
-        std::iter::repeat_with(listen).take(listeners).collect()
-    };
     netns::in_new(|| {
         let _first = listen(3);
         let first = Idle::start();
@@ -206,4 +236,248 @@ fn namespaces_that_cannot_be_seen_are_told() {
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
     assert!(stderr.contains("cannot be seen"), "{stderr}");
     assert!(stderr.contains("CAP_SYS_PTRACE"), "{stderr}");
+}
+
+/// A saved link to a namespace says the same as one's own where both are the first of their machine.
+#[test]
+fn a_saved_namespace_is_none_that_can_be_asked() {
+    let root = TempDir::new().unwrap();
+    let process = root.path().join("77");
+    fs::create_dir_all(process.join("ns")).unwrap();
+    fs::create_dir(process.join("net")).unwrap();
+    let own = fs::read_link("/proc/self/ns/net").unwrap();
+    symlink(own, process.join("ns/net")).unwrap();
+    fs::write(process.join("net/tcp"), TCP).unwrap();
+    let ask = |arguments: &[&str]| {
+        let mut command = tcpstat(arguments);
+        let output = command.arg("--proc-root").arg(root.path()).output();
+        let output = output.unwrap();
+        (output.status.code(), text(&output))
+    };
+
+    let (code, (stdout, stderr)) = ask(&["-v", "--pid", "77"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(json(&stdout)["LISTEN"], 1, "{stdout}");
+    assert!(stderr.contains("77/ns/net: ENOENT"), "{stderr}");
+    assert!(stderr.contains("procfs: counted everything"), "{stderr}");
+    for source in ["netlink", "netlink-full"] {
+        let (code, (stdout, stderr)) = ask(&["--pid", "77", "--source", source]);
+        assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
+        assert!(stderr.contains("77/ns/net: ENOENT"), "{stderr}");
+        let (code, (_, stderr)) = ask(&["services", "--pid", "77", "--source", source]);
+        assert_eq!(code, Some(1), "{stderr}");
+    }
+    let (code, (stdout, stderr)) = ask(&["--all-namespaces"]);
+    assert_eq!((code, &stderr[..]), (Some(0), ""));
+    assert_eq!(json(&stdout)["pid"], 77);
+    assert_eq!(json(&stdout)["LISTEN"], 1);
+}
+
+const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1574 1 0000000000000000 100 0 0 10 0
+";
+
+/// The counters are those of the namespace that netlink is asked in, whatever the procfs says that led to it.
+#[test]
+fn saved_counters_are_not_mixed_with_a_live_dump() {
+    let _alone = alone();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        let idle = Idle::start();
+        let root = TempDir::new().unwrap();
+        let process = root.path().join("77");
+        fs::create_dir_all(process.join("ns")).unwrap();
+        fs::create_dir(process.join("net")).unwrap();
+        let namespace = format!("/proc/{}/ns/net", idle.pid());
+        symlink(namespace, process.join("ns/net")).unwrap();
+        fs::write(
+            process.join("net/sockstat"),
+            "TCP: inuse 5000 orphan 0 tw 0\n",
+        )
+        .unwrap();
+        let snmp = "Tcp: CurrEstab ActiveOpens PassiveOpens\nTcp: 4998 0 0\n";
+        fs::write(process.join("net/snmp"), snmp).unwrap();
+        let ask = || {
+            let mut command = tcpstat(&["-v", "--source", "netlink", "--pid", "77"]);
+            let output = command.arg("--proc-root").arg(root.path()).output();
+            let output = output.unwrap();
+            let (stdout, stderr) = text(&output);
+            assert!(output.status.success(), "{stderr}");
+            let counts = ["LISTEN", "ESTABLISHED"].map(|state| json(&stdout)[state].clone());
+            assert_eq!(counts, [2, 0], "{stderr}");
+            assert!(
+                stderr.contains("there are few, 2 by the counters"),
+                "{stderr}"
+            );
+        };
+        ask();
+        // The same from another namespace.
+        netns::in_new(ask).unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn without_a_proc_of_its_own_a_namespace_is_entered() {
+    let _alone = alone();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        let dir = TempDir::new().unwrap();
+        let root = dir.path().to_str().unwrap();
+        let script = format!("mount -t proc proc {root} && mount -t tmpfs none /proc && \"$@\"");
+        let ask = |pid| {
+            with_mounts(
+                &script,
+                cargo_bin!("tcpstat"),
+                &["--source", "netlink", "--proc-root", root, "--pid", pid],
+            )
+        };
+        let output = ask("1");
+        let (stdout, stderr) = text(&output);
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(json(&stdout)["LISTEN"], 2, "{stdout}");
+        let (_, stderr) = text(&ask("77"));
+        assert!(stderr.contains(&format!("{root}/77: there is no such process")));
+    })
+    .unwrap();
+}
+
+/// A thread that is in the one network namespace and in the other, in quick succession.
+fn change_between(namespaces: [&str; 2], is_over: &AtomicBool) {
+    let files = namespaces.map(|path| File::open(path).unwrap());
+    while !is_over.load(SeqCst) {
+        for file in &files {
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_process_that_changes_its_namespace_gives_no_counts_to_another() {
+    let _alone = alone();
+    netns::in_new(|| {
+        let _first = listen(1);
+        let first = Idle::start();
+        netns::in_new(|| {
+            let _second = listen(3);
+            let second = Idle::start();
+            let root = TempDir::new().unwrap();
+            show(&root, 7, format!("/proc/{}", first.pid()));
+            show(&root, 8, format!("/proc/{}", second.pid()));
+            let is_over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let (tell, told) = mpsc::channel();
+                let paths = [&first, &second].map(|idle| format!("/proc/{}/ns/net", idle.pid()));
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    tell.send(gettid()).unwrap();
+                    change_between([&paths[0], &paths[1]], is_over);
+                });
+                show(&root, 5, format!("/proc/{}", told.recv().unwrap()));
+                let ask = || {
+                    let mut command = tcpstat(&["--all-namespaces", "--source", "netlink-full"]);
+                    text(
+                        &command
+                            .arg("--proc-root")
+                            .arg(root.path())
+                            .output()
+                            .unwrap(),
+                    )
+                };
+                let answers: Vec<_> = std::iter::repeat_with(ask).take(20).collect();
+                is_over.store(true, SeqCst);
+                for (stdout, stderr) in answers {
+                    assert_eq!(stderr, "");
+                    let mut counts: Vec<_> = stdout
+                        .lines()
+                        .map(json)
+                        .map(|line| (line["namespace"].clone(), line["LISTEN"].clone()))
+                        .collect();
+                    counts.sort_by_key(|(_, listeners)| listeners.as_u64());
+                    let expected = [(&first, 1), (&second, 3)]
+                        .map(|(idle, listeners)| (idle.namespace().into(), listeners.into()));
+                    assert_eq!(counts, expected);
+                }
+            });
+        })
+        .unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn every_source_answers_for_the_namespace_that_is_meant_or_not_at_all() {
+    let _alone = alone();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        let idle = Idle::start();
+        let ask = |source, inode| {
+            let mut sampler = Sampler::new(Options {
+                source: Some(source),
+                pid: Some(idle.pid()),
+                inode: Some(inode),
+                ..Options::default()
+            })
+            .unwrap();
+            let listeners = sampler.sample()?.counts.get(State::Listen);
+            let services = sampler.services(None)?.services.len() as u64;
+            let listed = sampler.connections(Default::default())?.count() as u64;
+            assert_eq!([services, listed], [listeners; 2], "{source}");
+            Ok(listeners)
+        };
+        for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
+            assert_eq!(ask(source, idle.namespace()).unwrap(), 2, "{source}");
+            let error: Error = ask(source, idle.namespace() + 1).unwrap_err();
+            assert!(matches!(error, Error::OtherNamespace { .. }), "{error}");
+        }
+        let of = Namespace::of("/proc".as_ref(), idle.pid())
+            .unwrap()
+            .unwrap();
+        assert_eq!((of.pid, of.inode), (idle.pid(), idle.namespace()));
+    })
+    .unwrap();
+}
+
+#[test]
+fn where_there_is_no_namespace_there_is_no_answer() {
+    let nothing = TempDir::new().unwrap();
+    let gone = TempDir::new().unwrap();
+    show(&gone, 77, "/proc/4194305");
+    let process = Path::new("/proc/self");
+    for root in [nothing.path(), gone.path(), process] {
+        for command in [&[][..], &["services"], &["--format", "prometheus"]] {
+            let output = tcpstat(command)
+                .args(["--all-namespaces", "--proc-root"])
+                .arg(root)
+                .output()
+                .unwrap();
+            let expected = format!(
+                "tcpstat: no process in {}: is a procfs mounted there?\n",
+                root.display()
+            );
+            assert_eq!(text(&output), (String::new(), expected));
+            assert_eq!(output.status.code(), Some(1));
+        }
+    }
+}
+
+#[test]
+fn processes_that_are_not_even_shown_are_told() {
+    let _alone = alone();
+    // Its init is root's.
+    let script = "mount -t proc -o hidepid=2 proc /proc && setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"; exit $?";
+    let (_dir, path) = for_everybody();
+    let ask = |arguments: &[&str]| with_mounts(script, &path, arguments);
+    let output = ask(&["--all-namespaces"]);
+    let (stdout, stderr) = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    // Its own it sees.
+    assert_eq!(stdout.lines().count(), 1, "{stdout}");
+    assert!(stderr.contains("hidden (hidepid=)"), "{stderr}");
+    assert!(stderr.contains("CAP_SYS_PTRACE"), "{stderr}");
+    let (_, stderr) = text(&ask(&["--pid", "1"]));
+    assert!(
+        stderr.contains("/proc/1: there is no such process, or it is hidden (hidepid=)"),
+        "{stderr}"
+    );
 }

@@ -3,6 +3,7 @@
 //! Asking one network namespace, or every one that a process is in.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use jiff::Timestamp;
 use tcpstat::{Error, Namespace, Namespaces, Options, Sampler};
@@ -70,43 +71,30 @@ impl Asked {
             Self::All { options, told } => (options, told),
         };
         let namespaces = Namespaces::list(&options.proc_root).map_err(Failure::Sample)?;
-        let complain = !*told;
-        if let (Some(first), true) = (namespaces.hidden.first(), complain) {
-            *told = true;
-            let others = match namespaces.hidden.len() {
-                1 => String::new(),
-                count => format!(" and of {} others", count - 1),
-            };
-            say(format_args!(
-                "the network namespace of process {first}{others} cannot be seen: EACCES\n\
-                 It may be one of those that are shown, or not. Root sees them all (CAP_SYS_PTRACE)."
-            ));
+        if !*told {
+            *told = say_what_is_hidden(&namespaces);
         }
         let mut answers = Vec::new();
-        for mut namespace in namespaces.seen {
-            let answer = match in_namespace(options, namespace, &mut ask) {
-                Err(_) if is_gone(options, namespace) => {
-                    let Some(other) = again(options, namespace.inode)? else {
-                        continue;
-                    };
-                    namespace = other;
-                    in_namespace(options, namespace, &mut ask)
-                }
-                answer => answer,
-            };
-            match answer {
-                Ok(answer) => answers.push(Answer {
-                    namespace: Some(namespace),
-                    answer,
-                }),
-                Err(error) => {
-                    *told = true;
-                    let Namespace { inode, pid } = namespace;
+        let mut failed = false;
+        for namespace in &namespaces.seen {
+            match in_namespace(options, *namespace, &mut ask) {
+                Ok(answer) => answers.extend(answer),
+                Err((Namespace { inode, pid }, error)) => {
+                    failed = true;
                     say(format_args!("namespace {inode}, process {pid}: {error}"));
                 }
             }
         }
-        Ok(answers)
+        *told |= failed;
+        if !answers.is_empty() {
+            Ok(answers)
+        } else if failed || !namespaces.hidden.is_empty() {
+            Err(Failure::Incomplete)
+        } else {
+            // All that there were have ended.
+            let proc_root = options.proc_root.clone();
+            Err(Failure::Sample(Error::NoProcesses { proc_root }))
+        }
     }
 
     /// To be called at the end: an error if some namespace was left out.
@@ -118,29 +106,64 @@ impl Asked {
     }
 }
 
+/// Asks a namespace through its process, and where that has left it, once more through another; `None` if there is no
+/// other any more.
 fn in_namespace<T>(
     options: &Options,
     namespace: Namespace,
     ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
-) -> Result<T, Error> {
-    ask(&mut Sampler::new(Options {
-        pid: Some(namespace.pid),
-        ..options.clone()
-    })?)
+) -> Result<Option<Answer<T>>, (Namespace, Error)> {
+    let mut through = |namespace: Namespace| {
+        let sampler = Sampler::new(Options {
+            pid: Some(namespace.pid),
+            inode: Some(namespace.inode),
+            ..options.clone()
+        });
+        let answer = sampler.and_then(|mut sampler| ask(&mut sampler));
+        let namespace_of = |answer| Answer {
+            namespace: Some(namespace),
+            answer,
+        };
+        answer.map(namespace_of).map_err(|error| (namespace, error))
+    };
+    match through(namespace) {
+        Err((_, error)) if has_left(&options.proc_root, namespace, &error) => {
+            match namespace.by_another(&options.proc_root) {
+                Ok(Some(other)) => through(other).map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err((namespace, error)),
+            }
+        }
+        answer => answer.map(Some),
+    }
 }
 
-/// Whether the process has ended, so that its namespace has to be found by another one.
-fn is_gone(options: &Options, namespace: Namespace) -> bool {
-    let process = options.proc_root.join(namespace.pid.to_string());
-    std::fs::read_link(process.join("ns/net")).is_err()
+/// Whether it failed because the process has ended, or is in another namespace now.
+fn has_left(proc_root: &Path, namespace: Namespace, error: &Error) -> bool {
+    matches!(error, Error::OtherNamespace { .. })
+        || matches!(Namespace::of(proc_root, namespace.pid), Ok(now) if now != Some(namespace))
 }
 
-fn again(options: &Options, inode: u64) -> Result<Option<Namespace>, Failure> {
-    let namespaces = Namespaces::list(&options.proc_root).map_err(Failure::Sample)?;
-    Ok(namespaces
-        .seen
-        .into_iter()
-        .find(|namespace| namespace.inode == inode))
+/// Says that some namespaces cannot be seen, if that is so.
+fn say_what_is_hidden(namespaces: &Namespaces) -> bool {
+    const MAYBE: &str = "may be one of those that are shown, or not. To see every one takes CAP_SYS_PTRACE, which root \
+                         of the machine has.";
+    if let [first, others @ ..] = &namespaces.hidden[..] {
+        let others = match others.len() {
+            0 => String::new(),
+            count => format!(" and of {count} others"),
+        };
+        say(format_args!(
+            "the network namespace of process {first}{others} cannot be seen: EACCES\nIt {MAYBE}"
+        ));
+    } else if namespaces.invisible {
+        say(format_args!(
+            "processes are hidden (hidepid=): their network namespaces cannot be seen\nEach {MAYBE}"
+        ));
+    } else {
+        return false;
+    }
+    true
 }
 
 fn say(message: impl std::fmt::Display) {

@@ -776,7 +776,7 @@ mod tests {
         let mut netlink = Netlink::default();
         let (counts, method) = count(&mut netlink, here(), 0).unwrap();
         let procfs = Procfs::default()
-            .sample(Path::new("/proc/thread-self"))
+            .sample(&Path::new("/proc/thread-self").into())
             .unwrap();
         assert_eq!(procfs, expected, "procfs, {what}");
         assert_eq!(netlink.sample().unwrap(), expected, "full, {what}");

@@ -13,17 +13,17 @@ mod module_services;
 mod namespace;
 mod netlink;
 mod procfs;
+mod root;
 mod sockstat;
 
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 pub use difference::{Method, Reason};
 
 use crate::{Attempt, Connection, Connections, Counts, Error, Filter, Ports, Services};
-use sockstat::Sockstat;
+use netlink::Netlink;
+use root::Root;
 
 /// Where counts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +74,9 @@ pub struct Options {
     pub source: Option<Source>,
     /// The process, in `proc_root`, whose network namespace is meant; one's own, or that of `proc_root`, if `None`.
     pub pid: Option<u32>,
+    /// The inode number of the network namespace that this process is in, as [`Namespaces`](crate::Namespaces) found
+    /// it: then no other one is counted, should the process change it or its number be another's by now.
+    pub inode: Option<u64>,
     /// The root of the procfs to read; `/proc` unless told, and then the network namespace of the calling thread is
     /// meant, whatever the source. Another may be a host's, mounted in a container, or a saved sample.
     pub proc_root: PathBuf,
@@ -84,6 +87,7 @@ impl Default for Options {
         Self {
             source: None,
             pid: None,
+            inode: None,
             proc_root: PathBuf::from(Self::PROC_ROOT),
         }
     }
@@ -97,14 +101,6 @@ impl Options {
     /// enters.
     fn is_elsewhere(&self) -> bool {
         self.pid.is_none() && self.proc_root != Path::new(Self::PROC_ROOT)
-    }
-
-    /// Where the files are: the procfs, or a process's directory in it.
-    fn root(&self) -> PathBuf {
-        match self.pid {
-            None => self.proc_root.clone(),
-            Some(pid) => self.proc_root.join(pid.to_string()),
-        }
     }
 }
 
@@ -125,10 +121,9 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Sampler {
     options: Options,
-    /// Where the files are.
-    root: PathBuf,
+    root: Root,
     module: module::Module,
-    netlink: netlink::Netlink,
+    netlink: Netlink,
     procfs: procfs::Procfs,
 }
 
@@ -143,13 +138,12 @@ impl Sampler {
                 proc_root: options.proc_root,
             });
         }
-        let root = options.root();
-        let namespace = options.pid.map(|_| root.join("ns/net"));
+        let root = Root::of(&options);
         Ok(Self {
             options,
             root,
             module: module::Module::default(),
-            netlink: netlink::Netlink::new(namespace),
+            netlink: Netlink::default(),
             procfs: procfs::Procfs::default(),
         })
     }
@@ -160,24 +154,20 @@ impl Sampler {
     /// [`Error::NoSource`] if every source is absent or refused. Any other error is from a source that is there
     /// but did not answer as it should, or about a process that is not there; the sampler can be used again.
     pub fn sample(&mut self) -> Result<Snapshot, Error> {
-        let root = &self.root;
+        let (options, root) = (&self.options, &self.root);
         let whole = |counts| (counts, Method::Whole);
-        let first = self
-            .options
-            .first_of(&Source::AUTO, |source| match source {
-                Source::Module => self.module.sample(root).map(whole),
-                Source::Netlink => {
-                    let net = match self.options.pid {
-                        Some(_) => root.join("net"),
-                        // Of the namespace of this thread, as a netlink socket is, and not of the process's first one.
-                        None => root.join("thread-self/net"),
-                    };
-                    let counters = Sockstat::open(&net);
-                    difference::count(&mut self.netlink, counters, difference::FEW)
-                }
-                Source::NetlinkFull => self.netlink.sample().map(whole),
-                Source::Procfs => self.procfs.sample(root).map(whole),
-            })?;
+        let first = options.first_of(&Source::AUTO, |source| match source {
+            Source::Module => self.module.sample(root).map(whole),
+            Source::Netlink => self.netlink.within(root.namespace()?, |netlink| {
+                let counters = netlink.counters();
+                difference::count(netlink, counters, difference::FEW)
+            }),
+            Source::NetlinkFull => {
+                let counts = self.netlink.within(root.namespace()?, Netlink::sample);
+                counts.map(whole)
+            }
+            Source::Procfs => self.procfs.sample(root).map(whole),
+        })?;
         let ((counts, method), source, tried) = first;
         Ok(Snapshot {
             counts,
@@ -195,19 +185,20 @@ impl Sampler {
     /// # Errors
     /// As of [`Sampler::sample`].
     pub fn services(&mut self, ports: Option<&Ports>) -> Result<Services, Error> {
-        let root = &self.root;
-        let first = self
-            .options
-            .first_of(&Source::AUTO, |source| match source {
-                Source::Module => {
-                    let (services, other) = module_services::services(root, ports)?;
-                    Ok((services, ports.is_none().then_some(other)))
-                }
-                Source::Netlink | Source::NetlinkFull => {
-                    Ok(self.netlink.services(ports)?.services())
-                }
-                Source::Procfs => Ok(self.procfs.services(root, ports)?.services()),
-            })?;
+        let (options, root) = (&self.options, &self.root);
+        let first = options.first_of(&Source::AUTO, |source| match source {
+            Source::Module => {
+                let (services, other) = module_services::services(root, ports)?;
+                Ok((services, ports.is_none().then_some(other)))
+            }
+            Source::Netlink | Source::NetlinkFull => {
+                let table = self
+                    .netlink
+                    .within(root.namespace()?, |netlink| netlink.services(ports));
+                Ok(table?.services())
+            }
+            Source::Procfs => Ok(self.procfs.services(root, ports)?.services()),
+        })?;
         let ((services, other), source, tried) = first;
         Ok(Services {
             services,
@@ -244,16 +235,15 @@ impl Sampler {
     /// As of [`Sampler::sample`]; and [`Error::NotListed`] if the module is asked for. Once there is an iterator, every
     /// error that it gives is one of the source that answers, and no other is asked.
     pub fn connections(&self, filter: Filter) -> Result<Connections, Error> {
-        let root = &self.root;
-        let first = self
-            .options
-            .first_of(&Source::LISTING, |source| match source {
-                Source::Module => Err(Error::NotListed),
-                Source::Netlink | Source::NetlinkFull => {
-                    self.netlink.connections(&filter).map(Listing::Netlink)
-                }
-                Source::Procfs => procfs::Listing::start(root).map(Listing::Procfs),
-            })?;
+        let (options, root) = (&self.options, &self.root);
+        let first = options.first_of(&Source::LISTING, |source| match source {
+            Source::Module => Err(Error::NotListed),
+            Source::Netlink | Source::NetlinkFull => {
+                let netlink = Netlink::new(root.namespace()?);
+                netlink.connections(&filter).map(Listing::Netlink)
+            }
+            Source::Procfs => procfs::Listing::start(root).map(Listing::Procfs),
+        })?;
         let (listing, source, tried) = first;
         Ok(Connections {
             listing,
@@ -289,10 +279,8 @@ impl Options {
         auto: &[Source],
         mut ask: impl FnMut(Source) -> Result<T, Error>,
     ) -> Result<(T, Source, Vec<Attempt>), Error> {
-        let root = self.root();
-        if self.pid.is_some() && !root.exists() {
-            return Err(Error::NoProcess { path: root });
-        }
+        let root = Root::of(self);
+        root.check()?;
         let sources = match &self.source {
             None => auto,
             Some(source) => std::slice::from_ref(source),
@@ -301,7 +289,7 @@ impl Options {
         for &source in sources {
             let answer = if source.is_netlink() && self.is_elsewhere() {
                 Err(Error::Elsewhere {
-                    proc_root: root.clone(),
+                    proc_root: root.path.clone(),
                 })
             } else {
                 ask(source)
@@ -315,33 +303,5 @@ impl Options {
             }
         }
         Err(Error::NoSource(tried))
-    }
-}
-
-/// Opens the file `name` of the network namespace that a procfs shows; where there is none, the error names
-/// `net/NAME`.
-///
-/// In `/proc`, it is the namespace of this thread that is meant, as with a netlink socket: `/proc/net` is a link to
-/// `self/net`, which is that of the process's first thread. A procfs mounted with `subset=pid` has no `net`.
-fn open_net(root: &Path, name: &str) -> Result<(PathBuf, File), Error> {
-    let here = root == Path::new(Options::PROC_ROOT);
-    let directories = [
-        here.then_some("thread-self/net"),
-        Some("net"),
-        Some("self/net"),
-    ];
-    for directory in directories.into_iter().flatten() {
-        match open(root.join(directory).join(name)) {
-            Err(Error::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened,
-        }
-    }
-    open(root.join("net").join(name))
-}
-
-fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
-    match File::open(&path) {
-        Ok(file) => Ok((path, file)),
-        Err(error) => Err(Error::open(&path, error)),
     }
 }

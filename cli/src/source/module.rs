@@ -3,9 +3,8 @@
 //! The module's answer: `/proc/tcpstat`, eleven lines of text, read strictly.
 
 use std::io::{ErrorKind, Read};
-use std::path::Path;
 
-use super::{open, open_net};
+use super::root::{Root, open};
 use crate::error::{BadLine, Error};
 use crate::{Counts, State};
 
@@ -18,13 +17,14 @@ pub(super) struct Module {
 }
 
 impl Module {
-    pub(super) fn sample(&mut self, proc_root: &Path) -> Result<Counts, Error> {
+    pub(super) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
         // `tcpstat` is a link to `net/tcpstat`; below `/proc/PID` there is only the latter, and a sample may have
         // only the former.
-        let (path, file) = open_net(proc_root, "tcpstat")
+        let (path, file) = root
+            .open_net("tcpstat")
             .or_else(|missing| match missing {
                 Error::Open { error, .. } if error.kind() == ErrorKind::NotFound => {
-                    open(proc_root.join("tcpstat"))
+                    open(root.path.join("tcpstat"))
                 }
                 other => Err(other),
             })

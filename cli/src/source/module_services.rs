@@ -6,12 +6,11 @@
 //! A header names the columns, and the lines are read by these names; other columns are passed over.
 
 use std::io::Read;
-use std::path::Path;
 
 use tcpstat_census::services::{COLUMNS, NO_LISTENER};
 
 use super::lines::{BUFFER, Failure, Line, Lines, decimal};
-use super::open_net;
+use super::root::Root;
 use crate::error::{BadLine, Error};
 use crate::{Counts, Ports, Service, State};
 
@@ -22,8 +21,10 @@ const NUMBERS: usize = COLUMNS.len() - 1 + State::COUNT;
 pub(super) type Answer = (Vec<Service>, Counts);
 
 /// Reads the file of a procfs.
-pub(super) fn services(proc_root: &Path, ports: Option<&Ports>) -> Result<Answer, Error> {
-    let (path, file) = open_net(proc_root, "tcpstat_services").map_err(Error::of_module)?;
+pub(super) fn services(root: &Root, ports: Option<&Ports>) -> Result<Answer, Error> {
+    let (path, file) = root
+        .open_net("tcpstat_services")
+        .map_err(Error::of_module)?;
     let (mut services, other) =
         parse(file, &mut vec![0; BUFFER]).map_err(|failure| failure.of(&path).of_module())?;
     if let Some(ports) = ports {
@@ -327,10 +328,10 @@ mod tests {
         std::fs::create_dir(root.path().join("net")).unwrap();
         std::fs::write(root.path().join("net/tcpstat_services"), good()).unwrap();
         let ports = "1-100".parse().unwrap();
-        let (some, _) = services(root.path(), Some(&ports)).unwrap();
+        let (some, _) = services(&root.path().into(), Some(&ports)).unwrap();
         assert_eq!(some, parsed(&good(), 4096).unwrap().0[..1]);
         assert_eq!(
-            services(root.path(), None).unwrap(),
+            services(&root.path().into(), None).unwrap(),
             parsed(&good(), 4096).unwrap()
         );
     }

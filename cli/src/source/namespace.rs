@@ -2,10 +2,11 @@
 
 //! Opening what belongs to another network namespace than that of the calling thread.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
@@ -15,31 +16,71 @@ use crate::error::Error;
 /// The calling thread's own network namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// Calls `open` in the network namespace that `path` leads to, such as `/proc/PID/ns/net`.
+/// A network namespace that is held open: it stays the same one, whatever becomes of the process that led to it.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    path: PathBuf,
+    file: Arc<File>,
+}
+
+impl Handle {
+    /// Opens the namespace that `path` leads to, such as `/proc/PID/ns/net`.
+    ///
+    /// In a saved procfs, the path leads nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Namespace`]; [`Error::OtherNamespace`] if it has another inode number than `inode`.
+    pub(super) fn open(path: PathBuf, inode: Option<u64>) -> Result<Self, Error> {
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file)));
+        match (opened, inode) {
+            (Ok((found, _)), Some(inode)) if found != inode => {
+                Err(Error::OtherNamespace { path, inode })
+            }
+            (Ok((_, file)), _) => Ok(Self {
+                path,
+                file: Arc::new(file),
+            }),
+            (Err(error), _) => Err(Error::Namespace { path, error }),
+        }
+    }
+
+    /// Whether it is the calling thread's own. What its link says would not do: that of a process on another machine
+    /// may say the same.
+    fn is_own(&self) -> bool {
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        // Where there is no /proc, one's own is not known, and can be entered like another.
+        match (fs::metadata(OWN), self.file.metadata()) {
+            (Ok(own), Ok(this)) => id(own) == id(this),
+            _ => false,
+        }
+    }
+}
+
+/// Calls `work` in `namespace`; in that of the calling thread, if there is none.
 ///
-/// A netlink socket belongs to the namespace in which it was opened, wherever it is used then. The calling thread
-/// stays where it is: another one enters the namespace, which takes `CAP_SYS_ADMIN` in both (`setns(2)`).
+/// A netlink socket belongs to the namespace in which it was opened, wherever it is used then, and so does a file below
+/// `/proc/thread-self/net`. The calling thread stays where it is: another one enters the namespace, which takes
+/// `CAP_SYS_ADMIN` in both (`setns(2)`).
 pub(super) fn inside<T: Send>(
-    path: &Path,
-    open: impl FnOnce() -> Result<T, Error> + Send,
+    namespace: Option<&Handle>,
+    work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
+    let handle = match namespace {
+        // One's own needs no right.
+        Some(handle) if !handle.is_own() => handle,
+        _ => return work(),
+    };
     let failed = |error| Error::Namespace {
-        path: path.to_owned(),
+        path: handle.path.clone(),
         error,
     };
-    // One's own needs no right.
-    if fs::read_link(path).map_err(failed)? == fs::read_link(OWN).map_err(failed)? {
-        return open();
-    }
+    let enter =
+        || setns(&handle.file, CloneFlags::CLONE_NEWNET).map_err(|errno| failed(errno.into()));
     thread::scope(|scope| {
-        let enter = || {
-            let namespace = File::open(path)?;
-            setns(namespace, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
-        };
-        let opened = thread::Builder::new()
-            .spawn_scoped(scope, move || enter().map_err(failed).and_then(|()| open()))
+        let entered = thread::Builder::new()
+            .spawn_scoped(scope, move || enter().and_then(|()| work()))
             .map_err(failed)?;
-        opened.join().unwrap_or_else(|panic| resume_unwind(panic))
+        entered.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }
 
@@ -50,6 +91,10 @@ mod tests {
 
     use super::*;
 
+    fn open(path: impl Into<PathBuf>) -> Handle {
+        Handle::open(path.into(), None).unwrap()
+    }
+
     #[test]
     fn enters_another_namespace_and_comes_back() {
         let own = || fs::read_link(OWN).unwrap();
@@ -57,11 +102,12 @@ mod tests {
         let there = netns::in_new(|| {
             let there = own();
             assert_ne!(there, here);
-            let path = format!("/proc/{}/ns/net", gettid());
+            let this = open(format!("/proc/{}/ns/net", gettid()));
+            let first = open(format!("/proc/{}/ns/net", std::process::id()));
             // This very namespace, and from it the one of the process.
-            assert_eq!(inside(Path::new(&path), || Ok(own())).unwrap(), there);
-            let first = format!("/proc/{}/ns/net", std::process::id());
-            assert_eq!(inside(Path::new(&first), || Ok(own())).unwrap(), here);
+            assert_eq!(inside(Some(&this), || Ok(own())).unwrap(), there);
+            assert_eq!(inside(Some(&first), || Ok(own())).unwrap(), here);
+            assert_eq!(inside(None, || Ok(own())).unwrap(), there);
             assert_eq!(own(), there);
             there
         });
@@ -69,9 +115,36 @@ mod tests {
     }
 
     #[test]
+    fn stays_the_same_when_the_path_leads_to_another() {
+        let own = || fs::metadata(OWN).unwrap().ino();
+        netns::in_new(|| {
+            let (first, path) = (own(), format!("/proc/{}/ns/net", gettid()));
+            let handle = Handle::open(path.clone().into(), Some(first)).unwrap();
+            netns::enter_new().unwrap();
+            assert_ne!(own(), first);
+            assert_eq!(inside(Some(&handle), || Ok(own())).unwrap(), first);
+            let error = Handle::open(path.clone().into(), Some(first)).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{path}: it is no longer the network namespace {first}")
+            );
+            assert!(!error.is_absence_or_refusal());
+        })
+        .unwrap();
+    }
+
+    #[test]
     fn says_which_namespace_cannot_be_entered() {
-        let path = Path::new("/proc/self/ns/nothing");
-        let error = inside(path, || Ok(())).unwrap_err();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let no_namespace = inside(Some(&open(file.path())), || Ok(())).unwrap_err();
+        assert!(no_namespace.is_absence_or_refusal());
+        assert!(
+            no_namespace
+                .to_string()
+                .ends_with(": EINVAL: Invalid argument"),
+            "{no_namespace}"
+        );
+        let error = Handle::open("/proc/self/ns/nothing".into(), None).unwrap_err();
         assert!(error.is_absence_or_refusal());
         assert_eq!(
             error.to_string(),

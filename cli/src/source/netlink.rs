@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 
 use netlink_packet_core::{
     NLA_HEADER_SIZE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
@@ -26,7 +26,9 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use super::by_port::{ByPort, Listener};
-use super::{filter, namespace};
+use super::filter;
+use super::namespace::{Handle, inside};
+use super::sockstat::Sockstat;
 use crate::error::{Error, errno};
 use crate::{Connection, Counts, Filter, Ports, State};
 
@@ -164,8 +166,8 @@ pub(super) trait List {
 
 #[derive(Debug, Default)]
 pub(super) struct Netlink {
-    /// The file of the network namespace to ask, if it is not the calling thread's.
-    namespace: Option<PathBuf>,
+    /// The network namespace to ask, if it is not the calling thread's.
+    namespace: Option<Handle>,
     buffer: Vec<u8>,
 }
 
@@ -176,12 +178,31 @@ impl List for Netlink {
 }
 
 impl Netlink {
-    /// Netlink in the network namespace of this file; in the calling thread's, if there is none.
-    pub(super) fn new(namespace: Option<PathBuf>) -> Self {
+    /// Netlink in this network namespace; in the calling thread's, if there is none.
+    pub(super) fn new(namespace: Option<Handle>) -> Self {
         Self {
             namespace,
             ..Self::default()
         }
+    }
+
+    /// Lets `ask` use netlink in a network namespace, which is held no longer than that.
+    pub(super) fn within<T>(
+        &mut self,
+        namespace: Option<Handle>,
+        ask: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.namespace = namespace;
+        let answer = ask(self);
+        self.namespace = None;
+        answer
+    }
+
+    /// The counters of the network namespace that is asked.
+    pub(super) fn counters(&self) -> Result<Sockstat, Error> {
+        // Of the thread that opens them, as a netlink socket is. Those of a procfs that is named may be saved ones.
+        let net = Path::new("/proc/thread-self/net");
+        inside(self.namespace.as_ref(), || Sockstat::open(net))
     }
 
     /// Counts every connection of this network namespace.
@@ -357,7 +378,7 @@ impl Query {
 pub(super) struct Answer {
     /// A new one for each answer: nothing of another, that failed or was ended early, can be left in it.
     socket: OwnedFd,
-    namespace: Option<PathBuf>,
+    namespace: Option<Handle>,
     query: Query,
     dump: Dump,
     /// What is to be requested after this dump.
@@ -365,22 +386,19 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Asks the network namespace of a file, or that of the calling thread.
-    pub(super) fn ask(namespace: Option<PathBuf>, query: Query) -> Result<Self, Error> {
+    /// Asks a network namespace, or that of the calling thread.
+    pub(super) fn ask(namespace: Option<Handle>, query: Query) -> Result<Self, Error> {
         Self::ask_by(Request::BothFamilies, &[], namespace, query)
     }
 
     fn ask_by(
         first: Request,
         rest: &'static [Request],
-        namespace: Option<PathBuf>,
+        namespace: Option<Handle>,
         query: Query,
     ) -> Result<Self, Error> {
         let answer = Self {
-            socket: match &namespace {
-                None => open()?,
-                Some(path) => namespace::inside(path, open)?,
-            },
+            socket: inside(namespace.as_ref(), open)?,
             namespace,
             query,
             dump: Dump::new(first, 1),
@@ -976,7 +994,7 @@ mod tests {
                     "{family:?}, after a refusal"
                 );
                 let procfs = Procfs::default()
-                    .sample(Path::new("/proc/thread-self"))
+                    .sample(&Path::new("/proc/thread-self").into())
                     .unwrap();
                 assert_eq!(procfs, expected, "{family:?}, procfs");
             })

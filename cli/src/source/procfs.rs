@@ -9,11 +9,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::by_port::{ByPort, Listener};
 use super::lines::{BUFFER, Failure, Line, Lines, decimal};
-use super::open_net;
+use super::root::Root;
 use crate::error::{BadLine, Error};
 use crate::{Connection, Counts, Ports, State};
 
@@ -27,9 +27,9 @@ pub(super) struct Procfs {
 }
 
 impl Procfs {
-    pub(super) fn sample(&mut self, proc_root: &Path) -> Result<Counts, Error> {
+    pub(super) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
         let mut counts = Counts::ZERO;
-        self.each_file(proc_root, |file, digits, buffer| {
+        self.each_file(root, |file, digits, buffer| {
             count(file, digits, buffer, &mut counts)
         })?;
         Ok(counts)
@@ -38,28 +38,28 @@ impl Procfs {
     /// Counts by port. What a listener's queue may hold, and what was dropped at it, is not told here.
     pub(super) fn services<'a>(
         &mut self,
-        proc_root: &Path,
+        root: &Root,
         ports: Option<&'a Ports>,
     ) -> Result<ByPort<'a>, Error> {
         let mut table = ByPort::new(ports);
-        self.each_file(proc_root, |file, digits, buffer| {
+        self.each_file(root, |file, digits, buffer| {
             count_by_port(file, digits, buffer, &mut table)
         })?;
         Ok(table)
     }
 
-    /// Reads `tcp` and then `tcp6`.
+    /// Reads `tcp6` and then `tcp`.
     fn each_file(
         &mut self,
-        proc_root: &Path,
+        root: &Root,
         mut read: impl FnMut(File, usize, &mut [u8]) -> Result<(), Failure>,
     ) -> Result<(), Error> {
         self.buffer.resize(BUFFER, 0);
-        let (path, file) = open_net(proc_root, "tcp")?;
-        read(file, IPV4_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
-        if let Some((path, file)) = open_tcp6(proc_root)? {
+        if let Some((path, file)) = open_tcp6(root)? {
             read(file, IPV6_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
         }
+        let (path, file) = root.open_net("tcp")?;
+        read(file, IPV4_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
         Ok(())
     }
 }
@@ -74,12 +74,13 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn start(proc_root: &Path) -> Result<Self, Error> {
-        let (path, tcp) = open_net(proc_root, "tcp")?;
+    pub(super) fn start(root: &Root) -> Result<Self, Error> {
+        let tcp6 = open_tcp6(root)?;
+        let (path, tcp) = root.open_net("tcp")?;
         Ok(Self {
             path,
             rows: Some(Rows::new(tcp, IPV4_DIGITS, vec![0; BUFFER])),
-            tcp6: open_tcp6(proc_root)?,
+            tcp6,
         })
     }
 }
@@ -106,9 +107,10 @@ impl Iterator for Listing {
     }
 }
 
-/// A kernel without IPv6 has no such file, and no such connections.
-fn open_tcp6(proc_root: &Path) -> Result<Option<(PathBuf, File)>, Error> {
-    match open_net(proc_root, "tcp6") {
+/// A kernel without IPv6 has no such file, and no such connections. A process that ends has neither file any more, so
+/// this one is opened before `tcp`, which every kernel has.
+fn open_tcp6(root: &Root) -> Result<Option<(PathBuf, File)>, Error> {
+    match root.open_net("tcp6") {
         Err(Error::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Where the files of a network namespace are: a procfs, or a process's directory in it.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Options;
+use super::namespace::Handle;
+use crate::Error;
+use crate::namespaces::inode_at;
+
+#[derive(Clone, Debug)]
+pub(super) struct Root {
+    pub(super) path: PathBuf,
+    /// The inode number of the network namespace that the files must be of; if `None`, of any.
+    inode: Option<u64>,
+    is_process: bool,
+}
+
+impl Root {
+    /// What is meant.
+    pub(super) fn of(options: &Options) -> Self {
+        match options.pid {
+            None => Self::from(&*options.proc_root),
+            Some(pid) => Self {
+                path: options.proc_root.join(pid.to_string()),
+                inode: options.inode,
+                is_process: true,
+            },
+        }
+    }
+
+    /// The process's network namespace, for netlink to enter; `None` if no process is meant.
+    pub(super) fn namespace(&self) -> Result<Option<Handle>, Error> {
+        let open = || Handle::open(self.namespace_path(), self.inode);
+        self.is_process.then(open).transpose()
+    }
+
+    /// Refuses a process that is not there.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.is_process && !self.path.exists() {
+            return Err(Error::NoProcess {
+                path: self.path.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Opens the file `name` of the network namespace; where there is none, the error names `net/NAME`.
+    ///
+    /// In `/proc`, it is the namespace of this thread that is meant, as with a netlink socket: `/proc/net` is a link to
+    /// `self/net`, which is that of the process's first thread. A procfs mounted with `subset=pid` has no `net`.
+    pub(super) fn open_net(&self, name: &str) -> Result<(PathBuf, File), Error> {
+        // A file belongs to the namespace that the process is in when it is opened; it does not tell which that is.
+        self.check_namespace()?;
+        let opened = self.open_first(name);
+        self.check_namespace()?;
+        opened
+    }
+
+    fn open_first(&self, name: &str) -> Result<(PathBuf, File), Error> {
+        let here = self.path == Path::new(Options::PROC_ROOT);
+        let directories = [
+            here.then_some("thread-self/net"),
+            Some("net"),
+            Some("self/net"),
+        ];
+        for directory in directories.into_iter().flatten() {
+            match open(self.path.join(directory).join(name)) {
+                Err(Error::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+        }
+        open(self.path.join("net").join(name))
+    }
+
+    /// Refuses a process that is in another namespace than it should be.
+    fn check_namespace(&self) -> Result<(), Error> {
+        let Some(inode) = self.inode else {
+            return Ok(());
+        };
+        let path = self.namespace_path();
+        if inode_at(&path)? == Some(inode) {
+            Ok(())
+        } else {
+            Err(Error::OtherNamespace { path, inode })
+        }
+    }
+
+    fn namespace_path(&self) -> PathBuf {
+        self.path.join("ns/net")
+    }
+}
+
+/// A procfs, or what is like one.
+impl From<&Path> for Root {
+    fn from(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            inode: None,
+            is_process: false,
+        }
+    }
+}
+
+pub(super) fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
+    match File::open(&path) {
+        Ok(file) => Ok((path, file)),
+        Err(error) => Err(Error::open(&path, error)),
+    }
+}
