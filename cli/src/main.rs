@@ -89,6 +89,16 @@ fn hint(error: &Error) -> Option<&'static str> {
         (Source::Netlink | Source::NetlinkFull, Error::Answer { .. }) => {
             "Load the kernel's part of it (modprobe tcp_diag), or try --source procfs."
         }
+        (Source::Netlink | Source::NetlinkFull, Error::Namespace { error, .. }) => {
+            match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    "Entering another network namespace takes root (CAP_SYS_ADMIN, CAP_SYS_PTRACE): try --source procfs."
+                }
+                _ => {
+                    "The process may have ended, or be one of a saved sample: try --source procfs."
+                }
+            }
+        }
         (Source::Netlink | Source::NetlinkFull, _) => {
             "A sandbox may forbid netlink sockets here (seccomp, RestrictAddressFamilies=): try --source procfs."
         }
