@@ -97,15 +97,7 @@ fn unknowns(judged: &[Judged]) -> impl Iterator<Item = String> {
 fn perfdata(judged: &Judged) -> String {
     let percent = percent_sign(judged);
     let value = match &judged.value {
-        Ok(value) => {
-            // The unit of counters that only grow is a c.
-            let counter = if judged.subject.what == What::Drops {
-                "c"
-            } else {
-                ""
-            };
-            format!("{}{percent}{counter}", number(judged, value))
-        }
+        Ok(value) => format!("{}{percent}", number(judged, value)),
         // "The actual value could not be determined."
         Err(_) => "U".into(),
     };
@@ -250,7 +242,7 @@ mod tests {
         }
         assert_eq!(
             perfdata(&judged(3, None, &["drops>0"], &[])),
-            "'drops'=3c;0;;0"
+            "'drops'=3;0;;0"
         );
     }
 

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
@@ -167,34 +166,31 @@ impl Collector for All {
         }
 
         type Value = fn(&Service) -> Option<u64>;
-        let gauges: [(&str, &str, MetricType, Value); 4] = [
+        let gauges: [(&str, &str, Value); 4] = [
             (
                 "tcpstat_service_listeners",
                 "Number of sockets that listen on the port.",
-                MetricType::Gauge,
                 |service| Some(service.listeners),
             ),
             (
                 "tcpstat_service_accept_queue",
                 "Number of connections that wait to be accepted.",
-                MetricType::Gauge,
                 |service| Some(service.accept_queue),
             ),
             (
                 "tcpstat_service_backlog",
                 "Number of connections that may wait to be accepted.",
-                MetricType::Gauge,
                 |service| service.backlog,
             ),
+            // No counter: with a listener that is closed, what was dropped at it goes from the sum.
             (
                 "tcpstat_service_drops",
                 "Number of segments and connections dropped at the listeners that there are now.",
-                MetricType::Counter,
                 |service| service.drops,
             ),
         ];
-        for (name, help, kind, value) in gauges {
-            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+        for (name, help, value) in gauges {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for all in &self.0 {
                 for service in &all.services {
                     // What the source does not know is left out.
@@ -202,11 +198,7 @@ impl Collector for All {
                         continue;
                     };
                     let labels = all.at(service.port);
-                    let encoder = metric.encode_family(&labels)?;
-                    match kind {
-                        MetricType::Counter => ConstCounter::new(value).encode(encoder)?,
-                        _ => ConstGauge::new(value).encode(encoder)?,
-                    }
+                    ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
                 }
             }
         }
@@ -376,7 +368,7 @@ mod tests {
         }
         let prometheus = text(ServicesFormat::Prometheus);
         assert!(!prometheus.contains("tcpstat_service_backlog{"));
-        assert!(!prometheus.contains("tcpstat_service_drops_total{"));
+        assert!(!prometheus.contains("tcpstat_service_drops{"));
         assert!(prometheus.contains("tcpstat_service_accept_queue{port=\"8080\"} 129\n"));
     }
 
@@ -419,8 +411,8 @@ mod tests {
             "tcpstat_service_connection_states{port=\"other\",state=\"time_wait\"} 1",
             "tcpstat_service_listeners{port=\"22\"} 2",
             "tcpstat_service_backlog{port=\"8080\"} 128",
-            "# TYPE tcpstat_service_drops counter",
-            "tcpstat_service_drops_total{port=\"8080\"} 77",
+            "# TYPE tcpstat_service_drops gauge",
+            "tcpstat_service_drops{port=\"8080\"} 77",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
@@ -462,7 +454,7 @@ mod tests {
         let prometheus = text(ServicesFormat::Prometheus);
         assert_eq!(prometheus.matches("# TYPE").count(), 5);
         assert!(prometheus.contains(
-            "tcpstat_service_drops_total{namespace=\"4026532000\",pid=\"77\",port=\"8080\"} 77\n"
+            "tcpstat_service_drops{namespace=\"4026532000\",pid=\"77\",port=\"8080\"} 77\n"
         ));
         assert!(text(ServicesFormat::Table).contains("\n\nnamespace 4026532000, process 77\n"));
     }
