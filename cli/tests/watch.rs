@@ -159,6 +159,10 @@ fn keys_and_signals_end_it_and_leave_the_terminal_as_it_was() {
         End::Signal(Signal::SIGTERM),
         End::Signal(Signal::SIGHUP),
         End::Signal(Signal::SIGINT),
+        End::Signal(Signal::SIGQUIT),
+        End::Signal(Signal::SIGALRM),
+        End::Signal(Signal::SIGUSR1),
+        End::Signal(Signal::SIGUSR2),
     ] {
         let root = proc_root(1);
         let mut terminal = Terminal::new(80, 24).unwrap();

@@ -12,7 +12,9 @@ use std::{env, thread};
 
 use crossterm::event::{self, KeyCode, KeyEvent, KeyModifiers};
 use jiff::Timestamp;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use tcpstat::{Error, Sampler};
@@ -104,6 +106,9 @@ fn lines(mut reader: Reader) -> Result<(), Failure> {
 /// How long leaving the screen may take when a signal ends the command.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// The signals that are sent to end a process, or end it because nothing is done about them.
+const ENDS: [i32; 7] = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2];
+
 /// What the screen reacts to.
 enum Event {
     Reading(Box<Result<Reading, Error>>),
@@ -133,7 +138,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
     // Who is faster than the screen has to wait.
     let (events, incoming) = mpsc::sync_channel(8);
     let mut signals =
-        Signals::new([SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH]).map_err(Failure::Screen)?;
+        Signals::new(ENDS.iter().chain(&[SIGTSTP, SIGWINCH])).map_err(Failure::Screen)?;
     let mut terminal = Terminal::take().map_err(Failure::Screen)?;
     // These threads end with the process, or when nobody listens to them any more.
     start({
@@ -142,7 +147,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
             for signal in signals.forever() {
                 // Where there is no room for it, there is enough to draw for already.
                 let _ = events.try_send(Event::Signal(signal));
-                if matches!(signal, SIGHUP | SIGINT | SIGTERM) {
+                if ENDS.contains(&signal) {
                     // The terminal may take nothing more: then the screen cannot be left.
                     thread::sleep(GRACE);
                     terminal::give_settings_back();
