@@ -25,7 +25,7 @@ Examples:
   tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
   tcpstat --pid 1234                       the network namespace of process 1234: a container's
-  tcpstat --all-namespaces --format table  every network namespace of this machine
+  tcpstat --all-namespaces --format table  every network namespace that a process is in
 
 Sources, the cheapest first; without --source, the first that answers:
   module        /proc/tcpstat: counted in the kernel (needs the tcpstat module)
@@ -34,7 +34,8 @@ Sources, the cheapest first; without --source, the first that answers:
   netlink-full  sock_diag, as ss does: a binary message for every connection
   procfs        /proc/net/tcp and tcp6: a line of text for every connection
 
-Exit codes: 0 answered, 1 no source could answer or the answer is malformed, 2 usage";
+Exit codes: 0 answered; 1 no source could answer, an answer is malformed, a namespace could not be seen,
+or the output could not be written; 2 usage";
 
 /// Count TCP connections by state, IPv4 and IPv6 together, in this network namespace
 #[derive(Debug, Parser)]
@@ -344,7 +345,7 @@ fn state(text: &str) -> Result<State, String> {
 /// When to answer: once, or again and again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Every {
-    /// Print again every 10s, 500ms, 1m, ... until stopped; one line each time
+    /// Print again every 10s, 500ms, 1m, ... until a reading fails; one line each time
     #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
     pub(crate) interval: Option<Duration>,
 
@@ -409,9 +410,11 @@ impl From {
 
     /// The sampler that is asked for.
     pub(crate) fn sampler(&self) -> Result<Sampler, clap::Error> {
-        Sampler::new(self.options()).map_err(|error| {
+        let options = self.options();
+        let source = options.source.map_or("auto", Source::name);
+        Sampler::new(options).map_err(|error| {
             conflict(format!(
-                "--source netlink cannot be used with --proc-root alone: {error}"
+                "--source {source} cannot be used with --proc-root alone: {error}"
             ))
         })
     }

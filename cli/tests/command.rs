@@ -303,11 +303,12 @@ fn wrong_usage_is_told_apart_from_failure() {
         ),
         (
             &["--source", "netlink", "--proc-root", "/host/proc"],
-            "not those of /host/proc",
+            "--source netlink cannot be used with --proc-root alone: it would count this machine's connections, not those of \
+             /host/proc",
         ),
         (
             &["--source", "netlink-full", "--proc-root", "/host/proc"],
-            "not those of /host/proc",
+            "--source netlink-full cannot be used with",
         ),
         (&["--source", "guess"], "netlink-full"),
         (&["--format", "yaml"], "prometheus"),
@@ -326,6 +327,9 @@ fn help_and_version_are_answers() {
         "--interval <TIME>",
         "Examples:",
         "Exit codes:",
+        "until a reading fails",
+        "a namespace could not be seen",
+        "--format table  every network namespace that a process is in",
         "netlink-full",
     ] {
         assert!(help.contains(expected), "{help}");
