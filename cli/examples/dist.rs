@@ -237,18 +237,18 @@ mod tests {
             (
                 "bash",
                 "bash-completion/completions/tcpstat.bash",
-                &["proc-root", "accept-queue"][..],
+                &["proc-root", "accept-queue", "close-wait"][..],
             ),
             (
                 "zsh",
                 "zsh/site-functions/_tcpstat",
-                &["proc-root", "accept-queue"],
+                &["proc-root", "accept-queue", "close-wait"],
             ),
             // No values of arguments without an option, such as topics: clap_complete has none for fish.
             (
                 "fish",
                 "fish/vendor_completions.d/tcpstat.fish",
-                &["proc-root"],
+                &["proc-root", "close-wait"],
             ),
         ] {
             let path = completions(path);

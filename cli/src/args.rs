@@ -142,7 +142,8 @@ pub(crate) struct Check {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connections {
     /// Those in one of these states: established, close-wait, ...
-    #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',', value_parser = state)]
+    #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',')]
+    #[arg(value_parser = StateParser, hide_possible_values = true)]
     states: Option<Vec<State>>,
 
     /// Those at one of these local ports: 443,8000-8100
@@ -340,6 +341,28 @@ fn state(text: &str) -> Result<State, String> {
         let names = State::ALL.map(State::name).join(", ");
         format!("it is not a state; these are: {names}")
     })
+}
+
+/// The same, for a shell to complete.
+#[derive(Clone)]
+struct StateParser;
+
+impl TypedValueParser for StateParser {
+    type Value = State;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<State, clap::Error> {
+        state.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        let is_state = |value: &PossibleValue| explain::state(value.get_name()).is_some();
+        Some(Box::new(TopicParser::names().filter(is_state)))
+    }
 }
 
 /// When to answer: once, or again and again.
