@@ -155,6 +155,9 @@ pub(crate) struct Connections {
     remote_port: Option<Ports>,
 
     #[command(flatten)]
+    pub(crate) everywhere: Everywhere,
+
+    #[command(flatten)]
     pub(crate) from: From,
 }
 

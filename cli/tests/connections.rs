@@ -117,6 +117,11 @@ fn wrong_usage_says_what_is_right() {
         ),
         (&["--port", "http"], "\"http\" is not a port"),
         (&["--remote-port", "9-8"], "write 8-9"),
+        (
+            &["--all-namespaces", "--source", "module"],
+            "the module counts connections and does not list them",
+        ),
+        (&["--all-namespaces", "--pid", "1"], "cannot be used with"),
         (&["--interval", "1s"], "unexpected argument '--interval'"),
     ] {
         let (code, stdout, stderr) = run(command(arguments));

@@ -230,15 +230,96 @@ fn all_namespaces_are_counted_each_by_itself() {
 }
 
 #[test]
+fn the_connections_of_all_namespaces_are_listed_each_with_its_own() {
+    let _alone = alone();
+    netns::in_new(|| {
+        let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
+        let first = Idle::start();
+        netns::in_new(|| {
+            let _second = listen(5);
+            let second = Idle::start();
+            let root = TempDir::new().unwrap();
+            show(&root, 7, format!("/proc/{}", first.pid()));
+            show(&root, 8, format!("/proc/{}", second.pid()));
+            for source in ["auto", "netlink", "procfs"] {
+                let mut command = tcpstat(&["connections", "--all-namespaces"]);
+                command
+                    .args(["--source", source, "--proc-root"])
+                    .arg(root.path());
+                let output = command.output().unwrap();
+                let (stdout, stderr) = text(&output);
+                assert!(output.status.success(), "{stderr}");
+                let lines: Vec<Value> = stdout.lines().map(json).collect();
+                for (idle, pid, expected) in
+                    [(&first, 7, fixture.expected().total()), (&second, 8, 5)]
+                {
+                    let of = lines.iter().filter(|line| line["pid"] == pid);
+                    let own = of
+                        .clone()
+                        .filter(|line| line["namespace"] == idle.namespace());
+                    let counts = [of.count(), own.count()].map(|count| count as u64);
+                    assert_eq!(counts, [expected; 2], "{source}");
+                }
+                let start = format!("{{\"namespace\":{},\"pid\":7,\"state\":", first.namespace());
+                assert!(stdout.starts_with(&start), "{stdout}");
+            }
+        })
+        .unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_namespace_that_fails_is_told_and_the_others_are_asked() {
+    let root = TempDir::new().unwrap();
+    let wrong = format!("{TCP}nonsense\n");
+    for (pid, inode, tcp) in [(7, 70, &wrong), (8, 80, &TCP.to_owned())] {
+        let process = root.path().join(pid.to_string());
+        fs::create_dir_all(process.join("ns")).unwrap();
+        fs::create_dir(process.join("net")).unwrap();
+        symlink(format!("net:[{inode}]"), process.join("ns/net")).unwrap();
+        fs::write(process.join("net/tcp"), tcp).unwrap();
+    }
+    let ask = |arguments: &[&str], expected_lines| {
+        let mut command = tcpstat(arguments);
+        command.args(["--all-namespaces", "--proc-root"]);
+        let output = command.arg(root.path()).output().unwrap();
+        let (stdout, stderr) = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(stdout.lines().count(), expected_lines, "{stdout}");
+        assert!(
+            stderr.starts_with("tcpstat: namespace 70, process 7: "),
+            "{stderr}"
+        );
+        assert!(stderr.contains("7/net/tcp, line 3: "), "{stderr}");
+    };
+    ask(&[], 1);
+    ask(&["services"], 1);
+    // What came before the error was there.
+    ask(&["connections"], 2);
+    fs::remove_dir_all(root.path().join("8")).unwrap();
+    ask(&[], 0);
+    // No reading is left.
+    ask(&["--interval", "1ms"], 0);
+    ask(&["connections"], 1);
+}
+
+#[test]
 fn namespaces_that_cannot_be_seen_are_told() {
     let _alone = alone();
-    let output = as_nobody(&["--all-namespaces"]);
-    let (stdout, stderr) = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    // Its own it sees.
-    assert_eq!(stdout.lines().count(), 1, "{stdout}");
-    assert!(stderr.contains("cannot be seen"), "{stderr}");
-    assert!(stderr.contains("CAP_SYS_PTRACE"), "{stderr}");
+    for command in [&[][..], &["connections"]] {
+        let output = as_nobody(&[command, &["--all-namespaces"]].concat());
+        let (stdout, stderr) = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        // Its own it sees.
+        let of = |line| json(line)["namespace"].clone();
+        let mut seen: Vec<Value> = stdout.lines().map(of).collect();
+        seen.dedup();
+        assert!(seen.len() <= 1, "{stdout}");
+        assert!(!seen.is_empty() || command == ["connections"], "{stdout}");
+        assert!(stderr.contains("cannot be seen"), "{stderr}");
+        assert!(stderr.contains("CAP_SYS_PTRACE"), "{stderr}");
+    }
 }
 
 /// A saved link to a namespace says the same as one's own where both are the first of their machine.

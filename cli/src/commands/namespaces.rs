@@ -23,14 +23,18 @@ pub(crate) fn answer<T>(
     let mut asked = Asked::new(from, everywhere)?;
     at_each_tick(every, || {
         let timestamp = Timestamp::now();
-        let answers = asked.ask(&mut ask)?;
+        let mut answers = Vec::new();
+        asked.each(&mut ask, |answer| {
+            answers.push(answer);
+            Ok(())
+        })?;
         print(&text(&answers, timestamp).map_err(Failure::Format)?)
     })?;
     asked.finish()
 }
 
 /// Who is asked.
-enum Asked {
+pub(crate) enum Asked {
     /// The namespace of `--pid`, or one's own.
     One(Box<Sampler>),
     /// Every namespace, anew each time.
@@ -43,7 +47,7 @@ enum Asked {
 
 impl Asked {
     /// As the command line says.
-    fn new(from: &From, everywhere: &Everywhere) -> Result<Self, Failure> {
+    pub(crate) fn new(from: &From, everywhere: &Everywhere) -> Result<Self, Failure> {
         Ok(if everywhere.all_namespaces {
             Self::All {
                 options: from.options(),
@@ -54,19 +58,20 @@ impl Asked {
         })
     }
 
-    /// Asks each of them. What goes wrong in one of several namespaces is said on standard error, and the others are
-    /// asked nevertheless.
-    fn ask<T>(
+    /// Asks each of them, one after the other, and hands the answers to `found`. What goes wrong in one of several
+    /// namespaces is said on standard error, and the others are asked nevertheless.
+    pub(crate) fn each<T>(
         &mut self,
         mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
-    ) -> Result<Vec<Answer<T>>, Failure> {
+        mut found: impl FnMut(Answer<T>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let (options, told) = match self {
             Self::One(sampler) => {
                 let answer = ask(sampler).map_err(Failure::Sample)?;
-                return Ok(vec![Answer {
+                return found(Answer {
                     namespace: None,
                     answer,
-                }]);
+                });
             }
             Self::All { options, told } => (options, told),
         };
@@ -74,20 +79,28 @@ impl Asked {
         if !*told {
             *told = say_what_is_hidden(&namespaces);
         }
-        let mut answers = Vec::new();
-        let mut failed = false;
-        for namespace in &namespaces.seen {
-            match in_namespace(options, *namespace, &mut ask) {
-                Ok(answer) => answers.extend(answer),
-                Err((Namespace { inode, pid }, error)) => {
+        let (mut answered, mut failed) = (false, false);
+        for &namespace in &namespaces.seen {
+            let Some((namespace, answer)) = in_namespace(options, namespace, &mut ask) else {
+                continue;
+            };
+            let answer = answer.map(|answer| Answer {
+                namespace: Some(namespace),
+                answer,
+            });
+            match answer.map_err(Failure::Sample).and_then(&mut found) {
+                Ok(()) => answered = true,
+                Err(Failure::Sample(error)) => {
                     failed = true;
+                    let Namespace { inode, pid } = namespace;
                     say(format_args!("namespace {inode}, process {pid}: {error}"));
                 }
+                Err(other) => return Err(other),
             }
         }
         *told |= failed;
-        if !answers.is_empty() {
-            Ok(answers)
+        if answered {
+            Ok(())
         } else if failed || !namespaces.hidden.is_empty() {
             Err(Failure::Incomplete)
         } else {
@@ -98,7 +111,7 @@ impl Asked {
     }
 
     /// To be called at the end: an error if some namespace was left out.
-    fn finish(self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::All { told: true, .. } => Err(Failure::Incomplete),
             _ => Ok(()),
@@ -107,34 +120,27 @@ impl Asked {
 }
 
 /// Asks a namespace through its process, and where that has left it, once more through another; `None` if there is no
-/// other any more.
+/// other any more. Says which process it was in the end.
 fn in_namespace<T>(
     options: &Options,
     namespace: Namespace,
     ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
-) -> Result<Option<Answer<T>>, (Namespace, Error)> {
+) -> Option<(Namespace, Result<T, Error>)> {
     let mut through = |namespace: Namespace| {
-        let sampler = Sampler::new(Options {
+        ask(&mut Sampler::new(Options {
             pid: Some(namespace.pid),
             inode: Some(namespace.inode),
             ..options.clone()
-        });
-        let answer = sampler.and_then(|mut sampler| ask(&mut sampler));
-        let namespace_of = |answer| Answer {
-            namespace: Some(namespace),
-            answer,
-        };
-        answer.map(namespace_of).map_err(|error| (namespace, error))
+        })?)
     };
     match through(namespace) {
-        Err((_, error)) if has_left(&options.proc_root, namespace, &error) => {
+        Err(error) if has_left(&options.proc_root, namespace, &error) => {
             match namespace.by_another(&options.proc_root) {
-                Ok(Some(other)) => through(other).map(Some),
-                Ok(None) => Ok(None),
-                Err(error) => Err((namespace, error)),
+                Ok(other) => other.map(|other| (other, through(other))),
+                Err(error) => Some((namespace, Err(error))),
             }
         }
-        answer => answer.map(Some),
+        answer => Some((namespace, answer)),
     }
 }
 

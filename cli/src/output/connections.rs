@@ -6,11 +6,17 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use serde::Serialize;
-use tcpstat::Connection;
+use tcpstat::{Connection, Namespace};
 
 /// What is not known, or not there, is `null`.
 #[derive(Serialize)]
 struct Json {
+    /// Whose connection it is where several namespaces are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<u64>,
+    /// A process in that namespace, which need not be one that has the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
     state: &'static str,
     local_address: IpAddr,
     local_port: u16,
@@ -23,7 +29,11 @@ struct Json {
 }
 
 /// Writes a connection and the end of its line.
-pub(crate) fn line(to: &mut impl Write, connection: &Connection) -> io::Result<()> {
+pub(crate) fn line(
+    to: &mut impl Write,
+    namespace: Option<Namespace>,
+    connection: &Connection,
+) -> io::Result<()> {
     let Connection {
         state,
         local,
@@ -34,6 +44,8 @@ pub(crate) fn line(to: &mut impl Write, connection: &Connection) -> io::Result<(
         send_queue,
     } = *connection;
     let json = Json {
+        namespace: namespace.map(|namespace| namespace.inode),
+        pid: namespace.map(|namespace| namespace.pid),
         state: state.name(),
         local_address: local.ip(),
         local_port: local.port(),
