@@ -31,7 +31,7 @@ as_root() {
 }
 
 # version_at_least A B: whether version A is B or newer.
-version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+version_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | sed -n 1p)" = "$2" ]; }
 
 # own_cargo: whether this machine has a cargo that is new enough; sets `cargo` and `cargo_version`.
 own_cargo() {
