@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -17,9 +18,9 @@ use socket2::SockRef;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::lifetime::{LINK, Seen, Work, alongside, is_going};
-use super::reading::{self, same, steady};
-use super::{Outcome, Scenario, ensure, module, on_debug_kernel};
+use super::lifetime::{Seen, Work, alongside, is_going};
+use super::reading::{self, LINK, SERVICES, counts_in, same, steady};
+use super::{Outcome, Scenario, ensure, helper, module, on_debug_kernel};
 use crate::naive;
 use crate::netns;
 use crate::sockets::Mix;
@@ -38,6 +39,9 @@ fn rounds() -> u32 {
 /// How long those that churn wait between one thing and the next, so that loading and unloading get a share of the
 /// processors: they are what is to happen often, at every moment of the others.
 const PACE: Duration = Duration::from_millis(10);
+
+/// How the thread that loads comes before the others, who would leave it a fifth of two processors.
+const FIRST_IN_LINE: i32 = -19;
 
 /// Connections that are open all the while.
 const KEPT: u64 = 20;
@@ -110,7 +114,8 @@ fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Fails unless a reading between the snapshots may have given `counts`. `listening` sockets are there always.
+/// Fails unless a reading between the snapshots may have given `counts`. As many sockets as the least of `listening`
+/// are there always.
 ///
 /// A socket stays in its bucket for as long as it lives, and the walk sees a bucket at one moment: each socket that
 /// is there all the while is counted once, each that comes or goes at most once.
@@ -118,7 +123,7 @@ fn possible(
     counts: &Counts,
     before: &Snapshot,
     after: &Snapshot,
-    listening: u64,
+    listening: &RangeInclusive<u64>,
 ) -> Result<(), String> {
     let between = |what: &str, value: u64, least: u64, most: u64| {
         if (least..=most).contains(&value) {
@@ -133,7 +138,7 @@ fn possible(
     let least = (2 * before.open).saturating_sub(2 * after.ending);
     let waiting = before.gone_orderly.saturating_sub(after.old);
     let listen = counts.get(State::Listen);
-    between("LISTEN", listen, listening, listening)?;
+    between("LISTEN", listen, *listening.start(), *listening.end())?;
     between("ESTABLISHED", counts.get(State::Established), least, most)?;
     between(
         "TIME_WAIT",
@@ -166,7 +171,9 @@ fn all_at_once() -> Outcome {
 
     let seen = Seen::default();
     let processors = processors()?;
-    let read = |processor: usize| pinned_reader(processor, &seen, &events, listeners.len() as u64);
+    // Each thread that churns has one more for a while.
+    let listening = listeners.len() as u64..=2 * listeners.len() as u64;
+    let read = |path, processor| pinned_reader(path, processor, &seen, &events, &listening);
     // Kept here, so that none is closed before the last reading has ended.
     let pairs: Vec<_> = listeners.iter().map(|_| Mutex::default()).collect();
     let churn = |listener, pairs| churn_connections(listener, pairs, &seen, &events);
@@ -174,7 +181,8 @@ fn all_at_once() -> Outcome {
     let namespaces = || churn_namespaces(&seen, &loads);
     let readers: Vec<_> = processors
         .iter()
-        .map(|processor| move || read(*processor))
+        .zip([LINK, SERVICES].iter().cycle())
+        .map(|(processor, path)| move || read(path, *processor))
         .collect();
     let churners: Vec<_> = listeners
         .iter()
@@ -186,6 +194,7 @@ fn all_at_once() -> Outcome {
     threads.extend(churners.iter().map(|thread| thread as &Work));
 
     alongside(&seen, &threads, || {
+        helper::set_nice(FIRST_IN_LINE)?;
         for round in 1..=rounds() {
             seen.wait("loaded", &seen.answered, 1)?;
             module::unload().map_err(|e| format!("round {round}: {e}"))?;
@@ -225,20 +234,21 @@ fn processors() -> Result<Vec<usize>, Box<dyn std::error::Error>> {
     Ok(processors)
 }
 
-/// Reads on one processor until told to stop.
+/// Reads `path` on one processor until told to stop.
 fn pinned_reader(
+    path: &str,
     processor: usize,
     seen: &Seen,
     events: &Events,
-    listening: u64,
+    listening: &RangeInclusive<u64>,
 ) -> Result<(), String> {
     let mut set = CpuSet::new();
     set.set(processor).map_err(|e| e.to_string())?;
     sched_setaffinity(Pid::from_raw(0), &set).map_err(|e| e.to_string())?;
     seen.until_stopped(|| {
         let before = events.snapshot();
-        let text = match fs::read_to_string(LINK) {
-            Err(e) if is_going(LINK, &e) => {
+        let text = match fs::read_to_string(path) {
+            Err(e) if is_going(path, &e) => {
                 add(&seen.absent);
                 // The processor is for those who load it again.
                 sleep(PACE);
@@ -247,7 +257,7 @@ fn pinned_reader(
             other => other.map_err(|e| format!("a reader got {e}"))?,
         };
         let after = events.snapshot();
-        let counts = naive::module_text(&text)?;
+        let counts = counts_in(path, &text)?;
         possible(&counts, &before, &after, listening)?;
         add(&seen.answered);
         Ok(())
@@ -279,6 +289,10 @@ fn churn_connections(
     let mut closed = 0;
     let mut pairs = pairs.lock().unwrap_or_else(PoisonError::into_inner);
     seen.until_stopped(|| {
+        // A port that gets a listener, and loses it, while others count by port.
+        let passing =
+            TcpListener::bind((listener.local_addr().map_err(|e| e.to_string())?.ip(), 0))
+                .map_err(|e| format!("listening: {e}"))?;
         // A handful at a time, closed in the order in which they were opened.
         while pairs.len() < 8 {
             pairs.push(open(listener, events).map_err(|e| format!("opening: {e}"))?);
@@ -293,6 +307,7 @@ fn churn_connections(
             }
         }
         sleep(PACE);
+        drop(passing);
         Ok(())
     })
 }
@@ -396,7 +411,7 @@ mod tests {
             counts.set(State::Established, established);
             counts.set(State::TimeWait, time_wait);
             counts.set(State::Listen, listen);
-            possible(&counts, &before, &after, 1)
+            possible(&counts, &before, &after, &(1..=2))
         };
         for established in 18..=22 {
             assert_eq!(check(established, 2, 1), Ok(()));
@@ -406,14 +421,16 @@ mod tests {
         assert!(check(23, 2, 1).is_err(), "one too many");
         assert!(check(20, 1, 1).is_err(), "a time-wait socket is lost");
         assert!(check(20, 4, 1).is_err(), "a time-wait socket too many");
+        assert_eq!(check(20, 2, 2), Ok(()));
         assert!(check(20, 2, 0).is_err(), "the listener is lost");
+        assert!(check(20, 2, 3).is_err(), "a listener too many");
         let old = Snapshot { old: 1, ..after };
         let mut counts = Counts::ZERO;
         counts.set(State::Established, 20);
         counts.set(State::TimeWait, 1);
         counts.set(State::Listen, 1);
         assert_eq!(
-            possible(&counts, &before, &old, 1),
+            possible(&counts, &before, &old, &(1..=1)),
             Ok(()),
             "it may have expired"
         );

@@ -157,6 +157,16 @@ pub fn spin() -> Outcome {
     }
 }
 
+/// Sets how much this thread gives way to others, from 19 (to everyone) to -20 (to nobody): setpriority(2), which on
+/// Linux is for a thread.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: It takes and gives numbers only.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Lets this process have `count` descriptors, and some.
 pub fn allow_descriptors(count: u32) -> Outcome {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

@@ -10,13 +10,16 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
 use super::helper::Held;
-use super::reading::{SERVICES, everyone_says, module_at, same, services_at};
+use super::reading::{LINK, SERVICES, counts_in, everyone_says, module_at, same, services_at};
 use super::{Outcome, Scenario, ensure, fail, module};
 use crate::naive;
 use crate::sockets::{Family, Mix};
@@ -186,18 +189,27 @@ fn while_reading() -> Outcome {
     };
     let fixture = mix.make()?;
     let injection = Injection::new()?;
-    failing(&injection, "/proc/tcpstat", |who, text| {
-        same(who, &fixture.expected(), &naive::module_text(text)?)
-    })?;
-    failing(&injection, SERVICES, |who, text| {
-        let sum = naive::sum(&naive::services_text(text)?);
-        same(who, &fixture.expected(), &sum)
-    })?;
-    everyone_says(&fixture.expected())
+    failing(&injection, LINK, &fixture.expected())?;
+    failing(&injection, SERVICES, &fixture.expected())?;
+    // More text than the first buffer holds (a page), from more than a page of rows, in blocks of ports of their own.
+    let mut want = fixture.expected();
+    let listeners: Vec<TcpListener> = (0..60)
+        .map(|i| TcpListener::bind((Ipv4Addr::LOCALHOST, 20_000 + 100 * i)))
+        .collect::<Result<_, _>>()?;
+    want.set(
+        State::Listen,
+        want.get(State::Listen) + listeners.len() as u64,
+    );
+    failing(&injection, SERVICES, &want)?;
+    everyone_says(&want)
 }
 
-/// Opens and reads `path` with each allocation failing; `right` judges what it gives then.
-fn failing(injection: &Injection, path: &str, right: impl Fn(&str, &str) -> Outcome) -> Outcome {
+/// Where a reading of the middle begins.
+const SKIPPED: u64 = 10;
+
+/// Opens and reads `path` with each allocation failing. Whatever it gives then must be `want`.
+fn failing(injection: &Injection, path: &str, want: &Counts) -> Outcome {
+    let right = |who: &str, text: &str| same(who, want, &counts_in(path, text)?);
     let opening = injection.each(
         || Ok(()),
         |()| File::open(path),
@@ -228,8 +240,26 @@ fn failing(injection: &Injection, path: &str, right: impl Fn(&str, &str) -> Outc
     )?;
     println!("measured: reading {path}: {reading}");
 
+    // What comes before is made again, and thrown away (`traverse` in fs/seq_file.c).
+    let whole = fs::read_to_string(path)?;
+    let middle = injection.each(
+        || Ok((File::open(path)?, [0; 4096])),
+        |(file, buffer)| file.read_at(buffer, SKIPPED),
+        |(_, buffer), result| match result {
+            Ok(n) => {
+                let rest = std::str::from_utf8(&buffer[..n])?;
+                right(path, &format!("{}{rest}", &whole[..SKIPPED as usize]))?;
+                Ok(None)
+            }
+            Err(e) => errno(&e),
+        },
+    )?;
+    println!("measured: reading {path} from its middle: {middle}");
+
     ensure!(
-        opening.failures() > 0 && reading.failures() > 0,
+        [opening, reading, middle]
+            .iter()
+            .all(|tally| tally.failures() > 0),
         "nothing was allocated"
     );
     Ok(())

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::helper::Held;
 use super::module;
-use super::reading::{self, everyone_says, same};
+use super::reading::{self, LINK, counts_in, everyone_says, same};
 use super::{Outcome, Scenario, ensure, fail, repeat};
 use crate::naive;
 use crate::netns;
@@ -26,9 +26,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: load_twice,
     },
     Scenario {
-        name: "load, read, unload, 50 times",
+        name: "load, read, unload, again and again",
         seconds: 120,
-        run: fifty_times,
+        run: again_and_again,
     },
     Scenario {
         name: "unloading while others read",
@@ -74,7 +74,7 @@ fn load_twice() -> Outcome {
     }
 }
 
-fn fifty_times() -> Outcome {
+fn again_and_again() -> Outcome {
     let fixture = Mix {
         established: 3,
         listen: 2,
@@ -83,7 +83,7 @@ fn fifty_times() -> Outcome {
     }
     .make()?;
     module::unload()?;
-    for round in 1..=50 {
+    for round in 1..=repeat(50) {
         let told = |e: Box<dyn Error>| format!("round {round}: {e}");
         module::load().map_err(|e| told(e.into()))?;
         let counts = reading::module().map_err(told)?;
@@ -93,9 +93,6 @@ fn fifty_times() -> Outcome {
     }
     Ok(())
 }
-
-/// The link among the files that the module publishes.
-pub(super) const LINK: &str = "/proc/tcpstat";
 
 /// What the readers of one scenario saw.
 #[derive(Default)]
@@ -143,12 +140,7 @@ impl Seen {
         self.until_stopped(|| {
             match read_whole(path, one_byte) {
                 Ok(text) => {
-                    let checked = if path.ends_with("_services") {
-                        naive::services_text(&text).map(drop)
-                    } else {
-                        naive::module_text(&text).map(drop)
-                    };
-                    checked.map_err(|e| format!("a reader got {e}"))?;
+                    counts_in(path, &text).map_err(|e| format!("a reader got {e}"))?;
                     self.answered.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(e) if is_going(path, &e) => {

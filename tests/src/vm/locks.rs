@@ -15,9 +15,8 @@ use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 use super::helper::{Strays, allow_descriptors};
-use super::reading::same;
+use super::reading::{LINK, SERVICES, counts_in, same};
 use super::{Outcome, Scenario, ensure, on_debug_kernel};
-use crate::naive;
 use crate::netns;
 use crate::sockets::repaired;
 
@@ -34,43 +33,52 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// Connections in the one chain.
-const CHAIN: u32 = 10_000;
+/// Connections in the one chain: fewer on the debug kernel, since each that is made looks at all before it.
+fn chain() -> u32 {
+    if on_debug_kernel() { 3_000 } else { 10_000 }
+}
 
 /// The lock of a bucket is held while its chain is walked. In a table of one bucket that is nearly all of a
 /// reading, so that the time of a reading, less that of one of the empty table, is how long the lock was held.
 fn one_chain() -> Outcome {
-    allow_descriptors(CHAIN)?;
+    let chain = chain();
+    allow_descriptors(chain)?;
     netns::set_sysctl("net/ipv4/tcp_child_ehash_entries", "1")?;
     netns::enter_new()?;
     let buckets = netns::sysctl("net/ipv4/tcp_ehash_entries")?;
     ensure!(buckets == "1", "the table has {buckets} buckets, not one");
 
     let mut want = Counts::ZERO;
-    let empty = shortest_reading(&want)?;
-    let sockets = repaired(CHAIN)?;
+    let empty = [
+        shortest_reading(LINK, &want)?,
+        shortest_reading(SERVICES, &want)?,
+    ];
+    let sockets = repaired(chain)?;
     want.set(State::Established, sockets.len() as u64);
-    let full = shortest_reading(&want)?;
-    let held = full.saturating_sub(empty);
-    println!(
-        "measured: {CHAIN} connections in one bucket: {} us, {} ns each",
-        held.as_micros(),
-        held.as_nanos() / u128::from(CHAIN)
-    );
-    if on_debug_kernel() {
-        fs::write("/proc/lock_stat", "0")?;
-        fs::write("/proc/sys/kernel/lock_stat", "1")?;
-        shortest_reading(&want)?;
-        fs::write("/proc/sys/kernel/lock_stat", "0")?;
-        let longest = longest_hold(&fs::read_to_string("/proc/lock_stat")?)?;
-        println!("measured: by lock_stat, the lock of a bucket was held for {longest} us at most");
+    for (path, empty) in [LINK, SERVICES].into_iter().zip(empty) {
+        if on_debug_kernel() {
+            fs::write("/proc/lock_stat", "0")?;
+        }
+        let held = shortest_reading(path, &want)?.saturating_sub(empty);
+        println!(
+            "measured: {path}: {chain} connections in one bucket: {} us, {} ns each",
+            held.as_micros(),
+            held.as_nanos() / u128::from(chain)
+        );
+        if on_debug_kernel() {
+            fs::write("/proc/sys/kernel/lock_stat", "1")?;
+            shortest_reading(path, &want)?;
+            fs::write("/proc/sys/kernel/lock_stat", "0")?;
+            let longest = longest_hold(&fs::read_to_string("/proc/lock_stat")?)?;
+            println!("measured: {path}: by lock_stat, the lock was held for {longest} us at most");
+        }
     }
     Ok(())
 }
 
-/// How long the quickest of a few readings took, which must all be `want`.
-fn shortest_reading(want: &Counts) -> Result<Duration, Box<dyn Error>> {
-    let file = File::open("/proc/tcpstat")?;
+/// How long the quickest of a few readings of `path` took, which must all be `want`.
+fn shortest_reading(path: &str, want: &Counts) -> Result<Duration, Box<dyn Error>> {
+    let file = File::open(path)?;
     let mut buffer = [0; 4096];
     let mut shortest = Duration::MAX;
     for _ in 0..20 {
@@ -78,7 +86,7 @@ fn shortest_reading(want: &Counts) -> Result<Duration, Box<dyn Error>> {
         let n = file.read_at(&mut buffer, 0)?;
         shortest = shortest.min(start.elapsed());
         let text = std::str::from_utf8(&buffer[..n])?;
-        same("/proc/tcpstat", want, &naive::module_text(text)?)?;
+        same(path, want, &counts_in(path, text)?)?;
     }
     Ok(shortest)
 }
@@ -97,15 +105,21 @@ fn longest_hold(stat: &str) -> Result<String, String> {
 /// part in so many of what it has beside those.
 const LEAST: u64 = 3;
 
+/// Connections that those who read have to count, under a lock each.
+const COUNTED: u32 = 5_000;
+
 /// One connection over loopback, alone; beside four processes that only compute; and beside four that read.
 fn traffic() -> Outcome {
+    allow_descriptors(COUNTED)?;
+    let _counted = repaired(COUNTED)?;
     let alone = throughput()?;
     let computing = {
         let _strays = Strays::start(&["spin"], 4)?;
         throughput()?
     };
     let reading = {
-        let _strays = Strays::start(&["read-on", "/proc/tcpstat"], 4)?;
+        let _totals = Strays::start(&["read-on", LINK], 2)?;
+        let _services = Strays::start(&["read-on", SERVICES], 2)?;
         throughput()?
     };
     // The debug kernel checks every access of the readers', and next to nothing of those that compute.

@@ -35,13 +35,25 @@ const ATTEMPTS: u32 = 20;
 
 /// The counts that the module publishes for this process.
 pub fn module() -> Result<Counts, Box<dyn Error>> {
-    module_at(Path::new("/proc/tcpstat"))
+    module_at(Path::new(LINK))
 }
 
 /// The counts in a file that the module publishes.
 pub fn module_at(path: &Path) -> Result<Counts, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|e| format!("reading {}: {e}", path.display()))?;
     naive::module_text(&text).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// The link among the files that the module publishes.
+pub const LINK: &str = "/proc/tcpstat";
+
+/// The counts in the text of a file at `path` that the module publishes: the sums, if it has a row for each port.
+pub fn counts_in(path: &str, text: &str) -> Result<Counts, String> {
+    if path.ends_with("_services") {
+        Ok(naive::sum(&naive::services_text(text)?))
+    } else {
+        naive::module_text(text)
+    }
 }
 
 /// The file with a row for each port, of this process's network namespace.
