@@ -310,7 +310,8 @@ impl<'guard> Link<'guard> {
             return None;
         }
         // Of a socket, `visit` reads its state, its namespace and the next link: two cache lines, of which the
-        // first has `skc_state` and `skc_net`, and the second has the node.
+        // first has `skc_state` and `skc_net`, and the second has the node. What `tw_substate` is on, a third, is
+        // only read of those in TIME_WAIT.
         prefetch(sock_of(node));
         prefetch(node);
         // INVARIANT: The head of a chain leads to a socket that is in it, and so does the node of a socket that is
