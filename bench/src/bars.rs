@@ -57,24 +57,30 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
     };
     let smallest = native.sizes.first().unwrap_or(&empty);
     let largest = native.sizes.last().unwrap_or(&empty);
+    let clients = native.clients.as_ref().unwrap_or(&empty);
     let many = crate::report::number(largest.sockets);
     let times =
         |size: &Size, dear: &str, cheap: &str| Some(size.row(dear)?.times(size.row(cheap)?));
 
-    for (dear, name, wanted) in [
-        ("ss", "ss -Htan | awk", 20.0),
-        (
-            "netlink-drain",
-            "the best full dump, received and thrown away",
-            6.0,
-        ),
-        ("bpf", "a BPF iterator", 3.0),
+    for (size, whose) in [
+        (largest, "connections to one port"),
+        (clients, "connections from many ports"),
     ] {
-        bars.push(cheaper(
-            format!("{many} sockets: netlink by difference, cheaper than {name}"),
-            wanted,
-            times(largest, dear, "tcpstat-netlink"),
-        ));
+        for (dear, name, wanted) in [
+            ("ss", "ss -Htan | awk", 20.0),
+            (
+                "netlink-drain",
+                "the best full dump, received and thrown away",
+                6.0,
+            ),
+            ("bpf", "a BPF iterator", 3.0),
+        ] {
+            bars.push(cheaper(
+                format!("{many} {whose}: netlink by difference, cheaper than {name}"),
+                wanted,
+                times(size, dear, "tcpstat-netlink"),
+            ));
+        }
     }
     for size in [smallest, largest] {
         bars.push(at_most(

@@ -4,7 +4,7 @@
 //! so many descriptors.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -26,8 +26,28 @@ const MOST: u64 = 100_000;
 /// Of so many connections, one is IPv6.
 const ONE_IN_V6: u64 = 4;
 
+/// Whose connections they are, which decides where the kernel's hash table has them: a local port is added to the hash
+/// of everything else (`inet_ehashfn`), so that consecutive ones are in consecutive buckets.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// One local port, and as many peers as connections: in no order.
+    Server,
+    /// Fifty thousand local ports for each peer, one after the other.
+    Client,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Role::Server => "server",
+            Role::Client => "client",
+        }
+    }
+}
+
 /// The sockets, and what any correct count of them gives.
 pub(crate) struct Crowd {
+    role: Role,
     holders: Vec<Child>,
     expected: Counts,
     established: u64,
@@ -36,8 +56,9 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// Nobody yet.
-    pub(crate) fn new() -> Outcome<Crowd> {
+    pub(crate) fn new(role: Role) -> Outcome<Crowd> {
         Ok(Crowd {
+            role,
             holders: Vec::new(),
             expected: Counts::ZERO,
             established: 0,
@@ -58,6 +79,7 @@ impl Crowd {
             let count = missing.min(self.per_holder);
             let words = [
                 "hold-established".to_owned(),
+                self.role.name().to_owned(),
                 self.established.to_string(),
                 count.to_string(),
             ];
@@ -131,19 +153,22 @@ fn allow_descriptors() -> io::Result<u64> {
     Ok(allowed.min(MOST))
 }
 
-/// The port of the connections, where most of them have one of this machine's.
+/// The port of a server's connections.
 const SERVER: u16 = 8443;
+
+/// How many ports are used one after the other.
+pub(crate) const PORTS: u64 = 50_000;
 
 /// Holds the connections from the `from`th on: `ESTABLISHED` at once and with nobody, without a packet, by
 /// `TCP_REPAIR`. The first of them is the listener that they might be from.
-pub(crate) fn hold_established(from: u64, count: u64) -> Outcome {
+pub(crate) fn hold_established(role: Role, from: u64, count: u64) -> Outcome {
     allow_descriptors()?;
     let _sockets: Vec<Socket> = (from..from + count)
         .map(|nth| {
             if nth == 0 {
                 listener()
             } else {
-                established(nth)
+                established(role, nth)
             }
         })
         .collect::<io::Result<_>>()
@@ -171,30 +196,38 @@ fn hold(counts: &Counts) -> Outcome {
 /// The service of both families.
 fn listener() -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+    // Another process may have connections of this port already.
+    socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, SERVER)).into())?;
     socket.listen(4096)?;
     Ok(socket)
 }
 
-/// The `nth` connection: one port of this machine, as a server has it, and a peer that no other has.
-fn established(nth: u64) -> io::Result<Socket> {
-    let (own, peer) = if nth % ONE_IN_V6 == ONE_IN_V6 - 1 {
-        // Only ::1 is routed here, so all difference is in the ports.
-        const PORTS: u64 = 50_000;
-        let nth = nth / ONE_IN_V6;
-        let ip = Ipv6Addr::LOCALHOST;
-        let (own, peer) = (u64::from(SERVER) + nth / PORTS, 10_000 + nth % PORTS);
-        (
-            SocketAddr::new(ip.into(), port(own)?),
-            SocketAddr::new(ip.into(), port(peer)?),
-        )
+/// The `nth` connection: its own port and its peer, which no other has together.
+fn established(role: Role, nth: u64) -> io::Result<Socket> {
+    let v6 = nth % ONE_IN_V6 == ONE_IN_V6 - 1;
+    // Only ::1 is routed here, so all difference between those is in the ports.
+    let (own, peer_ip, peer) = match (role, v6) {
+        (Role::Server, false) => (SERVER.into(), nth / 16, 40_000 + nth % 16),
+        (Role::Server, true) => {
+            let nth = nth / ONE_IN_V6;
+            (u64::from(SERVER) + nth / PORTS, 0, 10_000 + nth % PORTS)
+        }
+        (Role::Client, false) => (10_000 + nth % PORTS, nth / PORTS, 443),
+        (Role::Client, true) => {
+            let nth = nth / ONE_IN_V6;
+            (10_000 + nth % PORTS, 0, 443 + nth / PORTS)
+        }
+    };
+    let address = |ip: IpAddr, number| Ok::<_, io::Error>(SocketAddr::new(ip, port(number)?));
+    let (own, peer) = if v6 {
+        let ip = Ipv6Addr::LOCALHOST.into();
+        (address(ip, own)?, address(ip, peer)?)
     } else {
-        const PORTS: u64 = 16;
-        let own = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), SERVER);
-        let peer = u32::from(Ipv4Addr::new(127, 1, 0, 0)) + (nth / PORTS) as u32;
+        let peer_ip = u32::from(Ipv4Addr::new(127, 1, 0, 0)) + peer_ip as u32;
         (
-            own,
-            SocketAddr::new(Ipv4Addr::from(peer).into(), port(40_000 + nth % PORTS)?),
+            address(Ipv4Addr::LOCALHOST.into(), own)?,
+            address(Ipv4Addr::from(peer_ip).into(), peer)?,
         )
     };
     let socket = Socket::new(Domain::for_address(own), Type::STREAM, None)?;

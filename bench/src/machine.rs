@@ -27,7 +27,7 @@ use tcpstat_tests::{launch, naive, netns};
 
 use crate::Outcome;
 use crate::contenders;
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Role};
 use crate::drain::Source;
 use crate::measure::measure;
 use crate::results::{LeftOut, Machine, Row, Run, Size};
@@ -113,7 +113,7 @@ fn benchmark() -> Outcome<Machine> {
         Err(_) => ROUNDS,
     };
     module::load_all()?;
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::new(Role::Server)?;
     crowd.grow_to(SOCKETS)?;
     let expected = crowd.expected();
 

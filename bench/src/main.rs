@@ -76,7 +76,11 @@ enum Command {
     ReadIterator { path: String },
     /// Hold connections until the input ends
     #[command(hide = true)]
-    HoldEstablished { from: u64, count: u64 },
+    HoldEstablished {
+        role: crowd::Role,
+        from: u64,
+        count: u64,
+    },
     /// Hold sockets in several states until the input ends
     #[command(hide = true)]
     HoldMix { mix: String },
@@ -101,7 +105,9 @@ fn main() -> ExitCode {
         Command::Measure { command } => measure::measure_here(&command),
         Command::Drain { source } => source.drain(),
         Command::ReadIterator { path } => drain::print_iterator(&path),
-        Command::HoldEstablished { from, count } => crowd::hold_established(from, count),
+        Command::HoldEstablished { role, from, count } => {
+            crowd::hold_established(role, from, count)
+        }
         Command::HoldMix { mix } => crowd::hold_mix(&mix),
     };
     match outcome {

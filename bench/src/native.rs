@@ -17,7 +17,7 @@ use tcpstat_tests::{naive, netns};
 
 use crate::Outcome;
 use crate::contenders::{self, Contender, How};
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Role};
 use crate::exporter::Exporter;
 use crate::measure::measure;
 use crate::report::number;
@@ -33,6 +33,15 @@ const PACKAGES: &[&str] = &[
     "prometheus-node-exporter",
     "bpftool",
     "clang-19",
+];
+
+/// Who is compared where that is wanted at some ratio.
+const WITH_A_BAR: &[&str] = &[
+    "ss",
+    "bpf",
+    "netlink-drain",
+    "tcpstat-netlink-full",
+    "tcpstat-netlink",
 ];
 
 /// Memory that a socket takes, and what those who list it take, in KiB; generously.
@@ -134,6 +143,7 @@ pub(crate) fn inside(args: &Args) -> Outcome {
     let machine = machine()?;
     let (agreed, agreeing) = arena.agree()?;
     let sizes = arena.measure(args)?;
+    let clients = arena.measure_clients(args, &sizes)?;
     let results = Native {
         quick: args.quick,
         machine,
@@ -141,6 +151,7 @@ pub(crate) fn inside(args: &Args) -> Outcome {
         agreed: agreed.to_string(),
         agreeing,
         sizes,
+        clients,
         left_out: arena.left_out,
     };
     fs::write(&args.out, serde_json::to_string_pretty(&results)?)?;
@@ -176,7 +187,7 @@ impl Arena {
     /// Gives these, and how many gave them.
     fn agree(&mut self) -> Outcome<(Counts, usize)> {
         self.clear()?;
-        let mut crowd = Crowd::new()?;
+        let mut crowd = Crowd::new(Role::Server)?;
         crowd.grow_to(10_000)?;
         for family in Family::ALL {
             crowd.add(&Mix::of_each(family, 3))?;
@@ -204,7 +215,7 @@ impl Arena {
         self.clear()?;
         // Connecting is to go on for longer than this takes.
         netns::set_sysctl("net/ipv4/tcp_syn_retries", "127")?;
-        let mut crowd = Crowd::new()?;
+        let mut crowd = Crowd::new(Role::Server)?;
         let listeners = Mix {
             listen: 2,
             ..Mix::default()
@@ -229,6 +240,21 @@ impl Arena {
             sizes.push(size);
         }
         Ok(sizes)
+    }
+
+    /// As many sockets again as there were most, this time of a client, and only those with whom a bar was set.
+    /// Nobody takes part in anything after this.
+    fn measure_clients(&mut self, args: &Args, sizes: &[Size]) -> Outcome<Option<Size>> {
+        let Some(largest) = sizes.last().filter(|_| !args.quick) else {
+            return Ok(None);
+        };
+        self.contenders
+            .retain(|contender| WITH_A_BAR.contains(&contender.who));
+        self.clear()?;
+        let mut crowd = Crowd::new(Role::Client)?;
+        crowd.grow_to(largest.sockets)?;
+        let size = self.measure_over(&crowd.expected(), args.rounds(largest.sockets))?;
+        Ok(Some(size))
     }
 
     /// Everybody in each round, every time from another place in the order on.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::Outcome;
 use crate::bars::{self, Bar};
 use crate::contenders::{LABELS, label};
+use crate::crowd::PORTS;
 use crate::plot;
 use crate::results::{LeftOut, Machine, Native, Row, Size};
 
@@ -102,6 +103,7 @@ fn document(
     ratios(&mut text, &native.sizes);
     wanted(&mut text, bars);
     figures(&mut text, &native.sizes);
+    clients(&mut text, native.clients.as_ref());
     in_machine(&mut text, machine);
     the_walk(&mut text, walk);
     how(&mut text, native, machine);
@@ -196,6 +198,22 @@ fn figures(text: &mut String, sizes: &[Size]) {
         let _ = writeln!(text, "\n### {} sockets\n", number(size.sockets));
         figures_of(text, size);
     }
+    text.push('\n');
+}
+
+fn clients(text: &mut String, size: Option<&Size>) {
+    let Some(size) = size else { return };
+    let _ = writeln!(
+        text,
+        "### {} sockets, connections from many ports\n\n\
+         Those above are to one port, as a server's are: their peers decide where the kernel's hash table has them, which \
+         is in no order. These are from {} ports to each peer, as a client's or a proxy's are. The kernel adds the \
+         local port to the hash (`inet_ehashfn`), so that consecutive ones are in consecutive buckets, and a walk comes \
+         to sockets that were made one after the other.\n",
+        number(size.sockets),
+        number(PORTS),
+    );
+    figures_of(text, size);
     text.push('\n');
 }
 

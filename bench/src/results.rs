@@ -109,6 +109,8 @@ pub(crate) struct Native {
     pub(crate) agreeing: usize,
     /// The measurements, the fewest sockets first.
     pub(crate) sizes: Vec<Size>,
+    /// The same over the most sockets, if they are those of a client.
+    pub(crate) clients: Option<Size>,
     /// What is missing.
     pub(crate) left_out: Vec<LeftOut>,
 }
