@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::termios::{Termios, tcgetattr};
 pub use vt100;
 
@@ -61,13 +62,18 @@ impl Terminal {
             .stderr(self.handle()?);
         let take = || {
             nix::unistd::setsid()?;
+            // A shell without job control has what it starts in the background ignore these.
+            for key in [Signal::SIGINT, Signal::SIGQUIT] {
+                // SAFETY: No function is to be called.
+                unsafe { signal(key, SigHandler::SigDfl) }?;
+            }
             // SAFETY: TIOCSCTTY takes a number.
             match unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) } {
                 0 => Ok(()),
                 _ => Err(io::Error::last_os_error()),
             }
         };
-        // SAFETY: both calls of `take` are safe after a fork; it allocates nothing.
+        // SAFETY: the calls of `take` are safe after a fork; it allocates nothing.
         unsafe { command.pre_exec(take) }.spawn()
     }
 
@@ -88,13 +94,21 @@ impl Terminal {
     }
 
     /// Reads until `child` ends.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] if it has not ended within a minute.
     pub fn wait(&mut self, child: &mut Child) -> io::Result<ExitStatus> {
+        let start = Instant::now();
         loop {
             let ended = child.try_wait()?;
             // What it wrote before it ended can be read at once.
             while self.read(10u8.into())? {}
             if let Some(status) = ended {
                 return Ok(status);
+            }
+            if start.elapsed() > PATIENCE {
+                child.kill()?;
+                return Err(io::ErrorKind::TimedOut.into());
             }
         }
     }
