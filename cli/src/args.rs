@@ -113,7 +113,8 @@ Expressions: [PORT:]WHAT OP NUMBER[%]
   WHAT      a state such as CLOSE_WAIT, total, listeners, accept_queue (connections that wait for accept;
             without PORT, those of the service that has most), drops (at listeners, since they listen)
   OP        > >= < <=
-  NUMBER    a count; with %, the share of all sockets counted, for accept_queue the share of its backlog
+  NUMBER    a count; with %, the share of all sockets, with PORT of its connections (listeners are none),
+            for accept_queue of its backlog
 
 Examples:
   tcpstat check --warn 'TIME_WAIT>50%' --crit 'total>1000000'
@@ -230,6 +231,7 @@ Examples:
   tcpstat services --port 443,8000-8100                 these ports only, as one line of JSON
 
 The sockets of ports that nothing listens on (outgoing connections) are counted together, as \"other\"; not with --port.
+Shares are of the connections of a port: listeners count only in its total, and the ratio of LISTEN is null.
 Accept queue, backlog and drops are sums over the listeners of the port. The source procfs knows neither backlog nor
 drops: they are null then, or a question mark.";
 

@@ -29,7 +29,8 @@ pub(crate) struct Subject {
     pub(crate) port: Option<u16>,
     /// What is counted.
     pub(crate) what: What,
-    /// Whether the share is meant, in per cent: of all sockets, for `accept_queue` of the backlog.
+    /// Whether the share is meant, in per cent: of all sockets, at a port of its connections, for `accept_queue` of the
+    /// backlog.
     pub(crate) share: bool,
 }
 
@@ -252,6 +253,12 @@ impl FromStr for Expression {
                 "only states and accept_queue can be compared as a share",
             ));
         }
+        if let (Some(port), What::State(State::Listen), true) = (port, what, share) {
+            let problem = format!(
+                "shares at a port are of its connections, and listeners are none: compare their number, {port}:LISTEN{op}1"
+            );
+            return Err(parts.wrong(sign, problem));
+        }
         if share && matches!(what, What::State(_)) && limit.compare_count(100).is_lt() {
             return Err(parts.wrong(place, "a share of the sockets is at most 100%"));
         }
@@ -432,6 +439,11 @@ mod tests {
                 "           ^",
                 "only states and accept_queue",
             ),
+            (
+                "443:LISTEN>5%",
+                "            ^",
+                "compare their number, 443:LISTEN>1",
+            ),
             ("LISTEN>100.1%", "       ^^^^^", "at most 100%"),
             ("LISTEN>1% 5", "          ^", "should end here"),
             (
@@ -478,7 +490,12 @@ mod tests {
         let op = prop::sample::select(&Op::ALL[..]);
         (port, what, any::<bool>(), op, 0..10u64.pow(11), 0..=9u32).prop_map(
             |(port, what, share, op, digits, scale)| {
-                let share = share && matches!(what, What::State(_) | What::AcceptQueue);
+                let share = share
+                    && match what {
+                        What::State(State::Listen) => port.is_none(),
+                        What::State(_) | What::AcceptQueue => true,
+                        _ => false,
+                    };
                 let mut limit = Decimal {
                     // At most 100 of a share.
                     digits: digits.min(10u64.pow(scale + 2)),

@@ -2,7 +2,7 @@
 
 //! Counts for each service: a local port that something listens on.
 
-use crate::{Attempt, Counts, Source};
+use crate::{Attempt, Counts, Source, State};
 
 /// The sockets of one local port that has a listener: the listeners, and every connection at that port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,14 @@ pub struct Service {
 }
 
 impl Service {
+    /// The connections: all sockets at this port but those that listen. What a share of the service is a share of,
+    /// since listeners are set up once, and say nothing of how its connections are.
+    pub fn connections(&self) -> u64 {
+        let states = self.counts.iter();
+        let connections = states.filter(|&(state, _)| state != State::Listen);
+        connections.fold(0, |sum, (_, count)| sum.saturating_add(count))
+    }
+
     /// How full the accept queues are: 0 is empty, 1 is full, and it may be a little more. `None` where the source
     /// does not know the backlog.
     pub fn accept_queue_ratio(&self) -> Option<f64> {

@@ -44,6 +44,7 @@ const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm-
 const SERVICES: &str = "\
 PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING
 22 1 0 128 2 1 0 0 0 0 0 0 0 0 1 0
+81 3 0 384 0 1 0 0 0 0 0 0 3 0 3 0
 443 2 3727 4096 5 9000 0 0 0 0 0 0 0 0 2 0
 8080 1 5 4 0 20 0 0 0 0 0 0 150 0 1 0
 - 0 0 0 0 7 0 0 0 0 0 0 0 0 0 0
@@ -132,11 +133,11 @@ fn services_are_compared_and_what_is_not_known_is_said() {
                 "--warn",
                 "443:accept_queue>5",
                 "--crit",
-                "8080:CLOSE_WAIT>33.4%",
+                "8080:CLOSE_WAIT>50%",
             ][..],
             0,
-            "TCP OK - 443: accept_queue 3; 8080: CLOSE_WAIT 33.3% of 3 | \
-             '443:accept_queue'=3;5;;0 '8080:CLOSE_WAIT%'=33.3%;;33.4;0",
+            "TCP OK - 443: accept_queue 3; 8080: CLOSE_WAIT 50.0% of 2 | \
+             '443:accept_queue'=3;5;;0 '8080:CLOSE_WAIT%'=50.0%;;50;0",
         ),
         (
             &["--crit", "accept_queue>2,8080:total>3,8080:listeners<1"],
@@ -223,6 +224,27 @@ fn queues_are_compared_with_their_backlog() {
     ] {
         assert_eq!(check_on(root.path(), arguments), (code, line.to_owned()));
     }
+}
+
+/// Three listeners, and one connection that is well: that the others are stuck must not be hidden by the listeners.
+#[test]
+fn shares_of_a_service_are_of_its_connections() {
+    let root = proc_root(&[("tcpstat", MODULE), ("net/tcpstat_services", SERVICES)]);
+    assert_eq!(
+        check_on(root.path(), &["--crit", "81:CLOSE_WAIT>50%,LISTEN>10%"]),
+        (
+            2,
+            "TCP CRITICAL - 81: CLOSE_WAIT 75.0% of 4 (> 50%) | \
+             '81:CLOSE_WAIT%'=75.0%;;50;0 'LISTEN%'=10.0%;;10;0"
+                .to_owned()
+        )
+    );
+    let (code, line) = check_on(root.path(), &["--crit", "81:LISTEN<3,81:total>7"]);
+    assert_eq!(
+        (code, line.contains("'81:total'=7;;7;0")),
+        (0, true),
+        "{line}"
+    );
 }
 
 #[test]
@@ -451,7 +473,7 @@ fn a_service_that_does_not_accept_and_one_that_does_not_close() {
                 check(&format!("{stuck}:accept_queue>3"), "listeners<2").0,
                 0
             );
-            assert_eq!(check(&format!("{stuck}:ESTABLISHED<100%"), "total<0").0, 1);
+            assert_eq!(check(&format!("{stuck}:ESTABLISHED>=100%"), "total<0").0, 1);
             let (code, line) = check(
                 &format!("{stuck}:accept_queue>100%"),
                 &format!("{stuck}:drops>0"),

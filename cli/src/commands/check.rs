@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
-use tcpstat::{Counts, Ports, Sampler, Service, Services, Snapshot, Source, State};
+use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
 
 use super::{Failure, explain};
 use crate::args::{Args, Check};
@@ -71,7 +71,7 @@ pub(crate) struct Value {
     pub(crate) port: Option<u16>,
     /// How many.
     pub(crate) amount: u64,
-    /// Of how many: all sockets; for `accept_queue` the backlog, if it is known.
+    /// Of how many: all sockets; at a service its connections; for `accept_queue` the backlog, if it is known.
     pub(crate) of: Option<u64>,
 }
 
@@ -249,8 +249,14 @@ impl<'a> Counted<'a> {
                 }
                 Ok(Value::of_none(sum))
             }
-            (None, What::State(state)) => Ok(in_state(&self.totals()?.counts, state)),
-            (None, What::Listeners) => Ok(in_state(&self.totals()?.counts, State::Listen)),
+            (None, What::State(state)) => {
+                let counts = &self.totals()?.counts;
+                Ok(Value {
+                    of: Some(counts.total()),
+                    ..Value::of_none(counts.get(state))
+                })
+            }
+            (None, What::Listeners) => Ok(Value::of_none(self.totals()?.counts.get(State::Listen))),
             (None, What::Total) => Ok(Value::of_none(self.totals()?.counts.total())),
         }
     }
@@ -266,18 +272,13 @@ impl<'a> Counted<'a> {
     }
 }
 
-fn in_state(counts: &Counts, state: State) -> Value {
-    Value {
-        port: None,
-        amount: counts.get(state),
-        of: Some(counts.total()),
-    }
-}
-
 /// A number of one service, or why it is not known.
 fn at_service(service: &Service, what: What, share: bool, source: Source) -> Result<Value, String> {
     let value = match what {
-        What::State(state) => in_state(&service.counts, state),
+        What::State(state) => Value {
+            of: Some(service.connections()),
+            ..Value::of_none(service.counts.get(state))
+        },
         What::Total => Value::of_none(service.counts.total()),
         What::Listeners => Value::of_none(service.listeners),
         What::Drops => Value::of_none(

@@ -208,11 +208,11 @@ mod tests {
         );
         let nobody = |limit| unknown(limit, "nothing\n  listens | there");
         assert_eq!(
-            answer(&[nobody("443:drops>1"), high(), nobody("443:LISTEN>1%"), well()]),
+            answer(&[nobody("443:drops>1"), high(), nobody("443:CLOSE_WAIT>1%"), well()]),
             (
                 Status::Warning,
-                "TCP WARNING - total 7 (>= 7); UNKNOWN 443:drops, 443:LISTEN% are not known: nothing; listens / there | \
-                 '443:drops'=U;1;;0 'total'=7;@7:;8;0 '443:LISTEN%'=U;1;;0 '8080:CLOSE_WAIT'=3;100;200;0"
+                "TCP WARNING - total 7 (>= 7); UNKNOWN 443:drops, 443:CLOSE_WAIT% are not known: nothing; listens / there | \
+                 '443:drops'=U;1;;0 'total'=7;@7:;8;0 '443:CLOSE_WAIT%'=U;1;;0 '8080:CLOSE_WAIT'=3;100;200;0"
                     .into()
             )
         );

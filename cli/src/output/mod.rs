@@ -10,7 +10,7 @@ pub(crate) mod watch;
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use tcpstat::{Counts, Namespace};
+use tcpstat::{Counts, Namespace, State};
 
 /// An answer, and whose it is where several namespaces are asked.
 #[derive(Debug)]
@@ -82,21 +82,38 @@ fn rfc3339(timestamp: Timestamp) -> String {
     format!("{timestamp:.3}")
 }
 
-/// `{"ESTABLISHED":{"count":5,"ratio":0.25},...}`: all states in kernel order, and their shares of the total.
-struct Shares<'a>(&'a Counts);
+/// `{"ESTABLISHED":{"count":5,"ratio":0.25},...}`: all states in kernel order, and their shares.
+struct Shares<'a> {
+    counts: &'a Counts,
+    of: Of,
+}
+
+/// What shares are of.
+enum Of {
+    /// All sockets.
+    Total,
+    /// So many connections. Listeners are none of them.
+    Connections(u64),
+}
 
 #[derive(Serialize)]
 struct Share {
     count: u64,
-    /// Of the total, 0 to 1.
-    ratio: f64,
+    /// 0 to 1; `null` for listeners where shares are of connections.
+    ratio: Option<f64>,
 }
 
 impl Serialize for Shares<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let total = self.0.total();
-        serializer.collect_map(self.0.iter().map(|(state, count)| {
-            let ratio = rounded(ratio(count, total));
+        let of = match self.of {
+            Of::Total => self.counts.total(),
+            Of::Connections(connections) => connections,
+        };
+        serializer.collect_map(self.counts.iter().map(|(state, count)| {
+            let ratio = match (&self.of, state) {
+                (Of::Connections(_), State::Listen) => None,
+                _ => Some(rounded(ratio(count, of))),
+            };
             (state.name(), Share { count, ratio })
         }))
     }
@@ -104,7 +121,7 @@ impl Serialize for Shares<'_> {
 
 /// These counts, and zero in every other state.
 #[cfg(test)]
-fn counts(states: &[(tcpstat::State, u64)]) -> Counts {
+fn counts(states: &[(State, u64)]) -> Counts {
     let mut counts = Counts::ZERO;
     for &(state, count) in states {
         counts.set(state, count);

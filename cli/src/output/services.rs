@@ -15,7 +15,7 @@ use serde::Serialize;
 use tcpstat::{Counts, Service, Services, State};
 
 use super::{
-    Answer, JsonNamespace, Labels, Shares, blocks, labels, lines, ratio, rfc3339, rounded,
+    Answer, JsonNamespace, Labels, Of, Shares, blocks, labels, lines, ratio, rfc3339, rounded,
 };
 use crate::args::{ServicesFormat, SortBy};
 
@@ -61,7 +61,8 @@ struct Json<'a> {
     other: Option<JsonOther<'a>>,
 }
 
-/// A service; what the source does not know is `null`.
+/// A service; what the source does not know is `null`. Shares are of its connections, so that of `LISTEN` is `null` too;
+/// `total` has the listeners.
 #[derive(Serialize)]
 struct JsonService<'a> {
     port: u16,
@@ -98,12 +99,18 @@ impl<'a> Json<'a> {
                     accept_queue_ratio: service.accept_queue_ratio().map(rounded),
                     drops: service.drops,
                     total: service.counts.total(),
-                    states: Shares(&service.counts),
+                    states: Shares {
+                        counts: &service.counts,
+                        of: Of::Connections(service.connections()),
+                    },
                 })
                 .collect(),
             other: services.other.as_ref().map(|counts| JsonOther {
                 total: counts.total(),
-                states: Shares(counts),
+                states: Shares {
+                    counts,
+                    of: Of::Total,
+                },
             }),
         }
     }
@@ -206,7 +213,8 @@ impl Collector for All {
     }
 }
 
-/// A table: a row for each service, a column for each state that occurs. `LISTEN` is in the column `LISTENERS`.
+/// A table: a row for each service, a column for each state that occurs, with its share of the connections. `LISTEN` is
+/// in the column `LISTENERS`.
 fn table(services: &Services) -> String {
     let rows = &services.services;
     let states: Vec<State> = State::ALL
@@ -235,11 +243,11 @@ fn table(services: &Services) -> String {
         .map(str::to_owned)
         .collect::<Vec<_>>(),
     ];
-    let shares = |counts: &Counts| {
-        let (counts, total) = (*counts, counts.total());
+    let shares = |counts: &Counts, of| {
+        let counts = *counts;
         let share = move |state| match counts.get(state) {
             0 => "0".to_owned(),
-            count => format!("{count} {:5.1} %", 100.0 * ratio(count, total)),
+            count => format!("{count} {:5.1} %", 100.0 * ratio(count, of)),
         };
         states.clone().into_iter().map(share)
     };
@@ -257,12 +265,13 @@ fn table(services: &Services) -> String {
             known(service.drops),
             service.counts.total().to_string(),
         ];
-        cells.push(row.into_iter().chain(shares(&service.counts)).collect());
+        let shares = shares(&service.counts, service.connections());
+        cells.push(row.into_iter().chain(shares).collect());
     }
     if let Some(other) = &services.other {
         let row = [OTHER, "", "", "", "", ""].map(str::to_owned);
         let row = row.into_iter().chain([other.total().to_string()]);
-        cells.push(row.chain(shares(other)).collect());
+        cells.push(row.chain(shares(other, other.total())).collect());
     }
 
     let mut text = aligned(&cells);
@@ -347,8 +356,8 @@ mod tests {
             text(ServicesFormat::Table, services(Source::Module)),
             [
                 " PORT  LISTENERS  ACCEPT_QUEUE  BACKLOG      USE  DROPS  TOTAL  ESTABLISHED  TIME_WAIT   CLOSE_WAIT\n",
-                "   22          2             0      256    0.0 %      0      3    1  33.3 %          0            0\n",
-                " 8080          1           129      128  100.8 %     77    500  199  39.8 %          0  300  60.0 %\n",
+                "   22          2             0      256    0.0 %      0      3    1 100.0 %          0            0\n",
+                " 8080          1           129      128  100.8 %     77    500  199  39.9 %          0  300  60.1 %\n",
                 "other                                                        8    7  87.5 %  1  12.5 %            0\n",
                 "\nsource: module\n",
             ]
@@ -379,8 +388,19 @@ mod tests {
         assert!(text.starts_with(
             "{\"timestamp\":\"2023-11-14T22:13:20.120Z\",\"source\":\"netlink\",\"services\":[\
              {\"port\":22,\"listeners\":2,\"accept_queue\":0,\"backlog\":256,\"accept_queue_ratio\":0.0,\
-             \"drops\":0,\"total\":3,\"states\":{\"ESTABLISHED\":{\"count\":1,\"ratio\":0.333333},"
+             \"drops\":0,\"total\":3,\"states\":{\"ESTABLISHED\":{\"count\":1,\"ratio\":1.0},"
         ));
+        // Listeners are no connections; at the other ports there are none.
+        assert_eq!(
+            text.matches("\"LISTEN\":{\"count\":2,\"ratio\":null}")
+                .count(),
+            1
+        );
+        assert_eq!(
+            text.matches("\"LISTEN\":{\"count\":0,\"ratio\":0.0}")
+                .count(),
+            1
+        );
         assert!(text.contains("\"other\":{\"total\":8,\"states\":{\"ESTABLISHED\":{\"count\":7,"));
     }
 

@@ -12,7 +12,9 @@ use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Snapshot};
 
 use crate::args::Format;
-use crate::output::{Answer, JsonNamespace, Labels, Shares, blocks, labels, lines, ratio, rfc3339};
+use crate::output::{
+    Answer, JsonNamespace, Labels, Of, Shares, blocks, labels, lines, ratio, rfc3339,
+};
 
 impl Format {
     /// The answers as text, with its last newline. `timestamp` is when they were taken.
@@ -67,7 +69,10 @@ impl<'a> Report<'a> {
             namespace: answer.namespace.map(JsonNamespace::from),
             source: snapshot.source.name(),
             total: snapshot.counts.total(),
-            states: Shares(&snapshot.counts),
+            states: Shares {
+                counts: &snapshot.counts,
+                of: Of::Total,
+            },
         }
     }
 }
