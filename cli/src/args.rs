@@ -14,7 +14,7 @@ use clap::{Arg, ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 use tcpstat::{Error, Filter, Options, Ports, Sampler, Source, State};
 
 use crate::explain::{self, TOPICS, Topic};
-use crate::expression::Expression;
+use crate::expression::Expressions;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -128,12 +128,12 @@ know the number (procfs: drops and backlogs), or wrong usage. Of several, the wo
 #[command(after_help = CHECK_HELP, group = ArgGroup::new("limits").required(true).multiple(true))]
 pub(crate) struct Check {
     /// WARNING if one of these holds: several by commas, or by repeating the option
-    #[arg(long, value_name = "EXPR", value_delimiter = ',', group = "limits")]
-    pub(crate) warn: Vec<Expression>,
+    #[arg(long, value_name = "EXPR", group = "limits")]
+    pub(crate) warn: Vec<Expressions>,
 
     /// CRITICAL if one of these holds
-    #[arg(long, value_name = "EXPR", value_delimiter = ',', group = "limits")]
-    pub(crate) crit: Vec<Expression>,
+    #[arg(long, value_name = "EXPR", group = "limits")]
+    pub(crate) crit: Vec<Expressions>,
 
     #[command(flatten)]
     pub(crate) from: From,

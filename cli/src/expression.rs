@@ -22,6 +22,10 @@ pub(crate) struct Expression {
     pub(crate) limit: Decimal,
 }
 
+/// Expressions with commas between them, as they are typed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expressions(pub(crate) Vec<Expression>);
+
 /// A number that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
@@ -274,6 +278,25 @@ impl FromStr for Expression {
     }
 }
 
+impl FromStr for Expressions {
+    type Err = Wrong;
+
+    /// Reads each of them. Where one is wrong, its place is shown in the whole text.
+    fn from_str(text: &str) -> Result<Self, Wrong> {
+        let mut begin = 0;
+        let each = text.split(',').map(|one| {
+            let at = begin;
+            begin += one.len() + 1;
+            one.parse().map_err(|wrong: Wrong| Wrong {
+                text: text.to_owned(),
+                place: at + wrong.place.start..at + wrong.place.end,
+                ..wrong
+            })
+        });
+        each.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 fn port(parts: &Parts<'_>, word: Range<usize>) -> Result<u16, Wrong> {
     let digits = &parts.text[word.clone()];
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -288,7 +311,11 @@ fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
     if let Some(what) = What::find(name) {
         return Ok(what);
     }
-    let problem = if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+    let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    let problem = if is_number && &parts.text[parts.next()] == "%" {
+        // What is left of TIME_WAIT>12,5%.
+        "a comma ends an expression; a fraction has a point, as in 12.5%".into()
+    } else if is_number {
         format!("a port needs a colon, and what to count there: {name}:total")
     } else {
         format!(
@@ -464,6 +491,37 @@ mod tests {
     }
 
     #[test]
+    fn of_several_the_wrong_one_is_pointed_at_in_the_whole_text() {
+        for (text, carets, problem) in [
+            ("CLOSE_WAIT>1,", "             ^", "is missing"),
+            (",CLOSE_WAIT>1", "^", "is missing"),
+            ("total>1, ,é>2", "        ^", "is missing"),
+            ("total>1, é>2,drops>3", "         ^", "a state"),
+            (
+                "total>1,TIME_WAIT>12,5%",
+                "                     ^",
+                "a fraction has a point",
+            ),
+            ("total>1,2,drops>3", "        ^", "2:total"),
+            ("8080>1,total>1", "^^^^", "8080:total"),
+        ] {
+            let message = text.parse::<Expressions>().unwrap_err().to_string();
+            let lines: Vec<&str> = message.lines().collect();
+            assert!(lines[0].contains(problem), "{text}: {message}");
+            assert_eq!(
+                lines[1..],
+                [format!("  {text}"), format!("  {carets}")],
+                "{message}"
+            );
+        }
+        let read_all = |text: &str| text.parse().map(|Expressions(all)| all);
+        assert_eq!(
+            read_all(" total>1 ,443:drops>2"),
+            Ok(vec![read("total>1"), read("443:drops>2")])
+        );
+    }
+
+    #[test]
     fn shares_are_exact_at_the_limit() {
         let holds = |text: &str, amount, of| read(text).holds(amount, Some(of));
         // 0.1 and 0.7 are no binary fractions.
@@ -522,7 +580,14 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_pointed_at(text in any::<String>()) {
-            if let Err(wrong) = text.parse::<Expression>() {
+            if let Err(wrong) = text.parse::<Expressions>() {
+                prop_assert!(wrong.to_string().ends_with('^'));
+            }
+        }
+
+        #[test]
+        fn almost_expressions_are_read_or_pointed_at(text in "([0-9]{0,3}:?[a-zA-Z_]{0,12}[<>=]{0,2}[0-9.é]{0,5}%?,?){0,4}") {
+            if let Err(wrong) = text.parse::<Expressions>() {
                 prop_assert!(wrong.to_string().ends_with('^'));
             }
         }

@@ -304,8 +304,8 @@ fn a_check_that_is_set_up_wrong_is_unknown_and_never_critical() {
         ),
         (
             &["--crit", "total>1,8080:total=3"],
-            "invalid value '8080:total=3' for '--crit <EXPR>': one of > >= < <= must be here",
-            "\n  8080:total=3\n            ^\n",
+            "invalid value 'total>1,8080:total=3' for '--crit <EXPR>': one of > >= < <= must be here",
+            "\n  total>1,8080:total=3\n                    ^\n",
         ),
         (
             &["--warn", "total>1|2\n"],
@@ -314,9 +314,15 @@ fn a_check_that_is_set_up_wrong_is_unknown_and_never_critical() {
         ),
         (
             &["--warn", "total>1,"],
-            "an expression is missing",
-            "\n  ^\n",
+            "invalid value 'total>1,' for '--warn <EXPR>': an expression is missing",
+            "\n  total>1,\n          ^\n",
         ),
+        (
+            &["--crit", "total>1,TIME_WAIT>12,5%"],
+            "a fraction has a point, as in 12.5%",
+            "\n  total>1,TIME_WAIT>12,5%\n                       ^\n",
+        ),
+        (&["--warn", ""], "an expression is missing", "\n  ^\n"),
         (
             &[],
             "the following required arguments were not provided:  <--warn <EXPR>/--crit <EXPR>>",

@@ -14,7 +14,7 @@ use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
 
 use super::{Failure, explain};
 use crate::args::{Args, Check};
-use crate::expression::{Expression, Subject, What};
+use crate::expression::{Expression, Expressions, Subject, What};
 use crate::output::check as output;
 
 /// The answer of a monitoring plugin; the worst is the greatest.
@@ -107,13 +107,13 @@ impl Judged {
 pub(crate) fn run(args: &Check) -> Result<ExitCode, Failure> {
     let mut sampler = args.from.sampler().map_err(Failure::Usage)?;
     let mut subjects: Vec<Subject> = Vec::new();
-    for limit in args.warn.iter().chain(&args.crit) {
+    for limit in each(&args.warn).chain(each(&args.crit)) {
         if !subjects.contains(&limit.subject) {
             subjects.push(limit.subject);
         }
     }
-    let limits = |limits: &[Expression], subject| {
-        let on_it = limits.iter().filter(|limit| limit.subject == subject);
+    let limits = |limits, subject| {
+        let on_it = each(limits).filter(|limit| limit.subject == subject);
         on_it.copied().collect()
     };
     let mut counted = Counted::new(&mut sampler, &subjects);
@@ -131,6 +131,11 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Failure> {
     }
     let (status, line) = output::answer(&judged);
     Ok(answer(status, &line))
+}
+
+/// All limits of an option, however they were typed.
+fn each(limits: &[Expressions]) -> impl Iterator<Item = &Expression> {
+    limits.iter().flat_map(|Expressions(together)| together)
 }
 
 /// Whether these arguments ask for a check, even if they make no sense. A usage error is UNKNOWN then: the exit code of
