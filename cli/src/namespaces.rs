@@ -3,6 +3,7 @@
 //! Which network namespaces there are: those that a process is in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -41,6 +42,13 @@ impl Namespace {
             // What may not be seen is no help.
             .filter_map(|pid| Self::of(proc_root, pid).ok().flatten())
             .find(|other| other.inode == self.inode))
+    }
+}
+
+/// `namespace 4026531840, process 1`
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "namespace {}, process {}", self.inode, self.pid)
     }
 }
 

@@ -269,6 +269,49 @@ fn the_connections_of_all_namespaces_are_listed_each_with_its_own() {
     .unwrap();
 }
 
+/// And the file that is named is the one that would answer for the namespace.
+#[test]
+fn verbose_says_which_namespace_is_meant() {
+    let root = TempDir::new().unwrap();
+    for (pid, inode) in [(7, 70), (8, 80)] {
+        let process = root.path().join(pid.to_string());
+        fs::create_dir_all(process.join("ns")).unwrap();
+        fs::create_dir(process.join("net")).unwrap();
+        symlink(format!("net:[{inode}]"), process.join("ns/net")).unwrap();
+        fs::write(process.join("net/tcp"), TCP).unwrap();
+    }
+    for (command, file, procfs) in [
+        (&[][..], Some("tcpstat"), "counted everything"),
+        (&["services"], Some("tcpstat_services"), "1 services"),
+        (&["connections"], None, "lists every connection"),
+    ] {
+        let mut command = tcpstat(command);
+        command.args(["-v", "--all-namespaces", "--proc-root"]);
+        let (stdout, stderr) = text(&command.arg(root.path()).output().unwrap());
+        assert_eq!(stdout.lines().count(), 2, "{stderr}");
+        for (pid, inode) in [(7, 70), (8, 80)] {
+            let start = format!("tcpstat: namespace {inode}, process {pid}: ");
+            let own: Vec<&str> = stderr
+                .lines()
+                .filter_map(|line| line.strip_prefix(&start))
+                .collect();
+            let procfs = format!("procfs: {procfs}");
+            assert!(own.contains(&&*procfs), "{stderr}");
+            if let Some(file) = file {
+                let process = root.path().join(pid.to_string());
+                let missing = format!("module: {}/net/{file}: cannot open", process.display());
+                let named = own.iter().any(|line| line.starts_with(&missing));
+                assert!(named, "{stderr}");
+            }
+        }
+        let start = "tcpstat: namespace ";
+        assert!(
+            stderr.lines().all(|line| line.starts_with(start)),
+            "{stderr}"
+        );
+    }
+}
+
 #[test]
 fn a_namespace_that_fails_is_told_and_the_others_are_asked() {
     let root = TempDir::new().unwrap();

@@ -269,10 +269,10 @@ impl<'a> Counted<'a> {
     /// Says on standard error who answered.
     fn explain(&self) {
         if let Some(Ok(snapshot)) = &self.totals {
-            explain(&snapshot.tried, snapshot.source, &snapshot.method);
+            explain(None, &snapshot.tried, snapshot.source, &snapshot.method);
         }
         if let Some(Ok(services)) = &self.services {
-            explain(&services.tried, services.source, "counted by port");
+            explain(None, &services.tried, services.source, "counted by port");
         }
     }
 }

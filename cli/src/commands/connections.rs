@@ -23,7 +23,7 @@ pub(crate) fn run(args: &args::Connections) -> Result<(), Failure> {
         |Answer { namespace, answer }| {
             if args.from.verbose {
                 let method = "lists every connection";
-                explain(answer.tried(), answer.source(), method);
+                explain(namespace, answer.tried(), answer.source(), method);
             }
             list(answer, namespace)
         },

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tcpstat::{Attempt, Error, Source};
+use tcpstat::{Attempt, Error, Namespace, Source};
 
 use crate::args::Every;
 
@@ -70,14 +70,21 @@ pub(crate) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         .map_err(Failure::Print)
 }
 
-/// Says on standard error who answered, and how; and who could not.
-pub(crate) fn explain(tried: &[Attempt], source: Source, method: impl std::fmt::Display) {
+/// Says on standard error who answered, and how; and who could not. `namespace` is whose answer it is where several are
+/// asked.
+pub(crate) fn explain(
+    namespace: Option<Namespace>,
+    tried: &[Attempt],
+    source: Source,
+    method: impl std::fmt::Display,
+) {
+    let of = namespace.map_or(String::new(), |namespace| format!("{namespace}: "));
     // Whether or not anybody reads it.
     let mut stderr = io::stderr().lock();
     for Attempt { source, error } in tried {
-        let _ = writeln!(stderr, "tcpstat: {source}: {error}");
+        let _ = writeln!(stderr, "tcpstat: {of}{source}: {error}");
     }
-    let _ = writeln!(stderr, "tcpstat: {source}: {method}");
+    let _ = writeln!(stderr, "tcpstat: {of}{source}: {method}");
 }
 
 #[cfg(test)]

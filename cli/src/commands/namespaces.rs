@@ -12,12 +12,14 @@ use super::{Failure, at_each_tick, print};
 use crate::args::{Every, Everywhere, From};
 use crate::output::Answer;
 
-/// Asks each namespace that is meant and prints the answers as `text` puts them, as often as it is asked for.
+/// Asks each namespace that is meant and prints the answers as `text` puts them, as often as it is asked for. With
+/// `--verbose`, `explain` says who gave each of them.
 pub(crate) fn answer<T>(
     from: &From,
     everywhere: &Everywhere,
     every: &Every,
     mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
+    explain: impl Fn(&Answer<T>),
     text: impl Fn(&[Answer<T>], Timestamp) -> Result<String, Box<dyn std::error::Error>>,
 ) -> Result<(), Failure> {
     let mut asked = Asked::new(from, everywhere)?;
@@ -25,6 +27,9 @@ pub(crate) fn answer<T>(
         let timestamp = Timestamp::now();
         let mut answers = Vec::new();
         asked.each(&mut ask, |answer| {
+            if from.verbose {
+                explain(&answer);
+            }
             answers.push(answer);
             Ok(())
         })?;
@@ -92,8 +97,7 @@ impl Asked {
                 Ok(()) => answered = true,
                 Err(Failure::Sample(error)) => {
                     failed = true;
-                    let Namespace { inode, pid } = namespace;
-                    say(format_args!("namespace {inode}, process {pid}: {error}"));
+                    say(format_args!("{namespace}: {error}"));
                 }
                 Err(other) => return Err(other),
             }

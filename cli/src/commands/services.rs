@@ -5,6 +5,7 @@
 use super::namespaces::answer;
 use super::{Failure, explain};
 use crate::args::Services;
+use crate::output::Answer;
 
 /// Counts and prints, as often as it is asked for.
 pub(crate) fn run(args: &Services) -> Result<(), Failure> {
@@ -15,12 +16,12 @@ pub(crate) fn run(args: &Services) -> Result<(), Failure> {
         &args.every,
         |sampler| {
             let mut services = sampler.services(args.port.as_ref())?;
-            if args.from.verbose {
-                let found = format!("{} services", services.services.len());
-                explain(&services.tried, services.source, found);
-            }
             args.sort.sort(&mut services.services);
             Ok(services)
+        },
+        |Answer { namespace, answer }| {
+            let found = format!("{} services", answer.services.len());
+            explain(*namespace, &answer.tried, answer.source, found);
         },
         |answers, timestamp| args.format.text(answers, timestamp),
     )

@@ -2,9 +2,12 @@
 
 //! `tcpstat` alone: how many connections of the network namespace are in each state.
 
+use tcpstat::Sampler;
+
 use super::namespaces::answer;
 use super::{Failure, explain};
 use crate::args::Totals;
+use crate::output::Answer;
 
 /// Counts and prints, as often as it is asked for.
 pub(crate) fn run(args: &Totals) -> Result<(), Failure> {
@@ -13,12 +16,9 @@ pub(crate) fn run(args: &Totals) -> Result<(), Failure> {
         &args.from,
         &args.everywhere,
         &args.every,
-        |sampler| {
-            let snapshot = sampler.sample()?;
-            if args.from.verbose {
-                explain(&snapshot.tried, snapshot.source, &snapshot.method);
-            }
-            Ok(snapshot)
+        Sampler::sample,
+        |Answer { namespace, answer }| {
+            explain(*namespace, &answer.tried, answer.source, &answer.method);
         },
         |answers, timestamp| args.format.text(answers, timestamp),
     )

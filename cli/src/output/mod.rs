@@ -29,8 +29,7 @@ fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
     let blocks: Vec<String> = answers
         .iter()
         .map(|Answer { namespace, answer }| {
-            let heading = namespace
-                .map(|Namespace { inode, pid }| format!("namespace {inode}, process {pid}\n"));
+            let heading = namespace.map(|namespace| format!("{namespace}\n"));
             heading.unwrap_or_default() + &block(answer)
         })
         .collect();

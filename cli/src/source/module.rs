@@ -18,12 +18,14 @@ pub(super) struct Module {
 
 impl Module {
     pub(super) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
-        // `tcpstat` is a link to `net/tcpstat`; below `/proc/PID` there is only the latter, and a sample may have
-        // only the former.
+        // `tcpstat` is a link to `net/tcpstat`, and a sample may have only the former. Below `/proc/PID` there is only
+        // the latter.
         let (path, file) = root
             .open_net("tcpstat")
             .or_else(|missing| match missing {
-                Error::Open { error, .. } if error.kind() == ErrorKind::NotFound => {
+                Error::Open { error, .. }
+                    if error.kind() == ErrorKind::NotFound && !root.is_process =>
+                {
                     open(root.path.join("tcpstat"))
                 }
                 other => Err(other),

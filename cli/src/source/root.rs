@@ -16,7 +16,8 @@ pub(super) struct Root {
     pub(super) path: PathBuf,
     /// The inode number of the network namespace that the files must be of; if `None`, of any.
     inode: Option<u64>,
-    is_process: bool,
+    /// Whether it is a process's directory.
+    pub(super) is_process: bool,
 }
 
 impl Root {

@@ -69,7 +69,7 @@ impl Reader {
     fn explain(&self, Reading { services, .. }: &Reading) {
         if self.args.from.verbose {
             let found = format!("{} services", services.services.len());
-            explain(&services.tried, services.source, found);
+            explain(None, &services.tried, services.source, found);
         }
     }
 
