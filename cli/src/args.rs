@@ -285,13 +285,19 @@ const WATCH_AFTER_HELP: &str = "\
 Examples:
   tcpstat watch --sort accept-queue              what waits to be accepted, the most first
   tcpstat watch --port 443,8000-8100 | tee log   lines instead of a screen: the totals, and these services
+  tcpstat watch | grep -F ' port 443: '          the lines of one service
 
 Keys:
   up, down, k, j, PgUp, PgDn, Home, End   scroll
   q, Esc, Ctrl-C                          quit
 
 CHANGE, and numbers with a sign, are since the reading before. Where a reading fails, the figures of the last one stay,
-are called OLD, and the next one is tried. There are no colours where NO_COLOR is set.";
+are called OLD, and the next one is tried. There are no colours where NO_COLOR is set. A screen that is too low for
+all states and a service has no lines for states without sockets.
+
+Lines are printed where standard output is no terminal, or TERM is dumb, unknown, dialup, network or not set: at each
+reading one of the totals, then one for each service with connections, with something in its accept queue or with new
+drops; with --port, for each service asked for.";
 
 /// `tcpstat watch`: the totals and the services, in place.
 #[derive(Debug, clap::Args)]

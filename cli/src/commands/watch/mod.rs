@@ -21,7 +21,7 @@ use tcpstat::{Error, Sampler};
 
 use super::{Failure, at_each_tick, explain, print};
 use crate::args::{Every, SortBy, Watch};
-use crate::output::watch::{Scroll, View, plain_line};
+use crate::output::watch::{Scroll, View, plain_lines};
 use figures::{Figures, Reading};
 use terminal::Terminal;
 
@@ -81,7 +81,7 @@ impl Reader {
     }
 }
 
-/// Prints a line at each tick. After the first answer, one that fails is said and is not the end.
+/// Prints lines at each tick. After the first answer, one that fails is said and is not the end.
 fn lines(mut reader: Reader) -> Result<(), Failure> {
     let mut last: Option<Figures> = None;
     at_each_tick(&reader.every(), || {
@@ -89,7 +89,7 @@ fn lines(mut reader: Reader) -> Result<(), Failure> {
             Ok(reading) => {
                 reader.explain(&reading);
                 let figures = Figures::new(&reading, last.as_ref());
-                print(&plain_line(&figures, reader.args.port.is_some()))?;
+                print(&plain_lines(&figures, reader.args.port.is_some()))?;
                 last = Some(figures);
             }
             Err(error) if last.is_none() => return Err(Failure::Sample(error)),

@@ -157,8 +157,14 @@ fn has_colours(variable: impl Fn(&str) -> Option<String>) -> bool {
 /// Whether standard output is a terminal with a cursor that can be moved.
 pub(crate) fn has_screen() -> bool {
     use std::io::IsTerminal;
-    let is_dumb = env::var("TERM").is_ok_and(|term| term == "dumb");
-    io::stdout().is_terminal() && !is_dumb
+    io::stdout().is_terminal() && moves_cursor(|name| env::var(name).ok())
+}
+
+/// Whether the terminal is none that is known to have no cursor to move, and none of which nothing is known: those
+/// that terminfo calls `dumb`, and its generic ones.
+fn moves_cursor(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let term = variable("TERM").unwrap_or_default();
+    !["", "dumb", "unknown", "dialup", "network"].contains(&term.as_str())
 }
 
 /// Whether the terminal is told by the locale to show UTF-8.
@@ -230,13 +236,23 @@ mod tests {
             (&[("TERM", "vt220")], false),
             (&[("TERM", "linux-m")], false),
             (&[("TERM", "xterm-mono")], false),
-            (&[], true),
         ] {
             assert_eq!(
                 has_colours(environment(variables)),
                 expected,
                 "{variables:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_screen_is_for_terminals_that_are_known() {
+        for term in ["dumb", "unknown", "dialup", "network", ""] {
+            assert!(!moves_cursor(environment(&[("TERM", term)])), "{term:?}");
+        }
+        assert!(!moves_cursor(environment(&[])));
+        for term in ["xterm-256color", "linux", "vt100", "tmux", "dumber"] {
+            assert!(moves_cursor(environment(&[("TERM", term)])), "{term:?}");
         }
     }
 

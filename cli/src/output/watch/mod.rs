@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What `watch` shows: the lines of the screen, or one line where there is no screen.
+//! What `watch` shows: the lines of the screen, or those that are printed where there is no screen.
 
 mod line;
 
@@ -44,11 +44,21 @@ pub(crate) enum Scroll {
     Last,
 }
 
-/// The lines of the states: a heading, the states, their sum.
-const STATE_LINES: usize = 1 + State::COUNT + 1;
+/// What is on a screen of some size.
+struct Layout {
+    /// The lines above the services.
+    totals: Vec<Line>,
+    /// The rows of services.
+    rows: Range<usize>,
+    /// How many rows of either are not on it.
+    hidden: usize,
+}
 
-/// A blank line and the heading of the services.
-const ABOVE_SERVICES: usize = 2;
+/// The heading of the services, and one of them.
+const LEAST_OF_SERVICES: usize = 2;
+
+/// The line of the status.
+const STATUS: usize = 1;
 
 /// An error takes no more lines than this.
 const ERROR_LINES: usize = 4;
@@ -60,20 +70,19 @@ const SHARE_BAR: usize = 40;
 const QUEUE_BAR: usize = 5;
 
 impl View {
-    /// The lines of a screen of this size, from the top: never more, and never wider. What does not fit is left out:
-    /// the services first, then the states.
+    /// The lines of a screen of this size, from the top: never more, and never wider.
     pub(crate) fn lines(&self, width: usize, height: usize) -> Vec<Line> {
-        let rows = self.rows(width, height);
-        let mut below = self.error(width);
-        below.push(self.status(width, &rows));
-        let room = height.saturating_sub(below.len());
-        let mut lines = self.totals(width);
+        let Layout {
+            totals: mut lines,
+            rows,
+            hidden,
+        } = self.layout(width, height);
         if !rows.is_empty() {
-            lines.push(Line::new(width));
             lines.extend(self.services(width, rows));
         }
-        lines.truncate(room);
-        lines.resize_with(room, || Line::new(width));
+        let mut below = self.error(width, height);
+        below.push(self.status(width, hidden));
+        lines.resize_with(height.saturating_sub(below.len()), || Line::new(width));
         lines.extend(below);
         lines.truncate(height);
         lines
@@ -81,7 +90,7 @@ impl View {
 
     /// Moves the rows, until the last one is on a screen of this size.
     pub(crate) fn scroll(&mut self, to: Scroll, width: usize, height: usize) {
-        let rows = self.rows(width, height);
+        let rows = self.layout(width, height).rows;
         let last = self.figures.rows.len() - rows.len();
         let above = match to {
             Scroll::Up => rows.start.saturating_sub(1),
@@ -94,17 +103,41 @@ impl View {
         self.above = above.min(last);
     }
 
-    /// Which rows of services are on a screen of this size.
-    fn rows(&self, width: usize, height: usize) -> Range<usize> {
+    /// What is on a screen of this size: all states, a blank line, the services. Where that leaves no room for a
+    /// service, the blank line and the states without sockets are left out, then other states, the last ones first.
+    fn layout(&self, width: usize, height: usize) -> Layout {
+        let room = height.saturating_sub(self.error(width, height).len() + STATUS);
         let all = self.figures.rows.len();
-        let taken = STATE_LINES + ABOVE_SERVICES + self.error(width).len() + 1;
-        let shown = height.saturating_sub(taken).min(all);
+        let mut totals = self.totals(width, &State::ALL);
+        let mut most = room;
+        if all > 0 {
+            totals.push(Line::new(width));
+            most = room.saturating_sub(LEAST_OF_SERVICES);
+        }
+        let mut hidden = 0;
+        if totals.len() > most {
+            let states = states(&self.figures.totals).map(|(state, _)| state);
+            let mut states: Vec<_> = states.collect();
+            let rows = states.len() + 1;
+            // Less the heading and the sum, which are there as long as there is room for both.
+            states.truncate(most.saturating_sub(2));
+            totals = self.totals(width, &states);
+            if totals.len() > most {
+                totals.clear();
+            }
+            hidden = rows - totals.len().saturating_sub(1);
+        }
+        let shown = room.saturating_sub(totals.len() + 1).min(all);
         let above = self.above.min(all - shown);
-        above..above + shown
+        Layout {
+            totals,
+            rows: above..above + shown,
+            hidden: hidden + all - shown,
+        }
     }
 
-    /// All states of the machine, and their sum.
-    fn totals(&self, width: usize) -> Vec<Line> {
+    /// These states of the machine, and the sum of all, below their heading.
+    fn totals(&self, width: usize, states: &[State]) -> Vec<Line> {
         let Compared { now, before } = self.figures.totals;
         let row = |name: &str, count: u64, before: Option<u64>| {
             let share = format!("{:.1} %", 100.0 * ratio(count, now.total()));
@@ -116,7 +149,7 @@ impl View {
             ]
         };
         let sum_before = before.map(|before| before.total());
-        let mut rows: Vec<_> = State::ALL
+        let mut rows: Vec<_> = states
             .iter()
             .map(|&state| {
                 let before = before.map(|before| before.get(state));
@@ -127,8 +160,10 @@ impl View {
 
         let widths = widths(&STATE_COLUMNS, rows.iter());
         let mut lines = vec![heading(&STATE_COLUMNS, &widths, width)];
-        let shares = State::ALL.map(|state| ratio(now.get(state), now.total()));
-        for (row, share) in rows.iter().zip(shares.into_iter().chain([0.0])) {
+        let shares = states
+            .iter()
+            .map(|&state| ratio(now.get(state), now.total()));
+        for (row, share) in rows.iter().zip(shares.chain([0.0])) {
             let mut line = self.row(&STATE_COLUMNS, &widths, row, width);
             let bar = bar(share, line.room().min(SHARE_BAR), self.utf8);
             line.whole(self.unless_old(Style::Bar), bar);
@@ -218,38 +253,38 @@ impl View {
         line
     }
 
-    /// What went wrong, in as many lines as that takes.
-    fn error(&self, width: usize) -> Vec<Line> {
+    /// What went wrong, in as many lines as that takes, or as there are.
+    fn error(&self, width: usize, height: usize) -> Vec<Line> {
+        let room = height.saturating_sub(LEAST_OF_SERVICES + STATUS);
         let failure = self.failure.as_ref();
         failure.map_or(Vec::new(), |failure| {
             wrapped(
                 Style::Alarm,
                 &format!("error: {failure}"),
                 width,
-                ERROR_LINES,
+                room.clamp(1, ERROR_LINES),
             )
         })
     }
 
-    /// Who said it, when, and what is not on the screen.
-    fn status(&self, width: usize, shown: &Range<usize>) -> Line {
+    /// How many rows are not on the screen, who said the others, and when.
+    fn status(&self, width: usize, hidden: usize) -> Line {
         let figures = &self.figures;
-        let services = figures.services();
-        let shown = services.min(shown.end) - services.min(shown.start);
+        let plural = |count| if count == 1 { "" } else { "s" };
         let mut line = Line::new(width);
+        if hidden > 0 {
+            let rows = format!("{hidden} row{} not shown; ", plural(hidden));
+            line.whole(Style::Plain, rows);
+        }
         if self.failure.is_some() {
             line.whole(Style::Alarm, "OLD: ");
         }
-        line.whole(
-            Style::Heading,
-            format!("{}, {}", figures.source, utc(figures.at)),
-        );
+        line.whole(Style::Heading, figures.source.to_string());
+        line.whole(Style::Heading, format!(", {}", utc(figures.at)));
         line.whole(Style::Plain, format!(", every {:?}", self.interval));
-        let plural = if services == 1 { "" } else { "s" };
+        let services = figures.services();
+        let plural = plural(services);
         line.whole(Style::Plain, format!(", {services} service{plural}"));
-        if shown < services {
-            line.whole(Style::Plain, format!(", {} not shown", services - shown));
-        }
         if self.keys {
             line.whole(Style::Plain, "; q: quit");
         }
@@ -388,42 +423,42 @@ fn utc(timestamp: Timestamp) -> String {
     format!("{timestamp:.0}")
 }
 
-/// The line of one reading where there is no screen: the totals, and then the services if `with_services`.
+/// The lines of one reading where there is no screen: the totals, then each service with connections, with something
+/// in its accept queue, or with drops since the reading before. `all_services` has a line for the others too.
 ///
-/// `2026-01-02T03:04:05.678Z module: total 20 +1, LISTEN 14, ESTABLISHED 6 +1; port 443: total 9, ...`
-pub(crate) fn plain_line(figures: &Figures, with_services: bool) -> String {
+/// `2026-01-02T03:04:05.678Z module: total 20 +1, ESTABLISHED 6 +1, LISTEN 14`
+/// `2026-01-02T03:04:05.678Z module: port 443: total 9, ESTABLISHED 6, LISTEN 3, accept queue 0/128, drops 0`
+pub(crate) fn plain_lines(figures: &Figures, all_services: bool) -> String {
     let of = |counts: &Compared| {
         let before = counts.before.map(|before| before.total());
         let mut items = vec![changed("total", counts.now.total(), before)];
         items.extend(states(counts).map(|(_, item)| item));
         items
     };
-    let joined = |items: &[[String; 2]]| {
-        items
-            .iter()
-            .map(|item| item.concat())
-            .collect::<Vec<_>>()
-            .join(", ")
+    let line = |whose: &str, items: &[[String; 2]]| {
+        let items: Vec<_> = items.iter().map(|item| item.concat()).collect();
+        let items = items.join(", ");
+        format!("{:.3} {}: {whose}{items}\n", figures.at, figures.source)
     };
-    let mut line = format!(
-        "{:.3} {}: {}",
-        figures.at,
-        figures.source,
-        joined(&of(&figures.totals))
-    );
-    for row in figures.rows.iter().filter(|_| with_services) {
+    let mut lines = line("", &of(&figures.totals));
+    for row in &figures.rows {
         let Some(service) = &row.service else {
             continue;
         };
-        let mut items = of(&row.counts);
-        items.push([format!("accept queue {}", queue(service)), String::new()]);
-        items.push(match service.drops {
+        let drops = match service.drops {
             Some(drops) => changed("drops", drops, row.drops_before),
             None => [format!("drops {UNKNOWN}"), String::new()],
-        });
-        line += &format!("; port {}: {}", service.port, joined(&items));
+        };
+        let has_connections = states(&row.counts).any(|(state, _)| state != State::Listen);
+        let has_changed_drops = !drops[1].is_empty();
+        if all_services || has_connections || service.accept_queue > 0 || has_changed_drops {
+            let mut items = of(&row.counts);
+            items.push([format!("accept queue {}", queue(service)), String::new()]);
+            items.push(drops);
+            lines += &line(&format!("port {}: ", service.port), &items);
+        }
     }
-    line + "\n"
+    lines
 }
 
 #[cfg(test)]
@@ -546,6 +581,74 @@ module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
     }
 
     #[test]
+    fn a_low_screen_has_the_states_with_sockets_and_the_services() {
+        assert_eq!(
+            text(&two_readings(), 80, 10),
+            "\
+STATE           COUNT   CHANGE   SHARE
+ESTABLISHED         6       +1  60.0 % ████████████████████████
+LISTEN              4           40.0 % ████████████████
+total              10       +1 100.0 %
+PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
+22         2       3/?           ?     ?          7      ESTABLISHED 5
+443        2       5/4 █████ 125 %     1  +1      3   +3 ESTABLISHED 1 +1
+other                                             7      SYN_SENT 7
+
+module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
+"
+        );
+    }
+
+    #[test]
+    fn a_screen_that_is_lower_still_says_what_is_not_on_it() {
+        assert_eq!(
+            text(&two_readings(), 40, 6),
+            "\
+STATE           COUNT   CHANGE   SHARE
+ESTABLISHED         6       +1  60.0 % ▌
+total              10       +1 100.0 %
+PORT  LISTEN QUEUE/MAX         USE
+22         2       3/?           ?
+3 rows not shown; module
+"
+        );
+        assert_eq!(
+            text(&two_readings(), 80, 3),
+            "\
+PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
+22         2       3/?           ?     ?          7      ESTABLISHED 5
+5 rows not shown; module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
+"
+        );
+    }
+
+    #[test]
+    fn a_state_that_went_to_zero_is_on_a_low_screen() {
+        let mut view = two_readings();
+        let closing = counts(&[(State::Closing, 1)]);
+        view.figures.totals.before = Some(closing);
+        let text = text(&view, 80, 10);
+        assert!(text.contains("\nCLOSING             0       -1 "), "{text}");
+    }
+
+    #[test]
+    fn wherever_there_is_room_there_is_a_service() {
+        for failure in [None, Some("x".repeat(10_000))] {
+            let mut view = many(50);
+            view.failure = failure;
+            let all = State::ALL.map(|state| (state, 1));
+            view.figures.totals.now = counts(&all);
+            // Below it the status, and the error if there is one.
+            let least = if view.failure.is_some() { 4 } else { 3 };
+            for height in least..40 {
+                let text = text(&view, 80, height);
+                assert!(text.contains("\n1          2 "), "{height}: {text}");
+                assert!(text.contains(" rows not shown; "), "{height}: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn the_state_that_is_sorted_by_is_seen_on_a_narrow_screen() {
         let mut view = many(1);
         let counts = &mut view.figures.rows[0].counts.now;
@@ -619,7 +722,7 @@ module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
     fn rows_are_scrolled_to_the_last_one_and_no_further() {
         // 24 lines less 13 of states, 2 above the services, and the status.
         let mut view = many(20);
-        let shown = |view: &View| view.rows(80, 24);
+        let shown = |view: &View| view.layout(80, 24).rows;
         assert_eq!(shown(&view), 0..8);
         for (to, expected) in [
             (Scroll::Up, 0..8),
@@ -638,10 +741,10 @@ module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
             assert_eq!(shown(&view), expected, "{to:?}");
         }
         assert!(text(&view, 80, 24).contains("\nother "));
-        assert!(text(&view, 80, 24).contains("20 services, 13 not shown"));
+        assert!(text(&view, 80, 24).contains("\n13 rows not shown; module, "));
         // On a higher screen there is nothing above the first row, and all is shown.
-        assert_eq!(view.rows(80, 60), 0..21);
-        assert!(text(&view, 80, 60).contains("20 services; q"));
+        assert_eq!(view.layout(80, 60).rows, 0..21);
+        assert!(text(&view, 80, 60).contains("\nmodule, "));
         // Services that are gone do not leave an empty screen behind.
         view.figures = many(3).figures;
         assert_eq!(shown(&view), 0..4);
@@ -685,23 +788,55 @@ module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
             let first = Figures::new(&all(before), None);
             let view = view(Figures::new(&all(now), Some(&first)));
             prop_assert_eq!(view.lines(width, 24).len(), 24);
-            let line = plain_line(&view.figures, true);
+            let lines = plain_lines(&view.figures, true);
             let closing = format!("CLOSING {now}");
-            prop_assert!(line.contains(&closing) || now + before == 0, "{}", line);
+            prop_assert!(lines.contains(&closing) || now + before == 0, "{}", lines);
         }
     }
 
     #[test]
-    fn where_there_is_no_screen_there_is_a_line() {
+    fn where_there_is_no_screen_there_are_lines() {
         let figures = two_readings().figures;
-        let totals = "2023-11-14T22:13:20.120Z module: total 10 +1, ESTABLISHED 6 +1, LISTEN 4";
-        assert_eq!(plain_line(&figures, false), format!("{totals}\n"));
         assert_eq!(
-            plain_line(&figures, true),
-            format!(
-                "{totals}; port 22: total 7, ESTABLISHED 5, LISTEN 2, accept queue 3/?, drops ?; \
-                 port 443: total 3 +3, ESTABLISHED 1 +1, LISTEN 2 +2, accept queue 5/4, drops 1 +1\n"
-            )
+            plain_lines(&figures, false),
+            "\
+2023-11-14T22:13:20.120Z module: total 10 +1, ESTABLISHED 6 +1, LISTEN 4
+2023-11-14T22:13:20.120Z module: port 22: total 7, ESTABLISHED 5, LISTEN 2, accept queue 3/?, drops ?
+2023-11-14T22:13:20.120Z module: port 443: total 3 +3, ESTABLISHED 1 +1, LISTEN 2 +2, accept queue 5/4, drops 1 +1
+"
         );
+    }
+
+    #[test]
+    fn services_have_a_line_when_something_is_there_or_happens() {
+        let idle = Service {
+            accept_queue: 0,
+            ..service(80, Some(3), 0)
+        };
+        let has_line = |before: Service, now: Service| {
+            let first = Figures::new(&reading(Counts::ZERO, vec![before]), None);
+            let second = Figures::new(&reading(Counts::ZERO, vec![now]), Some(&first));
+            assert!(plain_lines(&second, true).contains(": port 80: "));
+            plain_lines(&second, false).contains(": port 80: ")
+        };
+        let connected = Service {
+            counts: counts(&[(State::Listen, 2), (State::CloseWait, 1)]),
+            ..idle
+        };
+        let waiting = Service {
+            accept_queue: 1,
+            ..idle
+        };
+        let dropping = Service {
+            drops: Some(4),
+            ..idle
+        };
+        assert!(!has_line(idle, idle));
+        for busy in [connected, waiting, dropping] {
+            assert!(has_line(idle, busy));
+        }
+        assert!(has_line(connected, idle), "the last connections are gone");
+        assert!(!has_line(dropping, dropping), "what was dropped long ago");
+        assert!(!has_line(waiting, idle));
     }
 }
