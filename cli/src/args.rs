@@ -5,7 +5,6 @@
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -144,7 +143,7 @@ pub(crate) struct Check {
 pub(crate) struct Connections {
     /// Those in one of these states: established, close-wait, ...
     #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',')]
-    #[arg(value_parser = StateParser, hide_possible_values = true)]
+    #[arg(value_parser = STATE, hide_possible_values = true)]
     states: Option<Vec<State>>,
 
     /// Those at one of these local ports: 443,8000-8100
@@ -244,6 +243,7 @@ pub(crate) struct Services {
 
     /// Order: port; or the most first: total, listeners, accept-queue, drops, or a state
     #[arg(long, value_name = "COLUMN", default_value = "port")]
+    #[arg(value_parser = COLUMN, hide_possible_values = true)]
     pub(crate) sort: SortBy,
 
     /// What to print: json, prometheus, table
@@ -312,6 +312,7 @@ pub(crate) struct Watch {
 
     /// Order: port; or the most first: total, listeners, accept-queue, drops, or a state
     #[arg(long, value_name = "COLUMN", default_value = "port")]
+    #[arg(value_parser = COLUMN, hide_possible_values = true)]
     pub(crate) sort: SortBy,
 
     #[command(flatten)]
@@ -329,24 +330,46 @@ pub(crate) enum SortBy {
     State(State),
 }
 
-impl FromStr for SortBy {
-    type Err = String;
+impl SortBy {
+    const NAMED: [(&str, SortBy); 5] = [
+        ("port", Self::Port),
+        ("total", Self::Total),
+        ("listeners", Self::Listeners),
+        ("accept-queue", Self::AcceptQueue),
+        ("drops", Self::Drops),
+    ];
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.to_ascii_lowercase().replace('_', "-").as_str() {
-            "port" => Ok(Self::Port),
-            "total" => Ok(Self::Total),
-            "listeners" => Ok(Self::Listeners),
-            "accept-queue" => Ok(Self::AcceptQueue),
-            "drops" => Ok(Self::Drops),
-            _ => state(text).map(Self::State).map_err(|_| {
-                "it is not a column: port, total, listeners, accept-queue, drops, or a state".into()
-            }),
-        }
-    }
+/// A column by its name, in any case, with `-` or `_`; or a state.
+const COLUMN: Named<SortBy> = Named {
+    read: column,
+    names: || {
+        let names = SortBy::NAMED.map(|(name, _)| PossibleValue::new(name));
+        names.into_iter().chain((STATE.names)()).collect()
+    },
+};
+
+fn column(text: &str) -> Result<SortBy, String> {
+    let named = SortBy::NAMED
+        .into_iter()
+        .find(|(name, _)| *name == explain::typed(text));
+    let column = named.map(|(_, column)| column);
+    let column = column.or_else(|| explain::state(text).map(SortBy::State));
+    column.ok_or_else(|| {
+        let names = SortBy::NAMED.map(|(name, _)| name).join(", ");
+        format!("it is not a column: {names}, or a state")
+    })
 }
 
 /// A state by its name, or by any other that it is explained by, in any case, with `-` or `_`.
+const STATE: Named<State> = Named {
+    read: state,
+    names: || {
+        let is_state = |value: &PossibleValue| explain::state(value.get_name()).is_some();
+        TopicParser::names().filter(is_state).collect()
+    },
+};
+
 fn state(text: &str) -> Result<State, String> {
     explain::state(text).ok_or_else(|| {
         let names = State::ALL.map(State::name).join(", ");
@@ -354,25 +377,27 @@ fn state(text: &str) -> Result<State, String> {
     })
 }
 
-/// The same, for a shell to complete.
-#[derive(Clone)]
-struct StateParser;
+/// What has names that a shell can complete, and others that are understood as well.
+#[derive(Clone, Copy)]
+struct Named<T> {
+    read: fn(&str) -> Result<T, String>,
+    names: fn() -> Vec<PossibleValue>,
+}
 
-impl TypedValueParser for StateParser {
-    type Value = State;
+impl<T: Copy + Send + Sync + 'static> TypedValueParser for Named<T> {
+    type Value = T;
 
     fn parse_ref(
         &self,
         command: &clap::Command,
         arg: Option<&Arg>,
         value: &OsStr,
-    ) -> Result<State, clap::Error> {
-        state.parse_ref(command, arg, value)
+    ) -> Result<T, clap::Error> {
+        self.read.parse_ref(command, arg, value)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
-        let is_state = |value: &PossibleValue| explain::state(value.get_name()).is_some();
-        Some(Box::new(TopicParser::names().filter(is_state)))
+        Some(Box::new((self.names)().into_iter()))
     }
 }
 
@@ -528,9 +553,32 @@ mod tests {
         assert_eq!(state("close-wait"), Ok(State::CloseWait));
         assert_eq!(state("CLOSE_WAIT"), Ok(State::CloseWait));
         assert!(state("open").unwrap_err().contains("CLOSE_WAIT"));
-        assert_eq!("Accept_Queue".parse(), Ok(SortBy::AcceptQueue));
-        assert_eq!("time-wait".parse(), Ok(SortBy::State(State::TimeWait)));
-        assert!("name".parse::<SortBy>().unwrap_err().contains("a state"));
+        assert_eq!(column("Accept_Queue"), Ok(SortBy::AcceptQueue));
+        assert_eq!(column("time-wait"), Ok(SortBy::State(State::TimeWait)));
+        assert!(column("name").unwrap_err().contains("a state"));
+    }
+
+    #[test]
+    fn what_a_shell_completes_is_understood() {
+        let args = Args::command();
+        for (command, option, expected) in [
+            ("services", "sort", SortBy::NAMED.len() + State::COUNT),
+            ("watch", "sort", SortBy::NAMED.len() + State::COUNT),
+            ("connections", "state", State::COUNT),
+        ] {
+            let known = args.find_subcommand(command).unwrap();
+            let mut options = known.get_opts();
+            let found = options.find(|found| found.get_long() == Some(option));
+            let values = found.unwrap().get_possible_values();
+            assert_eq!(values.len(), expected, "{command}");
+            for value in values {
+                let option = format!("--{option}");
+                let arguments = ["tcpstat", command, &option, value.get_name()];
+                if let Err(error) = Args::try_parse_from(arguments) {
+                    panic!("{command}: {error}");
+                }
+            }
+        }
     }
 
     #[test]
