@@ -345,6 +345,8 @@ mod tests {
         for (errno, expected) in [
             (Errno::ENOENT, true),
             (Errno::EPERM, true),
+            (Errno::EACCES, true),
+            (Errno::EOPNOTSUPP, true),
             (Errno::EINVAL, false),
             (Errno::EBUSY, false),
         ] {

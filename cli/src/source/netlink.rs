@@ -223,20 +223,21 @@ impl Netlink {
     /// Counts by port: first the listeners, whose messages have more in them, then all others.
     pub(super) fn services<'a>(&mut self, ports: Option<&'a Ports>) -> Result<ByPort<'a>, Error> {
         let mut table = ByPort::new(ports);
-        let program = filter::program(ports, None);
-        let mut answer = self.ask(Query {
-            states: States::LISTEN,
-            extensions: 1 << (INET_DIAG_SKMEMINFO - 1),
-            program: program.clone(),
-        })?;
-        while answer.receive(self.buffer(), |message| add_listener(&mut table, message))? {}
-        let mut answer = self.ask(Query {
-            states: States::ALL.without(State::Listen),
-            extensions: 0,
-            program,
-        })?;
-        while answer.receive(self.buffer(), |message| add(&mut table, message))? {}
+        let [listeners, others] = Query::by_port(ports);
+        self.each(listeners, |message| add_listener(&mut table, message))?;
+        self.each(others, |message| add(&mut table, message))?;
         Ok(table)
+    }
+
+    /// Hands on the messages of a whole answer; returns how many sockets the kernel told of.
+    fn each(
+        &mut self,
+        query: Query,
+        mut each: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<u64, Error> {
+        let mut answer = self.ask(query)?;
+        while answer.receive(self.buffer(), &mut each)? {}
+        Ok(answer.dump.sockets)
     }
 
     /// Lists connections, of which the kernel may leave out those that `filter` does not accept.
@@ -370,6 +371,22 @@ impl Query {
             extensions: 0,
             program: Vec::new(),
         }
+    }
+
+    /// The sockets that listen at `ports`, with what a service's row says of them, and all others there.
+    fn by_port(ports: Option<&Ports>) -> [Self; 2] {
+        let program = filter::program(ports, None);
+        let listeners = Self {
+            states: States::LISTEN,
+            extensions: 1 << (INET_DIAG_SKMEMINFO - 1),
+            program: program.clone(),
+        };
+        let others = Self {
+            states: States::ALL.without(State::Listen),
+            extensions: 0,
+            program,
+        };
+        [listeners, others]
     }
 }
 
@@ -1061,8 +1078,42 @@ mod tests {
                 ..Filter::default()
             };
             assert_eq!(told(&no_state), (0, 0));
+
+            // Both questions that services are made of.
+            let told_by_port = |ports: Option<&Ports>| {
+                Query::by_port(ports)
+                    .map(|query| Netlink::default().each(query, |_| Ok(())).unwrap())
+            };
+            let at = |ports: Option<&Ports>| {
+                let (listeners, others): (Vec<&Connection>, _) = (all.iter())
+                    .filter(|one| ports.is_none_or(|ports| ports.contains(one.local.port())))
+                    .partition(|one| one.state == State::Listen);
+                [listeners, others].map(|sockets| sockets.len() as u64)
+            };
+            assert_eq!(told_by_port(None), at(None));
+            let (services, _) = Netlink::default().services(None).unwrap().services();
+            assert!(services.len() > 1);
+            for service in services {
+                let ports: Ports = service.port.to_string().parse().unwrap();
+                assert_eq!(told_by_port(Some(&ports)), at(Some(&ports)), "{ports:?}");
+                assert_eq!(at(Some(&ports)).iter().sum::<u64>(), service.counts.total());
+            }
         })
         .unwrap();
+    }
+
+    #[test]
+    fn what_a_signal_interrupts_is_called_again() {
+        let call = |then: nix::Result<usize>| {
+            let mut calls = 0;
+            let result = retried(|| {
+                calls += 1;
+                if calls > 3 { then } else { Err(Errno::EINTR) }
+            });
+            (result.map_err(|error| errno(&error)), calls)
+        };
+        assert_eq!(call(Ok(7)), (Ok(7), 4));
+        assert_eq!(call(Err(Errno::ENOBUFS)), (Err(Errno::ENOBUFS), 4));
     }
 
     #[test]

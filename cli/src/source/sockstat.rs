@@ -108,19 +108,28 @@ impl Counter {
         buffer: &mut [u8],
         parse: impl FnOnce(&[u8]) -> Result<T, BadLine>,
     ) -> Result<T, Error> {
-        let mut filled = 0;
-        loop {
-            match self.file.read_at(&mut buffer[filled..], filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::read(&self.path, error)),
-            }
-        }
+        let filled = fill(buffer, |rest, offset| self.file.read_at(rest, offset))
+            .map_err(|error| Error::read(&self.path, error))?;
         if filled == buffer.len() {
             return Err(BadLine::new(1, "the file is too long", b"").of(&self.path));
         }
         parse(&buffer[..filled]).map_err(|bad| bad.of(&self.path))
+    }
+}
+
+/// Reads up to the end, or until the buffer is full; returns how many bytes there are.
+fn fill(
+    buffer: &mut [u8],
+    mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut filled = 0;
+    loop {
+        match read_at(&mut buffer[filled..], filled as u64) {
+            Ok(0) => return Ok(filled),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -218,6 +227,7 @@ pub(super) fn columns<const N: usize>(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Read;
 
     use proptest::prelude::*;
     use tempfile::TempDir;
@@ -298,6 +308,23 @@ Udp: 1
         assert_eq!(counters.read().unwrap(), GOOD);
         fs::write(net.path().join("sockstat"), SOCKSTAT.replace("42", "43")).unwrap();
         assert_eq!(counters.read().unwrap(), Counters { tw: 43, ..GOOD });
+    }
+
+    #[test]
+    fn what_a_signal_interrupts_is_read_on_where_it_was() {
+        let mut text = [0; LONGEST];
+        let mut interrupted = false;
+        let filled = fill(&mut text, |rest, offset| {
+            interrupted = !interrupted;
+            if interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let step = rest.len().min(7);
+            (&SOCKSTAT.as_bytes()[offset as usize..]).read(&mut rest[..step])
+        });
+        assert_eq!(&text[..filled.unwrap()], SOCKSTAT.as_bytes());
+        let broken = fill(&mut text, |_, _| Err(io::ErrorKind::InvalidData.into()));
+        assert_eq!(broken.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]
