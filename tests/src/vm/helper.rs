@@ -3,12 +3,15 @@
 //! What helps a scenario: processes that are this same program, started again with other words; and room for
 //! many descriptors.
 
+use std::env;
 use std::error::Error;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::{env, fs};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tcpstat_census::counts::Counts;
@@ -114,47 +117,80 @@ pub fn cat(path: &str) -> Outcome {
     Ok(())
 }
 
-/// Processes without privileges that go on until this is dropped.
-pub struct Strays(Vec<Child>);
+/// Processes without privileges that go on until this is dropped, each with the file that is its standard output.
+pub struct Strays(Vec<(Child, File)>);
 
 impl Strays {
-    /// Starts `count` of this program with `words`.
-    pub fn start(words: &[&str], count: usize) -> io::Result<Strays> {
+    /// Starts one of this program with each of the `words`.
+    pub fn start(words: &[&[&str]]) -> io::Result<Strays> {
         let mut strays = Strays(Vec::new());
-        for _ in 0..count {
+        for words in words {
+            let output = File::options()
+                .write(true)
+                .custom_flags(libc::O_TMPFILE)
+                .open("/tmp")?;
             let child = Command::new(env::current_exe()?)
-                .args(words)
+                .args(*words)
                 .uid(NOBODY)
                 .gid(NOBODY)
                 .stdin(Stdio::null())
+                .stdout(output.try_clone()?)
                 .spawn()?;
-            strays.0.push(child);
+            strays.0.push((child, output));
         }
         Ok(strays)
+    }
+
+    /// How often each has done what it does so far. Fails if one has ended, or has done nothing.
+    pub fn done(&mut self) -> Result<Vec<u64>, Box<dyn Error>> {
+        let mut done = Vec::new();
+        for (child, output) in &mut self.0 {
+            if let Some(status) = child.try_wait()? {
+                fail!("a process that should go on has ended: {status}");
+            }
+            done.push(output.metadata()?.len());
+        }
+        ensure!(
+            !done.contains(&0),
+            "a process that should go on does nothing: {done:?}"
+        );
+        Ok(done)
     }
 }
 
 impl Drop for Strays {
     fn drop(&mut self) {
-        for child in &mut self.0 {
+        for (child, _) in &mut self.0 {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// Reads the file at `path` without end.
-pub fn read_on(path: &str) -> Outcome {
+/// Does `work` without end, and says so with a byte each time.
+fn go_on(mut work: impl FnMut() -> io::Result<()>) -> Outcome {
+    // Not by way of `io::stdout`, which would keep some.
+    let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     loop {
-        fs::read(path)?;
+        work()?;
+        output.write_all(b".")?;
     }
 }
 
-/// Computes without end.
+/// Reads the file at `path` without end.
+pub fn read_on(path: &str) -> Outcome {
+    go_on(|| match fs::read(path)?.len() {
+        0 => Err(io::Error::other(format!("{path} is empty"))),
+        _ => Ok(()),
+    })
+}
+
+/// Computes without end, a million steps at a time.
 pub fn spin() -> Outcome {
-    loop {
-        std::hint::spin_loop();
-    }
+    go_on(|| {
+        (0..1_000_000).for_each(|_| std::hint::spin_loop());
+        Ok(())
+    })
 }
 
 /// Sets how much this thread gives way to others, from 19 (to everyone) to -20 (to nobody): setpriority(2), which on
