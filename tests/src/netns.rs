@@ -20,6 +20,43 @@ pub fn enter_new() -> io::Result<()> {
     loopback_up()
 }
 
+/// Where the kernel has the connections of a network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// In the hash table that namespaces share, unless they were made otherwise.
+    Shared,
+    /// In a table of its own, which has [`Table::BUCKETS`].
+    Own,
+}
+
+impl Table {
+    /// Both.
+    pub const ALL: [Table; 2] = [Table::Shared, Table::Own];
+
+    /// Few, so that they have chains.
+    pub const BUCKETS: i32 = 64;
+
+    /// Has namespaces that are made from this thread's one use this table.
+    pub fn for_children(self) -> io::Result<()> {
+        let buckets = match self {
+            Table::Shared => 0,
+            Table::Own => Table::BUCKETS,
+        };
+        set_sysctl("net/ipv4/tcp_child_ehash_entries", &buckets.to_string())
+    }
+
+    /// The table of this thread's namespace, which must not be the initial one.
+    pub fn of_this_thread() -> io::Result<Table> {
+        // Negative where it is shared (`proc_tcp_ehash_entries`).
+        let buckets = sysctl("net/ipv4/tcp_ehash_entries")?;
+        match buckets.parse() {
+            Ok(Table::BUCKETS) => Ok(Table::Own),
+            Ok(..0) => Ok(Table::Shared),
+            _ => Err(io::Error::other(format!("a table of {buckets} buckets"))),
+        }
+    }
+}
+
 /// The `net` directory of the calling thread, which is that of its own namespace.
 pub const THREAD_NET: &str = "/proc/thread-self/net";
 

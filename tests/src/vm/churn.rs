@@ -87,7 +87,7 @@ fn all_at_once() -> Outcome {
     alongside(&seen, &threads, || {
         helper::set_nice(FIRST_IN_LINE)?;
         for round in 1..=rounds() {
-            seen.wait("loaded", &seen.answered, 1)?;
+            seen.wait("the module loaded", &seen.answered, 1)?;
             module::unload().map_err(|e| format!("round {round}: {e}"))?;
             module::ensure_gone().map_err(|e| format!("round {round}: {e}"))?;
             module::load().map_err(|e| format!("round {round}: {e}"))?;

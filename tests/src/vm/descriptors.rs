@@ -17,7 +17,7 @@ use super::helper::Held;
 use super::reading::{self, everyone_says, same, steady};
 use super::{Outcome, Scenario, ensure, fail, module, repeat};
 use crate::naive;
-use crate::netns;
+use crate::netns::{self, Table};
 use crate::sockets::{Family, Mix, repaired};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -145,8 +145,10 @@ fn kept_open() -> Outcome {
     Ok(())
 }
 
-/// A file of a namespace whose only process has ended, and the namespace's counts until then.
+/// A file of a namespace whose only process has ended, and the namespace's counts until then. The namespace has a table
+/// of its own, whose memory goes when the namespace does.
 fn orphaned_file() -> Result<(File, Counts), Box<dyn std::error::Error>> {
+    Table::Own.for_children()?;
     let held = Held::start(&Mix {
         listen: 2,
         established: 2,

@@ -115,7 +115,7 @@ impl Seen {
             );
             ensure!(
                 start.elapsed() < Duration::from_secs(20),
-                "no reader has seen the module {what}"
+                "no reader has seen {what}"
             );
             sleep(Duration::from_millis(1));
         }
@@ -213,10 +213,10 @@ fn unload_under_readers() -> Outcome {
         ],
         || {
             for _ in 0..repeat(25) {
-                seen.wait("loaded", &seen.answered, 8)?;
+                seen.wait("the module loaded", &seen.answered, 8)?;
                 module::unload()?;
                 module::ensure_gone()?;
-                seen.wait("unloaded", &seen.absent, 8)?;
+                seen.wait("the module unloaded", &seen.absent, 8)?;
                 module::load()?;
             }
             Ok(())
@@ -249,9 +249,9 @@ fn load_under_namespaces() -> Outcome {
     };
     alongside(&seen, &[&come_and_go, &come_and_go, &come_and_go], || {
         for _ in 0..repeat(10) {
-            seen.wait("loaded", &seen.answered, 8)?;
+            seen.wait("the module loaded", &seen.answered, 8)?;
             module::unload()?;
-            seen.wait("unloaded", &seen.absent, 8)?;
+            seen.wait("the module unloaded", &seen.absent, 8)?;
             module::load()?;
         }
         Ok(())

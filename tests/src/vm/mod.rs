@@ -19,6 +19,7 @@ pub mod runner;
 mod agreement;
 mod churn;
 mod command;
+mod endings;
 mod injection;
 mod leaks;
 mod lifetime;
@@ -42,12 +43,13 @@ pub struct Scenario {
 
 /// All scenarios for this kernel, in the order in which they run.
 pub fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    let everywhere: [&[Scenario]; 9] = [
+    let everywhere: [&[Scenario]; 10] = [
         text::SCENARIOS,
         descriptors::SCENARIOS,
         agreement::SCENARIOS,
         services::SCENARIOS,
         namespaces::SCENARIOS,
+        endings::SCENARIOS,
         command::SCENARIOS,
         lifetime::SCENARIOS,
         churn::SCENARIOS,

@@ -3,7 +3,6 @@
 //! Scenarios: each network namespace sees its own sockets and no others.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
@@ -11,10 +10,10 @@ use tcpstat_census::counts::Counts;
 
 use super::helper::Held;
 use super::module;
-use super::reading::{everyone_says, module_at, same, same_services, services_at, steady};
-use super::{Outcome, Scenario, ensure, repeat};
+use super::reading::{everyone_says, module_at, same, same_services, services_at};
+use super::{Outcome, Scenario, ensure};
 use crate::naive;
-use crate::netns;
+use crate::netns::{self, Table};
 use crate::sockets::{Family, Mix, repaired};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -37,11 +36,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "a namespace with a hash table of its own",
         seconds: 90,
         run: own_table,
-    },
-    Scenario {
-        name: "a namespace that ends while it is read",
-        seconds: 60,
-        run: ends_while_read,
     },
 ];
 
@@ -131,7 +125,6 @@ fn older_and_younger() -> Outcome {
 }
 
 fn own_table() -> Outcome {
-    const BUCKETS: &str = "64";
     let mine = Mix {
         listen: 2,
         established: 1,
@@ -143,7 +136,7 @@ fn own_table() -> Outcome {
         established: 2,
         ..Mix::default()
     })?;
-    netns::set_sysctl("net/ipv4/tcp_child_ehash_entries", BUCKETS)?;
+    Table::Own.for_children()?;
     let own = Held::start(&Mix::of_each(Family::V4, 3))?;
     says_its_own(&own)?;
     says_its_own(&shared)?;
@@ -151,11 +144,8 @@ fn own_table() -> Outcome {
 
     // From inside, and with chains of a dozen and more in so small a table.
     netns::enter_new()?;
-    let buckets = netns::sysctl("net/ipv4/tcp_ehash_entries")?;
-    ensure!(
-        buckets == BUCKETS,
-        "the table should have {BUCKETS} buckets of its own, and has {buckets}"
-    );
+    let table = Table::of_this_thread()?;
+    ensure!(table == Table::Own, "it has its {table:?} table");
     let crowd = repaired(800)?;
     let each = Mix::of_each(Family::V6, 2).make()?;
     let mut want = each.expected();
@@ -163,53 +153,4 @@ fn own_table() -> Outcome {
         want.add_one(tcpstat_census::state::State::Established);
     }
     everyone_says(&want)
-}
-
-fn ends_while_read() -> Outcome {
-    for round in 0..repeat(20) as usize {
-        let held = Held::start(&Mix {
-            listen: 2,
-            established: 2,
-            ..Mix::default()
-        })?;
-        let path = held.net("tcpstat");
-        let mut file = File::open(&path)?;
-        let mut text = vec![0; round * 9];
-        file.read_exact(&mut text)?;
-        held.end()?;
-        // The open file keeps the namespace; the kernel drops the process's own name for it.
-        let mut rest = Vec::new();
-        file.read_to_end(&mut rest)?;
-        text.extend(rest);
-        naive::module_text(&String::from_utf8(text)?)?;
-        ensure!(!path.exists(), "{} outlives its process", path.display());
-    }
-    // Namespaces that come and go on several threads, each reading its own.
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(come_and_go)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-    })?;
-    steady(super::reading::module)?;
-    Ok(())
-}
-
-fn come_and_go() -> Result<(), String> {
-    for _ in 0..repeat(10) {
-        netns::enter_new().map_err(|e| e.to_string())?;
-        let fixture = Mix {
-            listen: 1,
-            ..Mix::default()
-        }
-        .make()
-        .map_err(|e| e.to_string())?;
-        let path = Path::new(netns::THREAD_NET).join("tcpstat");
-        let counts = module_at(&path).map_err(|e| e.to_string())?;
-        same("a short-lived namespace", &fixture.expected(), &counts).map_err(|e| e.to_string())?;
-    }
-    Ok(())
 }
