@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios for the debug kernel: each allocation of loading the module and of reading its file fails once.
+//! Scenarios for the debug kernel: the allocations of loading the module and of reading its files fail.
 //!
-//! By `/proc/thread-self/fail-nth` (Documentation/fault-injection/fault-injection.rst): the n-th allocation that the
-//! thread makes from now on fails. n goes up until none is left to fail.
+//! By two means of Documentation/fault-injection/fault-injection.rst. `/proc/thread-self/fail-nth`: the n-th allocation
+//! that the thread makes from now on fails, and no other; n goes up until none is left to fail. Where the kernel then
+//! tries in another way (`kvrealloc`), nothing has failed for who asked. So for reading there is `failslab/space` too:
+//! the thread gets so many bytes, and whatever is beyond them fails; this goes up until all of them suffice.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -35,46 +37,60 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 60,
         run: while_reading,
     },
+    Scenario {
+        name: "reading runs out of memory at every point",
+        seconds: 60,
+        run: exhausted,
+    },
 ];
 
 /// More allocations than anything here makes.
 const ENDLESS: u32 = 20_000;
 
-/// What is to fail: `N` means even where the kernel could wait for memory.
-const SETTINGS: [(&str, &str); 5] = [
+/// What is to fail: `N` means even where the kernel could wait for memory. The probability, in per cent, is that of
+/// whatever is beyond `failslab/space`, for threads that are marked by `make-it-fail`.
+const SETTINGS: [(&str, &str); 8] = [
     ("failslab/ignore-gfp-wait", "N"),
     ("fail_page_alloc/ignore-gfp-wait", "N"),
     ("fail_page_alloc/min-order", "0"),
     // A line for each on the console, before what the kernel says of it.
     ("failslab/verbose", "1"),
     ("fail_page_alloc/verbose", "1"),
+    ("failslab/task-filter", "Y"),
+    ("failslab/probability", "100"),
+    ("failslab/times", "-1"),
 ];
 
+const FAULTS: &str = "/sys/kernel/debug";
+
 /// The failing of this thread's allocations.
-struct Injection(File);
+struct Injection {
+    nth: File,
+    marked: File,
+}
 
 impl Injection {
     fn new() -> io::Result<Injection> {
         for (name, value) in SETTINGS {
-            let path = format!("/sys/kernel/debug/{name}");
+            let path = format!("{FAULTS}/{name}");
             fs::write(&path, value)
                 .map_err(|e| io::Error::new(e.kind(), format!("writing {value} to {path}: {e}")))?;
         }
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .open("/proc/thread-self/fail-nth")?;
-        Ok(Injection(file))
+        let open = |path| File::options().read(true).write(true).open(path);
+        Ok(Injection {
+            nth: open("/proc/thread-self/fail-nth")?,
+            marked: open("/proc/thread-self/make-it-fail")?,
+        })
     }
 
     /// Does `work` with its `nth` allocation failing; gives what it gave, and whether there was an n-th.
     fn during<T>(&self, nth: u32, work: impl FnOnce() -> T) -> io::Result<(T, bool)> {
         let digits = nth.to_string();
-        self.0.write_all_at(digits.as_bytes(), 0)?;
+        self.nth.write_all_at(digits.as_bytes(), 0)?;
         let result = work();
         let mut left = [0; 16];
-        let n = self.0.read_at(&mut left, 0);
-        self.0.write_all_at(b"0", 0)?;
+        let n = self.nth.read_at(&mut left, 0);
+        self.nth.write_all_at(b"0", 0)?;
         // What is left of the count: nothing, if it came to the n-th.
         Ok((result, left[..n?].trim_ascii_end() == b"0"))
     }
@@ -102,11 +118,21 @@ impl Injection {
         }
         fail!("there is no end to it after {ENDLESS} allocations")
     }
+
+    /// Does `work` with so many bytes for all the objects that it allocates.
+    fn within<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> io::Result<T> {
+        fs::write(format!("{FAULTS}/failslab/space"), bytes.to_string())?;
+        self.marked.write_all_at(b"1", 0)?;
+        let result = work();
+        self.marked.write_all_at(b"0", 0)?;
+        Ok(result)
+    }
 }
 
 impl Drop for Injection {
     fn drop(&mut self) {
-        let _ = self.0.write_all_at(b"0", 0);
+        let _ = self.nth.write_all_at(b"0", 0);
+        let _ = self.marked.write_all_at(b"0", 0);
     }
 }
 
@@ -262,6 +288,63 @@ fn failing(injection: &Injection, path: &str, want: &Counts) -> Outcome {
             .all(|tally| tally.failures() > 0),
         "nothing was allocated"
     );
+    Ok(())
+}
+
+/// The bytes of memory go up by so many. What is asked for is larger than that, but for names and the like.
+const STEP: usize = 64;
+
+/// So many readings without an error in a row, and the memory suffices: what is left may be too little for an object
+/// and enough for the next.
+const ENOUGH: usize = 16;
+
+fn exhausted() -> Outcome {
+    let mix = Mix {
+        listen: 2,
+        established: 2,
+        close_wait: 1,
+        ..Mix::default()
+    };
+    let fixture = mix.make()?;
+    let want = fixture.expected();
+    let injection = Injection::new()?;
+    // The text's buffer is a page.
+    running_out(&injection, LINK, &want, 4096)?;
+    // The marks of all ports are two pages, and there are the rows and their numbers.
+    running_out(&injection, SERVICES, &want, 3 * 4096 + 512)?;
+    everyone_says(&want)
+}
+
+/// Reads `path` with more and more memory. Whatever it gives then must be `want`, and it must have failed for as long
+/// as there were not the bytes that it needs at `least`.
+fn running_out(injection: &Injection, path: &str, want: &Counts, least: usize) -> Outcome {
+    let (mut failures, mut in_a_row) = (0, 0);
+    for bytes in (0..).step_by(STEP) {
+        let mut file = File::open(path)?;
+        let mut buffer = [0; 4096];
+        match injection.within(bytes, || file.read(&mut buffer))? {
+            Ok(n) => {
+                let counts = counts_in(path, std::str::from_utf8(&buffer[..n])?)?;
+                same(&format!("with {bytes} bytes"), want, &counts)?;
+                in_a_row += 1;
+            }
+            Err(e) if errno(&e)? == Some(Errno::ENOMEM) => {
+                let text = io::read_to_string(&mut file)?;
+                same("read again", want, &counts_in(path, &text)?)?;
+                (failures, in_a_row) = (failures + 1, 0);
+            }
+            Err(e) => fail!("with {bytes} bytes {path} fails with {e}, not ENOMEM"),
+        }
+        if in_a_row == ENOUGH {
+            println!("measured: reading {path}: {failures} times ENOMEM, with up to {bytes} bytes");
+            ensure!(
+                failures * STEP >= least,
+                "{path} failed {failures} times only: a reading needs {least} bytes"
+            );
+            return Ok(());
+        }
+        ensure!(bytes < 1 << 20, "{path} fails with {bytes} bytes still");
+    }
     Ok(())
 }
 
