@@ -81,6 +81,12 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
                 times(size, dear, "tcpstat-netlink"),
             ));
         }
+        bars.push(at_most(
+            format!("{many} {whose}: services by netlink, against the totals by netlink-full"),
+            1.3,
+            "×",
+            times(size, "tcpstat-services-netlink", "tcpstat-netlink-full"),
+        ));
     }
     for size in [smallest, largest] {
         bars.push(at_most(
@@ -114,12 +120,6 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
             "procfs-drain",
             "procfs, against reading and throwing away",
             1.15,
-        ),
-        (
-            "tcpstat-services-netlink",
-            "tcpstat-netlink-full",
-            "services by netlink, against the totals by netlink-full",
-            1.3,
         ),
         (
             "tcpstat-services-procfs",

@@ -42,6 +42,7 @@ const WITH_A_BAR: &[&str] = &[
     "netlink-drain",
     "tcpstat-netlink-full",
     "tcpstat-netlink",
+    "tcpstat-services-netlink",
 ];
 
 /// Memory that a socket takes, and what those who list it take, in KiB; generously.
