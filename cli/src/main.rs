@@ -100,7 +100,7 @@ fn hint(error: &Error) -> Option<&'static str> {
             }
         }
         (Source::Netlink | Source::NetlinkFull, _) => {
-            "A sandbox may forbid netlink sockets here (seccomp, RestrictAddressFamilies=): try --source procfs."
+            "A sandbox may forbid netlink sockets here (seccomp, SELinux, RestrictAddressFamilies=): try --source procfs."
         }
         (Source::Procfs, _) => {
             "Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names another. \

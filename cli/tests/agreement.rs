@@ -10,7 +10,7 @@ mod alone;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tcpstat::{
     Source, State,
 };
 use tcpstat_tests::churn::{self, Events, possible};
+use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Fixture, Mix, repaired};
 
@@ -304,22 +305,6 @@ fn on_each_connection_of_random_mixes() {
     }
 }
 
-/// A process in the network namespace of the thread that starts it.
-struct Inside(Child);
-
-impl Inside {
-    fn start() -> Self {
-        Self(Command::new("sleep").arg("1000").spawn().unwrap())
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
 /// A namespace; one that it made and that shares its table; one that has a table of its own; and one that comes
 /// later. Each sees its own while all are there, and so does who asks by a process of another.
 #[test]
@@ -337,17 +322,17 @@ fn in_namespaces_of_every_kind() {
     };
     let is_shared = || netns::sysctl(ENTRIES).unwrap().starts_with('-');
     within(100, &|outer| {
-        let root = Inside::start();
+        let root = Idle::start().unwrap();
         within(101, &|_| {
             assert!(is_shared());
             netns::set_sysctl("net/ipv4/tcp_child_ehash_entries", "256").unwrap();
             within(102, &|own_table| {
                 assert_eq!(netns::sysctl(ENTRIES).unwrap(), "256");
-                let own = Inside::start();
+                let own = Idle::start().unwrap();
                 within(103, &|_| {
                     assert!(is_shared());
                     for (process, expected) in [(&root, outer), (&own, own_table)] {
-                        let root = format!("/proc/{}", process.0.id());
+                        let root = format!("/proc/{}", process.pid());
                         assert_eq!(counts(&["--proc-root", &root]), expected, "{root}");
                     }
                 });

@@ -6,10 +6,14 @@
 //! Needs `CAP_SYS_ADMIN` for the namespaces.
 
 mod alone;
+mod nobody;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::io::{self, BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -20,22 +24,28 @@ use assert_cmd::cargo::cargo_bin;
 use nix::libc;
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
+use nobody::{NOBODY, for_everybody};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is, SeccompCondition,
     SeccompFilter, SeccompRule, apply_filter,
 };
 use serde_json::Value;
 use tcpstat::{Options, Sampler, Source};
+use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix};
+use tcpstat_tests::terminal::Terminal;
+use tempfile::TempDir;
 
 const SOURCES: [&str; 3] = ["netlink", "netlink-full", "procfs"];
 
-/// The command as the child of `wrapper`, verbose, with every count and who it is from.
+/// Verbose, with every count and who it is from; a source follows.
+const ARGUMENTS: [&str; 4] = ["-v", "--format", "report", "--source"];
+
+/// The command as the child of `wrapper`.
 fn command(wrapper: &[&str], source: &str) -> Command {
     let program = cargo_bin!("tcpstat").to_str().unwrap();
-    let arguments = ["-v", "--format", "report", "--source", source];
-    let whole = [wrapper, &[program], &arguments].concat();
+    let whole = [wrapper, &[program], &ARGUMENTS, &[source]].concat();
     let mut command = Command::new(whole[0]);
     command.args(&whole[1..]);
     command
@@ -87,15 +97,22 @@ fn rule(conditions: impl Into<Vec<SeccompCondition>>) -> SeccompRule {
     SeccompRule::new(conditions.into()).unwrap()
 }
 
-/// Runs a command below a filter; neither this thread nor the rest of the tests are.
-fn below(filter: &BpfProgram, mut command: Command) -> Output {
+/// Starts what runs below a filter; neither this thread nor the rest of the tests do.
+fn start_below(filter: &BpfProgram, start: impl FnOnce() -> io::Result<Child> + Send) -> Child {
     thread::scope(|scope| {
         let below = scope.spawn(|| {
             apply_filter(filter).unwrap();
-            command.output().unwrap()
+            start().unwrap()
         });
         below.join().unwrap()
     })
+}
+
+/// Runs a command below a filter.
+fn below(filter: &BpfProgram, mut command: Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = start_below(filter, || command.spawn());
+    child.wait_with_output().unwrap()
 }
 
 fn errno(errno: i32) -> SeccompAction {
@@ -111,27 +128,32 @@ fn netlink_refused() {
             ..Mix::default()
         };
         let _fixture = mix.make().unwrap();
-        for (number, name) in [
-            (libc::EPERM, "EPERM"),
-            (libc::EACCES, "EACCES"),
-            (libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
-            (libc::ENOSYS, "ENOSYS"),
+        // SELinux lets who may not ask have a socket, and refuses the request.
+        for (call, said, number, name) in [
+            (libc::SYS_socket, "open", libc::EPERM, "EPERM"),
+            (libc::SYS_socket, "open", libc::EACCES, "EACCES"),
+            (libc::SYS_socket, "open", libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
+            (libc::SYS_socket, "open", libc::ENOSYS, "ENOSYS"),
+            (libc::SYS_sendto, "write to", libc::EPERM, "EPERM"),
+            (libc::SYS_sendto, "write to", libc::EACCES, "EACCES"),
         ] {
             let is_netlink = rule([argument(0, Is::Eq, libc::AF_NETLINK)]);
-            let refused = filter([(libc::SYS_socket, vec![is_netlink])], errno(number));
-            let why = format!("netlink: cannot open a NETLINK_SOCK_DIAG socket: {name}: ");
+            let which = match call {
+                libc::SYS_socket => vec![is_netlink],
+                _ => Vec::new(),
+            };
+            let refused = filter([(call, which)], errno(number));
+            let why = format!("cannot {said} a NETLINK_SOCK_DIAG socket: {name}: ");
             // The module, where it is loaded, is asked first and would answer.
             let module = std::path::Path::new("/proc/tcpstat").exists();
             let said = answered(&below(&refused, command(&[], "auto")), 6);
             if !module {
-                assert!(
-                    said.contains(&why) && said.contains("procfs: counted everything"),
-                    "{said}"
-                );
+                assert!(said.contains(&format!("netlink: {why}")), "{said}");
+                assert!(said.contains("procfs: counted everything"), "{said}");
             }
             for source in ["netlink", "netlink-full"] {
                 let said = failed(&below(&refused, command(&[], source)));
-                assert!(said.contains("socket: ") && said.contains(name), "{said}");
+                assert!(said.contains(&why), "{said}");
                 assert!(said.contains("try --source procfs"), "{said}");
             }
         }
@@ -169,7 +191,8 @@ fn the_answer_of_netlink_is_lost() {
     .unwrap();
 }
 
-/// In this process, which has a handler for the signal: calls that wait are then interrupted.
+/// In this process, which has a handler for the signal. What each source does when a call is interrupted is tested there
+/// as well: most calls here never wait.
 #[test]
 fn signals_all_the_while() {
     let _alone = alone();
@@ -213,39 +236,64 @@ fn signals_all_the_while() {
     assert!(handled.load(SeqCst), "no signal came");
 }
 
-/// A wrapper that runs a command with a procfs of its own over /proc. In a PID namespace of its own as well: whoever
-/// is root of a user namespace only may mount no other.
-fn with_procfs(options: &str) -> [String; 7] {
-    let script = format!("mount -t proc -o {options} proc /proc && exec \"$@\"");
-    ["unshare", "--mount", "--pid", "--fork", "sh", "-c", &script].map(String::from)
-}
-
+/// Nobody, with a procfs of its own over /proc, in a PID namespace of its own as well: whoever is root of a user namespace
+/// only may mount no other. The first process there is root's.
 #[test]
 fn procfs_in_part() {
     let _alone = alone();
+    let (_dir, program) = for_everybody();
     netns::in_new(|| {
         let mix = Mix {
             established: 3,
             ..Mix::default()
         };
         let _fixture = mix.make().unwrap();
-        for options in ["hidepid=2", "subset=pid", "hidepid=2,subset=pid"] {
-            let wrapper = with_procfs(options);
-            let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).chain(["sh"]).collect();
-            for source in SOURCES {
-                answered(&command(&wrapper, source).output().unwrap(), 6);
+        let ask = |options: &str, source: &str, of: &[&str]| {
+            let script = format!(
+                "mount -t proc -o {options} proc /proc && \
+                 setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups \"$@\"; exit $?"
+            );
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--pid", "--fork", "sh", "-c", &script, "sh"]);
+            command.arg(&program).args(ARGUMENTS).arg(source);
+            command.args(of).output().unwrap()
+        };
+        const BY_ROOT: [&str; 2] = ["--proc-root", "/proc/1"];
+        const BY_PID: [&str; 2] = ["--pid", "1"];
+        let hidden = "/proc/1: there is no such process, or it is hidden (hidepid=)";
+        let absent = "procfs: /proc/1/net/tcp: cannot open: ENOENT: ";
+        let refused = "procfs: /proc/1/net/tcp6: cannot open: EPERM: ";
+        for (options, by_root, by_pid) in [
+            ("hidepid=0", None, None),
+            ("hidepid=1", Some(refused), Some(refused)),
+            ("hidepid=2", Some(absent), Some(hidden)),
+            ("subset=pid", None, None),
+            ("hidepid=2,subset=pid", Some(absent), Some(hidden)),
+        ] {
+            for source in SOURCES.iter().chain(&["auto"]) {
+                answered(&ask(options, source, &[]), 6);
             }
-            let said = failed(
-                &command(&wrapper, "procfs")
-                    .args(["--proc-root", "/proc/4194305"])
-                    .output()
-                    .unwrap(),
-            );
-            assert!(
-                said.contains("/proc/4194305/net/tcp: cannot open: ENOENT"),
-                "{said}"
-            );
-            assert!(said.contains("hidden (hidepid=)"), "{said}");
+            for (of, problem) in [(BY_ROOT, by_root), (BY_PID, by_pid)] {
+                for source in ["auto", "procfs"] {
+                    let output = ask(options, source, &of);
+                    let Some(problem) = problem else {
+                        answered(&output, 6);
+                        continue;
+                    };
+                    let said = failed(&output);
+                    assert!(said.contains(problem), "{options}, {of:?}: {said}");
+                    assert!(said.contains("hidden (hidepid=)"), "{said}");
+                }
+            }
+            for source in ["netlink", "netlink-full"] {
+                let said = failed(&ask(options, source, &BY_PID));
+                let enter = "cannot enter the network namespace /proc/1/ns/net: E";
+                let expected = by_pid.filter(|problem| *problem == hidden);
+                assert!(
+                    said.contains(expected.unwrap_or(enter)),
+                    "{options}: {said}"
+                );
+            }
         }
     })
     .unwrap();
@@ -331,9 +379,22 @@ fn no_descriptor_left() {
     .unwrap();
 }
 
+/// What the command prints below a filter, where it must answer.
+fn prints(filter: &BpfProgram, arguments: &[&str], more: &[&str]) -> String {
+    let mut command = Command::new(cargo_bin!("tcpstat"));
+    command.args(arguments).args(more);
+    let output = below(filter, command);
+    let (status, stderr) = (output.status, stderr(&output));
+    assert!(
+        status.success(),
+        "{arguments:?}, {more:?}: {status}, {stderr}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Whatever could change something ends the command: opening for writing, making, removing or renaming a file,
-/// another socket than one of `NETLINK_SOCK_DIAG`, whatever needs a privilege.
-fn read_only() -> BpfProgram {
+/// another socket than one of `NETLINK_SOCK_DIAG`, whatever needs a privilege. Except for the calls in `allowed`.
+fn read_only(allowed: &[i64]) -> BpfProgram {
     let always = || Vec::new();
     let writes = |index| {
         [
@@ -412,15 +473,14 @@ fn read_only() -> BpfProgram {
             rules.push((call, always()));
         }
     }
+    rules.retain(|(call, _)| !allowed.contains(call));
     filter(rules, SeccompAction::KillProcess)
 }
 
 #[test]
 fn opens_nothing_for_writing() {
     let _alone = alone();
-    use std::os::unix::process::ExitStatusExt;
-
-    let read_only = read_only();
+    let read_only = read_only(&[]);
     netns::in_new(|| {
         // The filter ends what writes: otherwise the rest would say nothing.
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -430,6 +490,7 @@ fn opens_nothing_for_writing() {
             let output = below(&read_only, writes);
             assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{script}");
         }
+        let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mix = Mix {
             established: 3,
             ..Mix::default()
@@ -437,7 +498,76 @@ fn opens_nothing_for_writing() {
         let _fixture = mix.make().unwrap();
         for source in ["auto", "netlink", "netlink-full", "procfs"] {
             answered(&below(&read_only, command(&[], source)), 6);
+            for (arguments, expected) in [
+                (&["services"][..], "\"services\":[{"),
+                (
+                    &["services", "--port", "1-65535", "--format", "table"],
+                    " PORT ",
+                ),
+                (&["connections", "--state", "listen"], "\"LISTEN\""),
+                (&["check", "--warn", "total<1"], " OK"),
+            ] {
+                let said = prints(&read_only, arguments, &["--source", source]);
+                assert!(said.contains(expected), "{arguments:?}: {said}");
+            }
         }
+        let said = prints(&read_only, &["explain", "close-wait"], &[]);
+        assert!(said.starts_with("CLOSE_WAIT: "), "{said}");
+
+        let watch = ["watch", "--interval", "5ms"];
+        let mut command = Command::new(cargo_bin!("tcpstat"));
+        command.args(watch).stdout(Stdio::piped());
+        let mut child = start_below(&read_only, || command.spawn());
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        for line in lines.take(3) {
+            assert!(line.unwrap().contains("ESTABLISHED 6"));
+        }
+        assert!(child.wait().unwrap().success());
+
+        let mut terminal = Terminal::new(80, 24).unwrap();
+        let mut command = Command::new(cargo_bin!("tcpstat"));
+        command.args(watch).env("TERM", "xterm");
+        let mut child = start_below(&read_only, || terminal.start(&mut command));
+        terminal.wait_for("the screen", |screen| screen.contents().contains("q: quit"));
+        terminal.press("q").unwrap();
+        assert!(terminal.wait(&mut child).unwrap().success());
+    })
+    .unwrap();
+}
+
+/// The namespace of another process is entered, by `setns`, and nothing more is done than in one's own.
+#[test]
+fn enters_namespaces_and_opens_nothing_for_writing() {
+    let _alone = alone();
+    netns::in_new(|| {
+        let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let idle = Idle::start().unwrap();
+        let pid = idle.pid().to_string();
+        // A procfs of this process alone.
+        let root = TempDir::new().unwrap();
+        symlink(format!("/proc/{pid}"), root.path().join("7")).unwrap();
+        let all = [
+            "--all-namespaces",
+            "--proc-root",
+            root.path().to_str().unwrap(),
+        ];
+        let [entering, staying] = [&[libc::SYS_setns][..], &[]].map(read_only);
+        netns::in_new(|| {
+            for source in ["netlink", "netlink-full", "procfs"] {
+                for of in [&["--pid", &pid][..], &all] {
+                    for command in [&[][..], &["services"], &["connections"]] {
+                        let arguments = [command, of].concat();
+                        let said = prints(&entering, &arguments, &["--source", source]);
+                        assert!(said.contains("LISTEN"), "{arguments:?}: {said}");
+                        let mut command = Command::new(cargo_bin!("tcpstat"));
+                        command.args(arguments).args(["--source", source]);
+                        let stays = source == "procfs";
+                        assert_eq!(below(&staying, command).status.success(), stays);
+                    }
+                }
+            }
+        })
+        .unwrap();
     })
     .unwrap();
 }

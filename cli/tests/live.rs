@@ -13,6 +13,7 @@ use alone::alone;
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 use tcpstat::{Counts, Method, Options, Reason, Sampler, Source, State};
+use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix, repaired};
 
@@ -176,8 +177,8 @@ fn another_process_can_be_asked_about() {
     let _alone = alone();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V6, 1).make().unwrap();
-        let mut inside = Command::new("sleep").arg("1000").spawn().unwrap();
-        let root = format!("/proc/{}", inside.id());
+        let inside = Idle::start().unwrap();
+        let root = format!("/proc/{}", inside.pid());
         // Another thread, still in the namespace of the tests.
         let report = std::thread::scope(|scope| {
             scope
@@ -185,8 +186,6 @@ fn another_process_can_be_asked_about() {
                 .join()
                 .unwrap()
         });
-        inside.kill().unwrap();
-        inside.wait().unwrap();
         assert_eq!(counts(&report), fixture.expected());
     })
     .unwrap();

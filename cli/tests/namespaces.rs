@@ -5,13 +5,14 @@
 //! Needs `CAP_SYS_ADMIN` for the namespaces.
 
 mod alone;
+mod nobody;
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
@@ -20,60 +21,18 @@ use alone::alone;
 use assert_cmd::cargo::cargo_bin;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::gettid;
+use nobody::{NOBODY, for_everybody};
 use serde_json::Value;
 use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Source, State};
+use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix};
 use tempfile::TempDir;
-
-/// A process that does nothing, in the network namespace of the thread that started it.
-struct Idle(Child);
-
-impl Idle {
-    fn start() -> Self {
-        let child = Command::new("cat")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    fn namespace(&self) -> u64 {
-        let link = fs::read_link(format!("/proc/{}/ns/net", self.pid())).unwrap();
-        let digits = link
-            .to_str()
-            .unwrap()
-            .replace(|c: char| !c.is_ascii_digit(), "");
-        digits.parse().unwrap()
-    }
-}
-
-impl Drop for Idle {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
-    }
-}
 
 fn tcpstat(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo_bin!("tcpstat"));
     command.args(arguments);
     command
-}
-
-const NOBODY: u32 = 65534;
-
-/// The command where everybody may read it, in a directory of its own.
-fn for_everybody() -> (TempDir, PathBuf) {
-    let dir = TempDir::new().unwrap();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = dir.path().join("tcpstat");
-    fs::copy(cargo_bin!("tcpstat"), &path).unwrap();
-    (dir, path)
 }
 
 /// Runs the command without any privilege.
@@ -115,7 +74,7 @@ fn every_source_answers_for_another_process() {
     let _alone = alone();
     let here = netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
-        let idle = Idle::start();
+        let idle = Idle::start().unwrap();
         // From a namespace that has no sockets.
         netns::in_new(|| {
             for source in ["auto", "netlink", "netlink-full", "procfs"] {
@@ -147,7 +106,7 @@ fn without_the_right_to_enter_procfs_answers() {
     let _alone = alone();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V6, 1).make().unwrap();
-        let idle = Idle::start();
+        let idle = Idle::start().unwrap();
         netns::in_new(|| {
             let pid = idle.pid().to_string();
             let ask = |source| {
@@ -202,10 +161,10 @@ fn all_namespaces_are_counted_each_by_itself() {
     let _alone = alone();
     netns::in_new(|| {
         let _first = listen(3);
-        let first = Idle::start();
+        let first = Idle::start().unwrap();
         netns::in_new(|| {
             let _second = listen(5);
-            let second = Idle::start();
+            let second = Idle::start().unwrap();
             let output = tcpstat(&["--all-namespaces"]).output().unwrap();
             let (stdout, stderr) = text(&output);
             // There are machines on which root may not look at every process either.
@@ -214,7 +173,7 @@ fn all_namespaces_are_counted_each_by_itself() {
             for (idle, listeners) in [(&first, 3), (&second, 5)] {
                 let of: Vec<&Value> = lines
                     .iter()
-                    .filter(|line| line["namespace"] == idle.namespace())
+                    .filter(|line| line["namespace"] == idle.namespace().unwrap())
                     .collect();
                 assert_eq!(of.len(), 1, "{stdout}");
                 assert_eq!(of[0]["LISTEN"], listeners);
@@ -234,10 +193,10 @@ fn the_connections_of_all_namespaces_are_listed_each_with_its_own() {
     let _alone = alone();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
-        let first = Idle::start();
+        let first = Idle::start().unwrap();
         netns::in_new(|| {
             let _second = listen(5);
-            let second = Idle::start();
+            let second = Idle::start().unwrap();
             let root = TempDir::new().unwrap();
             show(&root, 7, format!("/proc/{}", first.pid()));
             show(&root, 8, format!("/proc/{}", second.pid()));
@@ -256,11 +215,14 @@ fn the_connections_of_all_namespaces_are_listed_each_with_its_own() {
                     let of = lines.iter().filter(|line| line["pid"] == pid);
                     let own = of
                         .clone()
-                        .filter(|line| line["namespace"] == idle.namespace());
+                        .filter(|line| line["namespace"] == idle.namespace().unwrap());
                     let counts = [of.count(), own.count()].map(|count| count as u64);
                     assert_eq!(counts, [expected; 2], "{source}");
                 }
-                let start = format!("{{\"namespace\":{},\"pid\":7,\"state\":", first.namespace());
+                let start = format!(
+                    "{{\"namespace\":{},\"pid\":7,\"state\":",
+                    first.namespace().unwrap()
+                );
                 assert!(stdout.starts_with(&start), "{stdout}");
             }
         })
@@ -411,7 +373,7 @@ fn saved_counters_are_not_mixed_with_a_live_dump() {
     let _alone = alone();
     netns::in_new(|| {
         let _listeners = listen(2);
-        let idle = Idle::start();
+        let idle = Idle::start().unwrap();
         let root = TempDir::new().unwrap();
         let process = root.path().join("77");
         fs::create_dir_all(process.join("ns")).unwrap();
@@ -485,10 +447,10 @@ fn a_process_that_changes_its_namespace_gives_no_counts_to_another() {
     let _alone = alone();
     netns::in_new(|| {
         let _first = listen(1);
-        let first = Idle::start();
+        let first = Idle::start().unwrap();
         netns::in_new(|| {
             let _second = listen(3);
-            let second = Idle::start();
+            let second = Idle::start().unwrap();
             let root = TempDir::new().unwrap();
             show(&root, 7, format!("/proc/{}", first.pid()));
             show(&root, 8, format!("/proc/{}", second.pid()));
@@ -522,8 +484,9 @@ fn a_process_that_changes_its_namespace_gives_no_counts_to_another() {
                         .map(|line| (line["namespace"].clone(), line["LISTEN"].clone()))
                         .collect();
                     counts.sort_by_key(|(_, listeners)| listeners.as_u64());
-                    let expected = [(&first, 1), (&second, 3)]
-                        .map(|(idle, listeners)| (idle.namespace().into(), listeners.into()));
+                    let expected = [(&first, 1), (&second, 3)].map(|(idle, listeners)| {
+                        (idle.namespace().unwrap().into(), listeners.into())
+                    });
                     assert_eq!(counts, expected);
                 }
             });
@@ -538,7 +501,7 @@ fn every_source_answers_for_the_namespace_that_is_meant_or_not_at_all() {
     let _alone = alone();
     netns::in_new(|| {
         let _listeners = listen(2);
-        let idle = Idle::start();
+        let idle = Idle::start().unwrap();
         let ask = |source, inode| {
             let mut sampler = Sampler::new(Options {
                 source: Some(source),
@@ -554,14 +517,18 @@ fn every_source_answers_for_the_namespace_that_is_meant_or_not_at_all() {
             Ok(listeners)
         };
         for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
-            assert_eq!(ask(source, idle.namespace()).unwrap(), 2, "{source}");
-            let error: Error = ask(source, idle.namespace() + 1).unwrap_err();
+            assert_eq!(
+                ask(source, idle.namespace().unwrap()).unwrap(),
+                2,
+                "{source}"
+            );
+            let error: Error = ask(source, idle.namespace().unwrap() + 1).unwrap_err();
             assert!(matches!(error, Error::OtherNamespace { .. }), "{error}");
         }
         let of = Namespace::of("/proc".as_ref(), idle.pid())
             .unwrap()
             .unwrap();
-        assert_eq!((of.pid, of.inode), (idle.pid(), idle.namespace()));
+        assert_eq!((of.pid, of.inode), (idle.pid(), idle.namespace().unwrap()));
     })
     .unwrap();
 }

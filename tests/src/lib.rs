@@ -8,6 +8,7 @@
 //! ([`ktap`]) and its console ([`splat`]).
 
 pub mod churn;
+pub mod idle;
 pub mod ktap;
 pub mod launch;
 pub mod naive;
