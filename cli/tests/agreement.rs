@@ -26,6 +26,7 @@ use tcpstat_tests::churn::{self, Events, possible};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Fixture, Mix, repaired};
+use tcpstat_tests::ss;
 
 /// More than the netlink source lists without asking the counters.
 const MANY: u32 = 1200;
@@ -46,61 +47,12 @@ fn counts(arguments: &[&str]) -> Counts {
     counts
 }
 
-/// A line of `ss -Htan`: the state, both queues, both ports.
-type SsLine = (&'static str, u32, u32, u16, u16);
-
-/// What `ss -Htan` says, sorted, or `None` where there is no `ss`.
-fn ss() -> Option<Vec<SsLine>> {
-    const NAMES: [&str; State::COUNT] = [
-        "ESTAB",
-        "SYN-SENT",
-        "SYN-RECV",
-        "FIN-WAIT-1",
-        "FIN-WAIT-2",
-        "TIME-WAIT",
-        "CLOSE",
-        "CLOSE-WAIT",
-        "LAST-ACK",
-        "LISTEN",
-        "CLOSING",
-    ];
-    let output = Command::new("ss").arg("-Htan").output().ok()?;
-    assert!(output.status.success(), "{output:?}");
-    let mut lines = Vec::new();
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let queue = |word: &str| word.parse().unwrap();
-        let port = |address: &str| match address.rsplit_once(':').unwrap() {
-            (_, "*") => 0,
-            (_, port) => port.parse().unwrap(),
-        };
-        match NAMES.iter().position(|known| words[0] == *known) {
-            Some(index) => lines.push((
-                State::ALL[index].name(),
-                queue(words[1]),
-                queue(words[2]),
-                port(words[3]),
-                port(words[4]),
-            )),
-            // Bound and unused, which newer versions list.
-            None => assert_eq!(words[0], "UNCONN"),
-        }
-    }
-    lines.sort_unstable();
-    Some(lines)
-}
-
 /// Asks everybody about the namespace of this thread.
 fn agree(expected: Counts, what: &str) {
     for source in ["auto", "netlink", "netlink-full", "procfs"] {
         assert_eq!(counts(&["--source", source]), expected, "{source}, {what}");
     }
-    if let Some(lines) = ss() {
-        let mut counts = Counts::ZERO;
-        for line in lines {
-            let state = State::ALL.into_iter().find(|state| state.name() == line.0);
-            counts.add_one(state.unwrap());
-        }
+    if let Some(counts) = ss::counts() {
         assert_eq!(counts, expected, "ss, {what}");
     }
 }
@@ -261,14 +213,17 @@ fn on_each_connection_of_random_mixes() {
             let mut counts = Counts::ZERO;
             all.iter().for_each(|one| counts.add_one(one.state));
             assert_eq!(counts, fixture.expected(), "{mix}");
-            if let (Some(expected), true) = (ss(), steady) {
-                let line = |one: &Connection| {
-                    let (local, remote) = (one.local.port(), one.remote.port());
-                    let (state, send) = (one.state.name(), one.send_queue.unwrap());
-                    (state, one.receive_queue, send, local, remote)
+            if let (Some(mut expected), true) = (ss::lines(), steady) {
+                let line = |one: &Connection| ss::Line {
+                    state: one.state,
+                    receive_queue: one.receive_queue,
+                    send_queue: one.send_queue.unwrap(),
+                    local_port: one.local.port(),
+                    remote_port: one.remote.port(),
                 };
-                let mut lines: Vec<SsLine> = all.iter().map(line).collect();
-                lines.sort_unstable();
+                let mut lines: Vec<ss::Line> = all.iter().map(line).collect();
+                lines.sort_unstable_by_key(ss::Line::key);
+                expected.sort_unstable_by_key(ss::Line::key);
                 assert_eq!(lines, expected, "ss, {mix}");
             }
             // This process made them all.

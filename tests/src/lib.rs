@@ -15,6 +15,7 @@ pub mod naive;
 pub mod netns;
 pub mod sockets;
 pub mod splat;
+pub mod ss;
 pub mod terminal;
 pub mod tsc;
 pub mod verdict;

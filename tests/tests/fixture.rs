@@ -13,6 +13,7 @@ use tcpstat_census::state::State;
 use tcpstat_tests::naive;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix, repaired};
+use tcpstat_tests::ss;
 
 /// Runs `test`, which is called `name`, with the right to make network namespaces.
 fn as_root(name: &str, test: impl FnOnce()) {
@@ -46,42 +47,13 @@ fn check(mix: Mix, hold: Duration) {
                 None,
                 "{mix}: /proc/net/tcp, {when}"
             );
-            if let Some(ss) = ss() {
+            if let Some(ss) = ss::counts() {
                 assert_eq!(naive::difference(&want, &ss), None, "{mix}: ss, {when}");
             }
             fixture.check().unwrap();
         }
     })
     .unwrap();
-}
-
-/// The counts of `ss -Htan`, or `None` where there is no `ss`. It runs in the namespace of this thread.
-fn ss() -> Option<Counts> {
-    let output = Command::new("ss").arg("-Htan").output().ok()?;
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let mut counts = Counts::ZERO;
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
-        counts.add_one(match line.split_whitespace().next().unwrap() {
-            "ESTAB" => State::Established,
-            "SYN-SENT" => State::SynSent,
-            "SYN-RECV" => State::SynRecv,
-            "FIN-WAIT-1" => State::FinWait1,
-            "FIN-WAIT-2" => State::FinWait2,
-            "TIME-WAIT" => State::TimeWait,
-            "CLOSE-WAIT" => State::CloseWait,
-            "LAST-ACK" => State::LastAck,
-            "LISTEN" => State::Listen,
-            "CLOSING" => State::Closing,
-            // Newer versions list sockets that are bound and unused.
-            "UNCONN" => continue,
-            other => panic!("ss knows a state {other:?}"),
-        });
-    }
-    Some(counts)
 }
 
 #[test]

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What `ss` says, for the tests to compare with.
+
+use std::env;
+use std::io::{self, ErrorKind, Write};
+use std::process::Command;
+use std::sync::Once;
+
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+/// Set where `ss` must be there: then its absence is a failure.
+const REQUIRED: &str = "TCPSTAT_REQUIRE_SS";
+
+/// A line of `ss -Htan`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The state.
+    pub state: State,
+    /// `Recv-Q`.
+    pub receive_queue: u32,
+    /// `Send-Q`.
+    pub send_queue: u32,
+    /// The port of the socket.
+    pub local_port: u16,
+    /// The port of its other end, 0 where it has none.
+    pub remote_port: u16,
+}
+
+impl Line {
+    /// What lines are sorted by.
+    pub fn key(&self) -> impl Ord + use<> {
+        let queues = (self.receive_queue, self.send_queue);
+        (self.local_port, self.remote_port, self.state.code(), queues)
+    }
+}
+
+/// What `ss -Htan` says of the network namespace of this thread; `None` where there is no `ss`, which is said.
+///
+/// # Panics
+/// If `ss` fails or says what is not understood; if there is none where `TCPSTAT_REQUIRE_SS` is set.
+pub fn lines() -> Option<Vec<Line>> {
+    let output = match Command::new("ss").arg("-Htan").output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            assert!(env::var_os(REQUIRED).is_none(), "ss: {error}");
+            static SAID: Once = Once::new();
+            // Not by a macro, whose text a test that passes keeps to itself.
+            SAID.call_once(|| drop(writeln!(io::stderr(), "ss is missing: not compared")));
+            return None;
+        }
+        output => output.unwrap(),
+    };
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    Some(text.lines().filter_map(line).collect())
+}
+
+/// How many sockets [`lines`] has in each state.
+pub fn counts() -> Option<Counts> {
+    let mut counts = Counts::ZERO;
+    for line in lines()? {
+        counts.add_one(line.state);
+    }
+    Some(counts)
+}
+
+/// A line, unless it is of a socket that is bound and unused, which newer versions list.
+fn line(text: &str) -> Option<Line> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let state = match words[0] {
+        "ESTAB" => State::Established,
+        "SYN-SENT" => State::SynSent,
+        "SYN-RECV" => State::SynRecv,
+        "FIN-WAIT-1" => State::FinWait1,
+        "FIN-WAIT-2" => State::FinWait2,
+        "TIME-WAIT" => State::TimeWait,
+        "CLOSE-WAIT" => State::CloseWait,
+        "LAST-ACK" => State::LastAck,
+        "LISTEN" => State::Listen,
+        "CLOSING" => State::Closing,
+        "UNCONN" => return None,
+        other => panic!("ss knows a state {other:?}"),
+    };
+    let queue = |word: &str| word.parse().unwrap();
+    let port = |address: &str| match address.rsplit_once(':').unwrap() {
+        (_, "*") => 0,
+        (_, port) => port.parse().unwrap(),
+    };
+    Some(Line {
+        state,
+        receive_queue: queue(words[1]),
+        send_queue: queue(words[2]),
+        local_port: port(words[3]),
+        remote_port: port(words[4]),
+    })
+}
