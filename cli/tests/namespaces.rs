@@ -10,7 +10,6 @@ mod nobody;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,7 +20,7 @@ use alone::alone;
 use assert_cmd::cargo::cargo_bin;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::gettid;
-use nobody::{NOBODY, for_everybody};
+use nobody::{for_everybody, without_privilege};
 use serde_json::Value;
 use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Source, State};
 use tcpstat_tests::idle::Idle;
@@ -38,9 +37,10 @@ fn tcpstat(arguments: &[&str]) -> Command {
 /// Runs the command without any privilege.
 fn as_nobody(arguments: &[&str]) -> Output {
     let (_dir, path) = for_everybody();
-    let mut command = Command::new(path);
-    command.args(arguments).current_dir("/");
-    command.uid(NOBODY).gid(NOBODY).output().unwrap()
+    let words = without_privilege();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(path).args(arguments);
+    command.current_dir("/").output().unwrap()
 }
 
 /// Runs the command with mounts of its own, which `script` makes before `"$@"`, the command.
@@ -560,9 +560,10 @@ fn where_there_is_no_namespace_there_is_no_answer() {
 fn processes_that_are_not_even_shown_are_told() {
     let _alone = alone();
     // Its init is root's.
-    let script = "mount -t proc -o hidepid=2 proc /proc && setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"; exit $?";
+    let drop = without_privilege().join(" ");
+    let script = format!("mount -t proc -o hidepid=2 proc /proc && {drop} \"$@\"; exit $?");
     let (_dir, path) = for_everybody();
-    let ask = |arguments: &[&str]| with_mounts(script, &path, arguments);
+    let ask = |arguments: &[&str]| with_mounts(&script, &path, arguments);
     let output = ask(&["--all-namespaces"]);
     let (stdout, stderr) = text(&output);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
