@@ -2,15 +2,19 @@
 
 //! Scenarios: the module, netlink and `/proc/net/tcp` give what is really there, state by state.
 
+use std::error::Error;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::time::SystemTime;
 
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::allow_descriptors;
+use super::helper::{Held, allow_descriptors};
+use super::namespaces::says_its_own;
 use super::reading::everyone_says;
-use super::{Outcome, Scenario, repeat};
-use crate::netns;
+use super::{Outcome, Scenario, boot, repeat};
+use crate::netns::{self, Table};
 use crate::sockets::{Family, Mix, repaired};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -69,12 +73,58 @@ fn every_state_at_once() -> Outcome {
     exactly(&Family::ALL.map(|family| Mix::of_each(family, 5)))
 }
 
+/// How many of each a random mix has at most. Three of them must not have more time-wait sockets than a namespace may
+/// whose table has [`Table::BUCKETS`]: half as many (`tcp_set_hashinfo`).
+const MOST: u32 = 5;
+
+/// Mixes of every family in one namespace, which has the shared table or its own, beside others of both kinds.
 fn random_mixes() -> Outcome {
-    (0..repeat(8).into()).try_for_each(|seed| exactly(&[Mix::random(seed, 7)]))
+    let seed = seed()?;
+    println!("to have the same mixes again: TCPSTAT_SEED={seed} scripts/vm-test");
+    let mut seeds = (0..).map(|n| seed.wrapping_add(n));
+    let mut mix = |family| Mix {
+        family,
+        ..Mix::random(seeds.next().unwrap_or(seed), MOST)
+    };
+    for round in 0..repeat(2) as usize {
+        for table in Table::ALL {
+            let mut beside = Vec::new();
+            for (other, family) in Table::ALL.iter().zip(&Family::ALL[round..]) {
+                other.for_children()?;
+                beside.push(Held::start(&mix(*family))?);
+            }
+            table.for_children()?;
+            exactly_beside(&beside, &Family::ALL.map(&mut mix))
+                .map_err(|e| format!("in a namespace with its {table:?} table: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the random mixes are made from: another number each time, or that of `tcpstat.seed=` on the kernel's command
+/// line.
+fn seed() -> Result<u64, Box<dyn Error>> {
+    let words = fs::read_to_string("/proc/cmdline")?;
+    let given = words
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(boot::SEED));
+    Ok(match given {
+        Some(seed) => seed
+            .parse()
+            .map_err(|e| format!("{}{seed}: {e}", boot::SEED))?,
+        None => SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)?
+            .as_micros() as u64,
+    })
 }
 
 /// In a namespace with nothing but these, all give what is expected.
 fn exactly(mixes: &[Mix]) -> Outcome {
+    exactly_beside(&[], mixes)
+}
+
+/// The same, and in the namespaces of others that there are all the while.
+fn exactly_beside(others: &[Held], mixes: &[Mix]) -> Outcome {
     netns::enter_new()?;
     let mut fixtures = Vec::new();
     let mut want = Counts::ZERO;
@@ -87,6 +137,7 @@ fn exactly(mixes: &[Mix]) -> Outcome {
     }
     let told: Vec<String> = mixes.iter().map(Mix::to_string).collect();
     everyone_says(&want).map_err(|e| format!("{}: {e}", told.join(", ")))?;
+    others.iter().try_for_each(says_its_own)?;
     Ok(fixtures.iter().try_for_each(|fixture| fixture.check())?)
 }
 

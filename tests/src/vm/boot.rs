@@ -65,6 +65,9 @@ const FAULTY: [&CStr; 6] = [
 /// The word that says that this is the debug kernel.
 pub const DEBUG: &str = "tcpstat.debug";
 
+/// How the word begins that says what random mixes are made from.
+pub const SEED: &str = "tcpstat.seed=";
+
 impl Task {
     fn from_cmdline(cmdline: &str) -> Result<Task, String> {
         let mut task = Task::Test;
@@ -77,6 +80,7 @@ impl Task {
                 "tcpstat.fault=warn" => Task::Fault(Fault::Warn),
                 "tcpstat.fault=faulty" => Task::Fault(Fault::Faulty),
                 DEBUG => task,
+                other if other.starts_with(SEED) => task,
                 other if other.starts_with("tcpstat.") => {
                     return Err(format!(
                         "the kernel's command line has {other:?}, which means nothing here"
@@ -285,7 +289,7 @@ mod tests {
             task("tcpstat.debug tcpstat.fault=faulty"),
             Ok(Task::Fault(Fault::Faulty))
         );
-        assert_eq!(task("tcpstat.debug"), Ok(Task::Test));
+        assert_eq!(task("tcpstat.debug tcpstat.seed=7"), Ok(Task::Test));
         assert!(task("tcpstat.fault=hung").is_err());
     }
 }

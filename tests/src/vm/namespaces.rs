@@ -40,7 +40,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 ];
 
 /// The file of the process says what was made there, and so does the naive count.
-fn says_its_own(held: &Held) -> Outcome {
+pub(super) fn says_its_own(held: &Held) -> Outcome {
     let net = held.net("");
     let procfs = naive::procfs(&net)?;
     same(&format!("{}tcp", net.display()), &held.expected, &procfs)?;
