@@ -1,9 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios: the command says where its counts come from, and they are the same from everywhere.
+//! Scenarios: what the command makes of the module. It says where its counts come from, and they are the same from
+//! everywhere; and each of its parts takes the module.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+use super::helper::Held;
 use super::module;
-use super::reading::{command, command_counts, report, same, steady};
+use super::reading::{
+    COMMAND, command, command_counts, command_reports, report, same, services_in, shares_in, steady,
+};
+use super::services::{listen, port_of, wait_for};
 use super::{Outcome, Scenario, ensure};
 use crate::naive;
 use crate::sockets::{Family, Mix};
@@ -23,6 +41,26 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "the command at intervals",
         seconds: 60,
         run: intervals,
+    },
+    Scenario {
+        name: "the command takes the module for a process's namespace, and for all of them",
+        seconds: 60,
+        run: other_namespaces,
+    },
+    Scenario {
+        name: "the command's check takes the module",
+        seconds: 60,
+        run: check,
+    },
+    Scenario {
+        name: "the command's watch takes the module, until nobody reads it",
+        seconds: 60,
+        run: watch,
+    },
+    Scenario {
+        name: "the command lists as many connections as the module counts",
+        seconds: 60,
+        run: connections,
     },
 ];
 
@@ -59,7 +97,7 @@ fn module_then_netlink() -> Outcome {
 
 fn no_module() -> Outcome {
     module::unload()?;
-    let output = std::process::Command::new(super::reading::COMMAND)
+    let output = Command::new(COMMAND)
         .args(["--source", "module"])
         .output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -90,5 +128,187 @@ fn intervals() -> Outcome {
     let (_, text) = steady(|| command(&["--interval", "1s", "--count", "3"], false))?;
     let want = naive::json(&fixture.expected()).repeat(3);
     ensure!(text == want, "it prints {text:?}, not {want:?}");
+    Ok(())
+}
+
+/// The inode of a process's network namespace.
+fn namespace_of(pid: u32) -> Result<u64, Box<dyn Error>> {
+    Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())
+}
+
+/// Fails unless a report of the command comes from the module.
+fn from_module(report: &Value) -> Outcome {
+    ensure!(report["source"] == "module", "the source: {report}");
+    Ok(())
+}
+
+fn other_namespaces() -> Outcome {
+    let mine = Mix::of_each(Family::V4, 1).make()?;
+    let first = Held::start(&Mix::of_each(Family::V6, 2))?;
+    let second = Held::start(&Mix::of_each(Family::V4Mapped, 1))?;
+    let mut all = BTreeMap::new();
+    for (pid, counts) in [
+        // Others may have left time-wait sockets in the initial namespace.
+        (1, None),
+        (std::process::id(), Some(mine.expected())),
+        (first.pid(), Some(first.expected)),
+        (second.pid(), Some(second.expected)),
+    ] {
+        all.insert(namespace_of(pid)?, (pid, counts));
+    }
+    for args in [&["--format", "report"][..], &["services"]] {
+        for (pid, counts) in all.values() {
+            let reports = command_reports(&[args, &["--pid", &pid.to_string()]].concat())?;
+            ensure!(reports.len() == 1, "{args:?} --pid {pid}: {reports:?}");
+            tells_of(&reports[0], *pid, counts.as_ref())?;
+        }
+        let reports = command_reports(&[args, &["--all-namespaces"]].concat())?;
+        let told: Vec<_> = reports
+            .iter()
+            .map(|report| report["namespace"].as_u64().unwrap_or_default())
+            .collect();
+        ensure!(
+            told.iter().collect::<BTreeSet<_>>().len() == told.len() && told.len() == all.len(),
+            "{args:?} tells of {told:?}, not of {:?}",
+            all.keys()
+        );
+        for (report, namespace) in reports.iter().zip(&told) {
+            let (pid, counts) = all
+                .get(namespace)
+                .ok_or_else(|| format!("{args:?} tells of a namespace {namespace}"))?;
+            ensure!(
+                report["pid"] == *pid,
+                "{args:?} finds it by another process than {pid}: {report}"
+            );
+            tells_of(report, *pid, counts.as_ref())?;
+        }
+    }
+    Ok(mine.check()?)
+}
+
+/// Fails unless a report, of totals or of services, comes from the module, and tells of what there is in the namespace
+/// of the process, where that is given.
+fn tells_of(report: &Value, pid: u32, want: Option<&Counts>) -> Outcome {
+    from_module(report)?;
+    let Some(want) = want else {
+        return Ok(());
+    };
+    if report["services"].is_null() {
+        return same(&format!("of process {pid}"), want, &shares_in(report)?);
+    }
+    let services = naive::procfs_services(Path::new(&format!("/proc/{pid}/net")))?;
+    let got = services_in(report)?;
+    same(&format!("services of {pid}"), want, &naive::sum(&got))?;
+    match naive::services_difference(&services, &got) {
+        None => Ok(()),
+        Some(difference) => Err(format!("the services of process {pid}: {difference}").into()),
+    }
+}
+
+fn check() -> Outcome {
+    const BACKLOG: i32 = 4;
+    let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), BACKLOG)?;
+    let port = port_of(&listener)?;
+    let critical = format!("{port}:accept_queue>80%");
+    let mut clients = Vec::new();
+    // Three of four are 75 %, four are all.
+    for waiting in 1..=BACKLOG as u64 {
+        clients.push(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+        wait_for(port, "a connection in the queue", |row| {
+            row.accept_queue == waiting
+        })?;
+        let (code, word) = match waiting {
+            4.. => (2, "CRITICAL"),
+            _ => (0, "OK"),
+        };
+        for source in ["auto", "module", "netlink"] {
+            let args = ["check", "-v", "--source", source, "--crit", &critical];
+            let output = Command::new(COMMAND).args(args).output()?;
+            let said = String::from_utf8(output.stdout)?;
+            let explained = String::from_utf8(output.stderr)?;
+            let answered = if source == "auto" { "module" } else { source };
+            let start = format!("TCP {word} - {port}: accept_queue {}.0% of 4", waiting * 25);
+            ensure!(
+                output.status.code() == Some(code)
+                    && said.starts_with(&start)
+                    && said.lines().count() == 1
+                    && explained.starts_with(&format!("tcpstat: {answered}: ")),
+                "{waiting} wait: {args:?}: {}: {said:?}, {explained:?}, not {code}, {start:?}",
+                output.status
+            );
+        }
+    }
+    Ok(())
+}
+
+fn watch() -> Outcome {
+    let fixture = Mix {
+        established: 3,
+        listen: 2,
+        time_wait: 1,
+        ..Mix::default()
+    }
+    .make()?;
+    let want = fixture.expected();
+    let mut watch = Command::new(COMMAND)
+        .args(["watch", "--interval", "100ms"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stdout = watch.stdout.take().ok_or("no standard output")?;
+    // As `head -n 1` does: the first line, then nobody reads.
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    let output = watch.wait_with_output()?;
+    let told: Vec<String> = naive::NAMES
+        .iter()
+        .zip(want.iter())
+        .filter(|(_, (_, count))| *count > 0)
+        .map(|(name, (_, count))| format!("{name} {count}"))
+        .collect();
+    let end = format!(" module: total {}, {}\n", want.total(), told.join(", "));
+    ensure!(line.ends_with(&end), "it begins {line:?}, not {end:?}");
+    ensure!(
+        output.status.success() && output.stderr.is_empty(),
+        "when nobody reads it: {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+fn connections() -> Outcome {
+    let fixture = Mix::of_each(Family::V4, 3).make()?;
+    let held = Held::start(&Mix::of_each(Family::V6, 2))?;
+    let pid = held.pid().to_string();
+    let one: &[&str] = &[];
+    for (whose, want, is_ip) in [
+        (
+            one,
+            fixture.expected(),
+            IpAddr::is_ipv4 as fn(&IpAddr) -> bool,
+        ),
+        (&["--pid", &pid], held.expected, IpAddr::is_ipv6),
+    ] {
+        let listed = ["connections", "--state", "established"];
+        let listed = command_reports(&[&listed, whose].concat())?;
+        let [report] = &command_reports(&[&["--format", "report"], whose].concat())?[..] else {
+            return Err("not one report".into());
+        };
+        from_module(report)?;
+        let counted = shares_in(report)?.get(State::Established);
+        ensure!(
+            listed.len() as u64 == counted && counted == want.get(State::Established),
+            "{whose:?}: {} are listed, the module counts {counted}, {want:?} were made",
+            listed.len()
+        );
+        for connection in &listed {
+            let address = connection["local_address"].as_str().unwrap_or_default();
+            ensure!(
+                connection["state"] == "ESTABLISHED" && is_ip(&address.parse()?),
+                "{whose:?}: {connection}"
+            );
+        }
+    }
     Ok(())
 }

@@ -55,9 +55,14 @@ impl Held {
         Ok(held)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A file of its `/proc/PID/net`.
     pub fn net(&self, file: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/net/{file}", self.child.id()))
+        PathBuf::from(format!("/proc/{}/net/{file}", self.pid()))
     }
 
     /// The files that the module publishes there.

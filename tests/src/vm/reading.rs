@@ -75,7 +75,7 @@ pub fn procfs() -> Result<Counts, Box<dyn Error>> {
     Ok(naive::procfs(Path::new("/proc/self/net"))?)
 }
 
-/// What the command prints with `args`, as root or as nobody.
+/// What the command prints with `args`, as root or as nobody, when it succeeds.
 pub fn command(args: &[&str], nobody: bool) -> Result<String, Box<dyn Error>> {
     let mut command = Command::new(COMMAND);
     command.args(args);
@@ -122,14 +122,28 @@ pub fn command_counts(source: &str, nobody: bool) -> Result<Counts, Box<dyn Erro
 
 /// What the command says of each service, which must come from `source`.
 pub fn command_services(source: &str) -> Result<Services, Box<dyn Error>> {
-    let text = command(&["services", "--source", source], false)?;
-    let wrong = |what: &str| format!("services --source {source}: {what}: {text:?}");
-    let value: Value = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
+    let reports = command_reports(&["services", "--source", source])?;
+    let [report] = &reports[..] else {
+        fail!("services --source {source}: {} lines", reports.len());
+    };
     ensure!(
-        value["source"] == source,
-        "{}",
-        wrong("it is not the source")
+        report["source"] == source,
+        "it does not come from {source}: {report}"
     );
+    services_in(report)
+}
+
+/// The lines of JSON that the command prints with `args`.
+pub fn command_reports(args: &[&str]) -> Result<Vec<Value>, Box<dyn Error>> {
+    command(args, false)?
+        .lines()
+        .map(|line| Ok(serde_json::from_str(line).map_err(|e| format!("{e}: {line:?}"))?))
+        .collect()
+}
+
+/// The services in a report of the command.
+pub fn services_in(value: &Value) -> Result<Services, Box<dyn Error>> {
+    let wrong = |what: &str| format!("{what}: {value}");
     let rows = value["services"]
         .as_array()
         .ok_or_else(|| wrong("no services"))?;
@@ -143,11 +157,7 @@ pub fn command_services(source: &str) -> Result<Services, Box<dyn Error>> {
             drops: number(&row["drops"]).unwrap_or(0),
             counts: Counts::ZERO,
         };
-        for (state, name) in State::ALL.into_iter().zip(naive::NAMES) {
-            let count = number(&row["states"][name]["count"]);
-            let count = count.ok_or_else(|| wrong("a state has no count"))?;
-            service.counts.set(state, count);
-        }
+        service.counts = shares_in(row)?;
         let port = number(&row["port"]).map(u16::try_from).transpose()?;
         ensure!(
             services.insert(port, service).is_none(),
@@ -168,31 +178,38 @@ pub struct Report {
 
 /// The command's report, from the source that it chooses itself.
 pub fn report() -> Result<Report, Box<dyn Error>> {
-    let text = command(&["--format", "report"], false)?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text:?}"))?;
-    let mut counts = Counts::ZERO;
-    for (state, name) in State::ALL.into_iter().zip(naive::NAMES) {
-        match value["states"][name]["count"].as_u64() {
-            Some(count) => counts.set(state, count),
-            None => fail!("no count for {name} in {text:?}"),
-        }
-    }
-    ensure!(
-        value["total"].as_u64() == Some(counts.total()),
-        "the total is not the sum: {text:?}"
-    );
+    let reports = command_reports(&["--format", "report"])?;
+    let [value] = &reports[..] else {
+        fail!("{} lines, not one", reports.len());
+    };
     let timestamp = value["timestamp"].as_str().unwrap_or_default();
     ensure!(
         timestamp.len() >= 20 && timestamp.as_bytes()[10] == b'T',
-        "no time in {text:?}"
+        "no time in {value}"
     );
     match value["source"].as_str() {
         Some(source) => Ok(Report {
             source: source.to_owned(),
-            counts,
+            counts: shares_in(value)?,
         }),
-        None => fail!("no source in {text:?}"),
+        None => fail!("no source in {value}"),
     }
+}
+
+/// The counts in a report of the command, whose total must be their sum.
+pub fn shares_in(value: &Value) -> Result<Counts, Box<dyn Error>> {
+    let mut counts = Counts::ZERO;
+    for (state, name) in State::ALL.into_iter().zip(naive::NAMES) {
+        match value["states"][name]["count"].as_u64() {
+            Some(count) => counts.set(state, count),
+            None => fail!("no count for {name} in {value}"),
+        }
+    }
+    ensure!(
+        value["total"].as_u64() == Some(counts.total()),
+        "the total is not the sum: {value}"
+    );
+    Ok(counts)
 }
 
 /// Does `read` until the naive counts before and after it are the same; gives those, and what it read.

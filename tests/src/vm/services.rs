@@ -88,7 +88,7 @@ fn row(port: u16) -> Result<Service, Box<dyn Error>> {
 }
 
 /// Asks for the row of `port` until it is as it should be.
-fn wait_for(port: u16, what: &str, good: impl Fn(&Service) -> bool) -> Outcome {
+pub(super) fn wait_for(port: u16, what: &str, good: impl Fn(&Service) -> bool) -> Outcome {
     let start = Instant::now();
     loop {
         let row = row(port)?;
@@ -103,7 +103,7 @@ fn wait_for(port: u16, what: &str, good: impl Fn(&Service) -> bool) -> Outcome {
     }
 }
 
-fn listen(address: SocketAddr, backlog: i32) -> Result<Socket, Box<dyn Error>> {
+pub(super) fn listen(address: SocketAddr, backlog: i32) -> Result<Socket, Box<dyn Error>> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -114,7 +114,7 @@ fn listen(address: SocketAddr, backlog: i32) -> Result<Socket, Box<dyn Error>> {
     Ok(socket)
 }
 
-fn port_of(socket: &Socket) -> Result<u16, Box<dyn Error>> {
+pub(super) fn port_of(socket: &Socket) -> Result<u16, Box<dyn Error>> {
     match socket.local_addr()?.as_socket() {
         Some(address) => Ok(address.port()),
         None => fail!("a listener has no port"),
