@@ -7,7 +7,7 @@ mod args;
 mod commands;
 mod explain;
 mod expression;
-mod output;
+mod format;
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};

@@ -10,7 +10,7 @@ use tcpstat::{Error, Namespace, Namespaces, Options, Sampler};
 
 use super::{Failure, at_each_tick, print};
 use crate::args::{Every, Everywhere, From};
-use crate::output::Answer;
+use crate::format::Answer;
 
 /// Asks each namespace that is meant and prints the answers as `text` puts them, as often as it is asked for. With
 /// `--verbose`, `explain` says who gave each of them.

@@ -2,8 +2,10 @@
 
 //! `tcpstat watch`: totals and services on one screen, read again and again.
 
-pub(crate) mod figures;
+mod figures;
+mod line;
 mod terminal;
+mod view;
 
 use std::io::{self, Write};
 use std::sync::mpsc;
@@ -21,9 +23,9 @@ use tcpstat::{Error, Sampler};
 
 use super::{Failure, at_each_tick, explain, print};
 use crate::args::{Every, SortBy, Watch};
-use crate::output::watch::{Scroll, View, plain_lines};
 use figures::{Figures, Reading};
 use terminal::Terminal;
+use view::{Scroll, View, plain_lines};
 
 /// Shows what is read at each tick: on the terminal's screen, or line by line where there is none.
 pub(crate) fn run(args: Watch) -> Result<(), Failure> {

@@ -16,7 +16,7 @@ use crossterm::terminal::{
 };
 use crossterm::{execute, queue};
 
-use crate::output::watch::{Line, Style};
+use super::line::{Line, Style};
 
 /// The terminal, taken; given back when it is dropped, or when there is a panic.
 pub(crate) struct Terminal {

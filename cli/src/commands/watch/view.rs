@@ -2,18 +2,15 @@
 
 //! What `watch` shows: the lines of the screen, or those that are printed where there is no screen.
 
-mod line;
-
 use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tcpstat::{Service, State};
 
-use super::ratio;
-use crate::commands::watch::figures::{Compared, Figures, Row};
-pub(crate) use line::{Line, Style};
-use line::{bar, wrapped};
+use super::figures::{Compared, Figures, Row};
+use super::line::{Line, Style, bar, wrapped};
+use crate::format::ratio;
 
 /// Everything that is on the screen.
 pub(crate) struct View {
@@ -468,7 +465,7 @@ mod tests {
 
     use super::*;
     use crate::commands::watch::figures::Reading;
-    use crate::output::counts;
+    use crate::format::counts;
 
     fn service(port: u16, drops: Option<u64>, established: u64) -> Service {
         Service {

@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How answers are printed: a file for each kind of answer, and here what they share.
-
-pub(crate) mod check;
-pub(crate) mod connections;
-mod services;
-mod totals;
-pub(crate) mod watch;
+//! What the formats of several commands share.
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -20,12 +14,12 @@ pub(crate) struct Answer<T> {
 }
 
 /// One line for each answer.
-fn lines<E>(answers: impl Iterator<Item = Result<String, E>>) -> Result<String, E> {
+pub(crate) fn lines<E>(answers: impl Iterator<Item = Result<String, E>>) -> Result<String, E> {
     answers.map(|line| Ok(line? + "\n")).collect()
 }
 
 /// A block for each answer, below a line that says whose it is where several namespaces are asked.
-fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
+pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
     let blocks: Vec<String> = answers
         .iter()
         .map(|Answer { namespace, answer }| {
@@ -37,10 +31,10 @@ fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
 }
 
 /// Labels of Prometheus.
-type Labels = Vec<(&'static str, String)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
 
 /// What tells the values of several namespaces apart.
-fn labels(namespace: Option<Namespace>) -> Labels {
+pub(crate) fn labels(namespace: Option<Namespace>) -> Labels {
     namespace.map_or(Vec::new(), |Namespace { inode, pid }| {
         vec![("namespace", inode.to_string()), ("pid", pid.to_string())]
     })
@@ -48,7 +42,7 @@ fn labels(namespace: Option<Namespace>) -> Labels {
 
 /// The same in JSON.
 #[derive(Serialize)]
-struct JsonNamespace {
+pub(crate) struct JsonNamespace {
     namespace: u64,
     pid: u32,
 }
@@ -72,23 +66,23 @@ pub(crate) fn ratio(count: u64, total: u64) -> f64 {
 }
 
 /// A ratio as it is printed in JSON: to six decimals.
-fn rounded(ratio: f64) -> f64 {
+pub(crate) fn rounded(ratio: f64) -> f64 {
     (ratio * 1e6).round() / 1e6
 }
 
 /// A time as it is printed in JSON: RFC 3339, UTC, in milliseconds.
-fn rfc3339(timestamp: Timestamp) -> String {
+pub(crate) fn rfc3339(timestamp: Timestamp) -> String {
     format!("{timestamp:.3}")
 }
 
 /// `{"ESTABLISHED":{"count":5,"ratio":0.25},...}`: all states in kernel order, and their shares.
-struct Shares<'a> {
-    counts: &'a Counts,
-    of: Of,
+pub(crate) struct Shares<'a> {
+    pub(crate) counts: &'a Counts,
+    pub(crate) of: Of,
 }
 
 /// What shares are of.
-enum Of {
+pub(crate) enum Of {
     /// All sockets.
     Total,
     /// So many connections. Listeners are none of them.
@@ -96,7 +90,7 @@ enum Of {
 }
 
 #[derive(Serialize)]
-struct Share {
+pub(crate) struct Share {
     count: u64,
     /// 0 to 1; `null` for listeners where shares are of connections.
     ratio: Option<f64>,
@@ -120,7 +114,7 @@ impl Serialize for Shares<'_> {
 
 /// These counts, and zero in every other state.
 #[cfg(test)]
-fn counts(states: &[(State, u64)]) -> Counts {
+pub(crate) fn counts(states: &[(State, u64)]) -> Counts {
     let mut counts = Counts::ZERO;
     for &(state, count) in states {
         counts.set(state, count);

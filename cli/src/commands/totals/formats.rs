@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Snapshot};
 
 use crate::args::Format;
-use crate::output::{
+use crate::format::{
     Answer, JsonNamespace, Labels, Of, Shares, blocks, labels, lines, ratio, rfc3339,
 };
 

@@ -2,10 +2,12 @@
 
 //! `tcpstat services`: the connections of each service, and the queues of its listeners.
 
+mod formats;
+
 use super::namespaces::answer;
 use super::{Failure, explain};
 use crate::args::Services;
-use crate::output::Answer;
+use crate::format::Answer;
 
 /// Counts and prints, as often as it is asked for.
 pub(crate) fn run(args: &Services) -> Result<(), Failure> {

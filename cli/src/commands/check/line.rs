@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use crate::commands::check::{Judged, Status, Value};
+use super::judge::{Judged, Status, Value};
 use crate::expression::{Expression, Op, What};
 
 /// The worst answer, and the line that says it; without the newline.

@@ -2,12 +2,14 @@
 
 //! `tcpstat` alone: how many connections of the network namespace are in each state.
 
+mod formats;
+
 use tcpstat::Sampler;
 
 use super::namespaces::answer;
 use super::{Failure, explain};
 use crate::args::Totals;
-use crate::output::Answer;
+use crate::format::Answer;
 
 /// Counts and prints, as often as it is asked for.
 pub(crate) fn run(args: &Totals) -> Result<(), Failure> {

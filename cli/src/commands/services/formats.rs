@@ -14,10 +14,10 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tcpstat::{Counts, Service, Services, State};
 
-use super::{
+use crate::args::{ServicesFormat, SortBy};
+use crate::format::{
     Answer, JsonNamespace, Labels, Of, Shares, blocks, labels, lines, ratio, rfc3339, rounded,
 };
-use crate::args::{ServicesFormat, SortBy};
 
 impl SortBy {
     /// Puts the services into this order: by port, or those with the most first and equal ones by port.
@@ -308,7 +308,7 @@ mod tests {
     use tcpstat::{Namespace, Source};
 
     use super::*;
-    use crate::output::counts;
+    use crate::format::counts;
 
     fn services(source: Source) -> Services {
         let known = source != Source::Procfs;

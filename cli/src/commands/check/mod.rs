@@ -5,6 +5,9 @@
 //! The answers and their order are those of the Monitoring Plugins (their guidelines, and `max_state_alt` in their
 //! library): what is certain outranks what is not known, so CRITICAL, then WARNING, then UNKNOWN, then OK.
 
+mod judge;
+mod line;
+
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -15,93 +18,7 @@ use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
 use super::{Failure, explain};
 use crate::args::{Args, Check};
 use crate::expression::{Expression, Expressions, Subject, What};
-use crate::output::check as output;
-
-/// The answer of a monitoring plugin; the worst is the greatest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Status {
-    /// No limit is passed.
-    Ok,
-    /// It cannot be told.
-    Unknown,
-    /// A limit of `--warn` is passed.
-    Warning,
-    /// A limit of `--crit` is passed.
-    Critical,
-}
-
-impl Status {
-    /// Its name, as every plugin prints it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Status::Ok => "OK",
-            Status::Unknown => "UNKNOWN",
-            Status::Warning => "WARNING",
-            Status::Critical => "CRITICAL",
-        }
-    }
-
-    fn exit_code(self) -> ExitCode {
-        ExitCode::from(match self {
-            Status::Ok => 0,
-            Status::Warning => 1,
-            Status::Critical => 2,
-            Status::Unknown => 3,
-        })
-    }
-}
-
-/// A number that was asked for, and the limits on it.
-#[derive(Debug)]
-pub(crate) struct Judged {
-    /// What was asked for.
-    pub(crate) subject: Subject,
-    /// The number, or why it is not known.
-    pub(crate) value: Result<Value, String>,
-    /// The limits of `--warn` on it.
-    pub(crate) warn: Vec<Expression>,
-    /// The limits of `--crit` on it.
-    pub(crate) crit: Vec<Expression>,
-}
-
-/// A number that was counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Value {
-    /// The service that it is of, if it is of one.
-    pub(crate) port: Option<u16>,
-    /// How many.
-    pub(crate) amount: u64,
-    /// Of how many: all sockets; at a service its connections; for `accept_queue` the backlog, if it is known.
-    pub(crate) of: Option<u64>,
-}
-
-impl Value {
-    /// A number that is no share of anything, nor of one service.
-    fn of_none(amount: u64) -> Self {
-        Self {
-            port: None,
-            amount,
-            of: None,
-        }
-    }
-}
-
-impl Judged {
-    /// What this number alone would mean, and the limit that it passed.
-    pub(crate) fn status(&self) -> (Status, Option<&Expression>) {
-        let Ok(value) = self.value else {
-            return (Status::Unknown, None);
-        };
-        let holds = |limit: &&Expression| limit.holds(value.amount, value.of);
-        if let Some(limit) = self.crit.iter().find(holds) {
-            (Status::Critical, Some(limit))
-        } else if let Some(limit) = self.warn.iter().find(holds) {
-            (Status::Warning, Some(limit))
-        } else {
-            (Status::Ok, None)
-        }
-    }
-}
+use judge::{Judged, Status, Value};
 
 /// Compares, prints the line, and gives the exit code.
 pub(crate) fn run(args: &Check) -> Result<ExitCode, Failure> {
@@ -129,7 +46,7 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Failure> {
     if args.from.verbose {
         counted.explain();
     }
-    let (status, line) = output::answer(&judged);
+    let (status, line) = line::answer(&judged);
     Ok(answer(status, &line))
 }
 
@@ -158,7 +75,7 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
         problem.extend(lines.take_while(|line| !line.is_empty()));
     }
     let problem = problem.strip_prefix("error: ").unwrap_or(&problem);
-    let line = output::unknown(&format!("wrong usage: {problem}"));
+    let line = line::unknown(&format!("wrong usage: {problem}"));
     answer(Status::Unknown, &line)
 }
 
