@@ -58,7 +58,7 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
     let smallest = native.sizes.first().unwrap_or(&empty);
     let largest = native.sizes.last().unwrap_or(&empty);
     let clients = native.clients.as_ref().unwrap_or(&empty);
-    let many = crate::report::number(largest.sockets);
+    let many = crate::results::number(largest.sockets);
     let times =
         |size: &Size, dear: &str, cheap: &str| Some(size.row(dear)?.times(size.row(cheap)?));
 
@@ -92,7 +92,7 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Bar> {
         bars.push(at_most(
             format!(
                 "{} sockets: peak memory of tcpstat",
-                crate::report::number(size.sockets)
+                crate::results::number(size.sockets)
             ),
             4.0,
             "MiB",

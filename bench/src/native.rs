@@ -20,8 +20,7 @@ use crate::contenders::{self, Contender, How};
 use crate::crowd::{Crowd, Role};
 use crate::exporter::Exporter;
 use crate::measure::measure;
-use crate::report::number;
-use crate::results::{LeftOut, Native, Row, Run, Size};
+use crate::results::{LeftOut, Native, Row, Run, Size, number};
 
 /// The packages whose programs take part.
 const PACKAGES: &[&str] = &[

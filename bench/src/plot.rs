@@ -6,8 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::contenders::{LABELS, label};
-use crate::report::number;
-use crate::results::Size;
+use crate::results::{Size, number};
 
 /// The picture, and the rectangle of the plot in it, in pixels.
 const WIDTH: f64 = 1000.0;

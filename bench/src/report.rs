@@ -13,7 +13,7 @@ use crate::bars::{self, Bar};
 use crate::contenders::{LABELS, label};
 use crate::crowd::PORTS;
 use crate::plot;
-use crate::results::{LeftOut, Machine, Native, Row, Size};
+use crate::results::{LeftOut, Machine, Native, Row, Size, number};
 
 /// The way that the others are compared with: what the command does by itself where there is no module.
 const OWN: &str = "tcpstat-netlink";
@@ -67,19 +67,6 @@ fn last_line(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let last = text.trim().lines().last().unwrap_or("it was not started");
     last.to_owned()
-}
-
-/// `1,000,000`.
-pub(crate) fn number(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (nth, digit) in digits.chars().enumerate() {
-        if nth > 0 && (digits.len() - nth) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn document(

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Connections one by one, for those who need each: an iterator, and what it leaves out.
+//! A connection, and which of them are asked for.
 
 use std::net::SocketAddr;
 
-use crate::source::Listing;
-use crate::{Attempt, Error, Ports, Source, State};
+use tcpstat_census::state::State;
+
+use crate::ports::Ports;
 
 /// A TCP socket, be it connected or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,45 +55,3 @@ impl Filter {
             && has(&self.remote_ports, connection.remote)
     }
 }
-
-/// The connections of a network namespace, one after another, as the kernel tells of them: in no order, and in memory
-/// that does not grow with their number. See [`Sampler::connections`](crate::Sampler::connections).
-///
-/// Connections come and go while they are listed: one that changes meanwhile may be missed, or listed twice. After an
-/// error there is nothing more; what was listed before it was there.
-#[derive(Debug)]
-pub struct Connections {
-    pub(crate) listing: Listing,
-    pub(crate) filter: Filter,
-    pub(crate) source: Source,
-    pub(crate) tried: Vec<Attempt>,
-}
-
-impl Connections {
-    /// The source that answers.
-    pub fn source(&self) -> Source {
-        self.source
-    }
-
-    /// The sources that were tried before it, and could not answer.
-    pub fn tried(&self) -> &[Attempt] {
-        &self.tried
-    }
-}
-
-impl Iterator for Connections {
-    type Item = Result<Connection, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let Self {
-            listing, filter, ..
-        } = self;
-        listing.find(|connection| {
-            connection
-                .as_ref()
-                .map_or(true, |connection| filter.accepts(connection))
-        })
-    }
-}
-
-impl std::iter::FusedIterator for Connections {}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::Source;
+use crate::source::Source;
 
 /// Why there is no snapshot. Each message says what failed, and on what.
 #[derive(Debug, thiserror::Error)]

@@ -17,17 +17,24 @@
 mod connections;
 mod error;
 mod namespaces;
+mod options;
 mod ports;
+mod readers;
+mod sampler;
 mod services;
+mod snapshot;
 mod source;
 
-pub use connections::{Connection, Connections, Filter};
+pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
 pub use namespaces::{Namespace, Namespaces};
+pub use options::Options;
 pub use ports::Ports;
-pub use services::{Service, Services};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub use source::fuzzing;
-pub use source::{Method, Options, Reason, Sampler, Snapshot, Source};
+pub use readers::fuzzing;
+pub use sampler::{Connections, Sampler};
+pub use services::{Service, Services};
+pub use snapshot::{Method, Reason, Snapshot};
+pub use source::Source;
 pub use tcpstat_census::{counts::Counts, state::State};

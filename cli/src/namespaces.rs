@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A network namespace, and a process that is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

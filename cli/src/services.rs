@@ -2,7 +2,11 @@
 
 //! Counts for each service: a local port that something listens on.
 
-use crate::{Attempt, Counts, Source, State};
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+use crate::error::Attempt;
+use crate::source::Source;
 
 /// The sockets of one local port that has a listener: the listeners, and every connection at that port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -214,12 +214,7 @@ impl Tally {
         walk(table, |socket| self.add(socket, &net));
     }
 
-    /// The same, by the [obvious walk](super::obvious).
-    pub fn count_obviously<T: Table>(&mut self, table: &T, net: T::Net) {
-        super::obvious::walk(table, |socket| self.add(socket, &net));
-    }
-
-    fn add<S: Socket>(&mut self, socket: &S, net: &S::Net) {
+    pub(super) fn add<S: Socket>(&mut self, socket: &S, net: &S::Net) {
         if socket.net() != *net {
             return;
         }

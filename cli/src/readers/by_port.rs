@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Counts, Ports, Service, State};
+use crate::ports::Ports;
+use crate::services::Service;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
 /// What is counted so far. The listener of a port may come before or after its connections.
 #[derive(Debug)]
-pub(super) struct ByPort<'a> {
+pub(crate) struct ByPort<'a> {
     /// Sockets at other ports are passed over.
     ports: Option<&'a Ports>,
     /// For each port a count for each state: 5.5 MiB, of which the system gives what is written to.
@@ -28,14 +31,14 @@ struct Listeners {
 
 /// What a source knows of a listener.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Listener {
-    pub(super) accept_queue: u32,
-    pub(super) backlog: Option<u32>,
-    pub(super) drops: Option<u32>,
+pub(crate) struct Listener {
+    pub(crate) accept_queue: u32,
+    pub(crate) backlog: Option<u32>,
+    pub(crate) drops: Option<u32>,
 }
 
 impl<'a> ByPort<'a> {
-    pub(super) fn new(ports: Option<&'a Ports>) -> Self {
+    pub(crate) fn new(ports: Option<&'a Ports>) -> Self {
         Self {
             ports,
             counts: vec![0; (usize::from(u16::MAX) + 1) * State::COUNT],
@@ -52,7 +55,7 @@ impl<'a> ByPort<'a> {
 
     /// Counts a socket, be it a listener or not.
     #[inline]
-    pub(super) fn add(&mut self, port: u16, state: State) {
+    pub(crate) fn add(&mut self, port: u16, state: State) {
         if self.is_asked_for(port) {
             self.counts[first(port) + usize::from(state.code()) - 1] += 1;
             self.total.add_one(state);
@@ -60,7 +63,7 @@ impl<'a> ByPort<'a> {
     }
 
     /// Says that a socket that is counted listens.
-    pub(super) fn add_listener(&mut self, port: u16, listener: Listener) {
+    pub(crate) fn add_listener(&mut self, port: u16, listener: Listener) {
         if !self.is_asked_for(port) {
             return;
         }
@@ -76,7 +79,7 @@ impl<'a> ByPort<'a> {
 
     /// The services, by port in ascending order, and the sockets at ports without a listener: `None` where only some
     /// ports are asked for.
-    pub(super) fn services(self) -> (Vec<Service>, Option<Counts>) {
+    pub(crate) fn services(self) -> (Vec<Service>, Option<Counts>) {
         let mut other = self.total;
         let services = self.listeners.iter().map(|(&port, listeners)| {
             let mut counts = Counts::ZERO;

@@ -29,8 +29,12 @@ use super::by_port::{ByPort, Listener};
 use super::filter;
 use super::namespace::{Handle, inside};
 use super::sockstat::Sockstat;
+use crate::connections::Connection;
+use crate::connections::Filter;
 use crate::error::{Error, errno};
-use crate::{Connection, Counts, Filter, Ports, State};
+use crate::ports::Ports;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
 /// The kernel fills a datagram of a dump up to 32 KiB, if the reader's buffer takes as much (`netlink_dump`).
 const BUFFER: usize = 32 * 1024;
@@ -66,12 +70,12 @@ const INET_DIAG_SHUTDOWN: u16 = 8;
 
 /// Which states to ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct States(u32);
+pub(crate) struct States(u32);
 
 impl States {
     /// Every state that has a name. A request socket has a state of its own, which newer kernels add when asked for
     /// `SYN_RECV`; bound-but-unused sockets (13) are no connections.
-    pub(super) const ALL: Self = Self(0b1_1111_1111_1110);
+    pub(crate) const ALL: Self = Self(0b1_1111_1111_1110);
 
     /// The sockets that listen.
     const LISTEN: Self = Self(1 << State::Listen.code());
@@ -86,27 +90,27 @@ impl States {
     }
 
     /// All of these but `state`.
-    pub(super) const fn without(self, state: State) -> Self {
+    pub(crate) const fn without(self, state: State) -> Self {
         Self(self.0 & !(1 << state.code()))
     }
 }
 
 /// What a dump found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     /// The connections by state.
-    pub(super) counts: Counts,
+    pub(crate) counts: Counts,
     /// Those of `SYN_RECV` that are request sockets: handshakes that have no full socket yet. The others of
     /// `SYN_RECV` are full: children of Fast Open requests, and those that the last ACK has made this instant.
-    pub(super) request_sockets: u64,
+    pub(crate) request_sockets: u64,
     /// Those of `FIN_WAIT2` that are time-wait sockets: closed, so that no full socket is needed any longer.
-    pub(super) fin_wait2_timewait: u64,
+    pub(crate) fin_wait2_timewait: u64,
 }
 
 impl Tally {
     /// Counts the socket that `message` is about, a `struct inet_diag_msg` with its attributes.
     #[inline]
-    pub(super) fn add(&mut self, message: &[u8]) -> Result<(), String> {
+    pub(crate) fn add(&mut self, message: &[u8]) -> Result<(), String> {
         let state = state(message)?;
         self.counts.add_one(state);
         match state {
@@ -157,7 +161,7 @@ fn is_full(message: &[u8]) -> bool {
 }
 
 /// Lists sockets by their states.
-pub(super) trait List {
+pub(crate) trait List {
     /// Counts the connections that are in `states`. Ends early, with an incomplete tally, once `go_on` says no of it.
     ///
     /// A connection that changes its state meanwhile may be listed in a state that was not asked for.
@@ -165,7 +169,7 @@ pub(super) trait List {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     /// The network namespace to ask, if it is not the calling thread's.
     namespace: Option<Handle>,
     buffer: Vec<u8>,
@@ -179,7 +183,7 @@ impl List for Netlink {
 
 impl Netlink {
     /// Netlink in this network namespace; in the calling thread's, if there is none.
-    pub(super) fn new(namespace: Option<Handle>) -> Self {
+    pub(crate) fn new(namespace: Option<Handle>) -> Self {
         Self {
             namespace,
             ..Self::default()
@@ -187,7 +191,7 @@ impl Netlink {
     }
 
     /// Lets `ask` use netlink in a network namespace, which is held no longer than that.
-    pub(super) fn within<T>(
+    pub(crate) fn within<T>(
         &mut self,
         namespace: Option<Handle>,
         ask: impl FnOnce(&mut Self) -> T,
@@ -199,14 +203,14 @@ impl Netlink {
     }
 
     /// The counters of the network namespace that is asked.
-    pub(super) fn counters(&self) -> Result<Sockstat, Error> {
+    pub(crate) fn counters(&self) -> Result<Sockstat, Error> {
         // Of the thread that opens them, as a netlink socket is. Those of a procfs that is named may be saved ones.
         let net = Path::new("/proc/thread-self/net");
         inside(self.namespace.as_ref(), || Sockstat::open(net))
     }
 
     /// Counts every connection of this network namespace.
-    pub(super) fn sample(&mut self) -> Result<Counts, Error> {
+    pub(crate) fn sample(&mut self) -> Result<Counts, Error> {
         Ok(self.list(States::ALL, |_| true)?.counts)
     }
 
@@ -221,7 +225,7 @@ impl Netlink {
     }
 
     /// Counts by port: first the listeners, whose messages have more in them, then all others.
-    pub(super) fn services<'a>(&mut self, ports: Option<&'a Ports>) -> Result<ByPort<'a>, Error> {
+    pub(crate) fn services<'a>(&mut self, ports: Option<&'a Ports>) -> Result<ByPort<'a>, Error> {
         let mut table = ByPort::new(ports);
         let [listeners, others] = Query::by_port(ports);
         self.each(listeners, |message| add_listener(&mut table, message))?;
@@ -241,7 +245,7 @@ impl Netlink {
     }
 
     /// Lists connections, of which the kernel may leave out those that `filter` does not accept.
-    pub(super) fn connections(&self, filter: &Filter) -> Result<Listing, Error> {
+    pub(crate) fn connections(&self, filter: &Filter) -> Result<Listing, Error> {
         let states = filter.states.as_deref();
         Listing::start(self.ask(Query {
             states: states.map_or(States::ALL, States::of),
@@ -264,13 +268,13 @@ impl Netlink {
 
 /// Counts the socket that `message` is about at its local port.
 #[inline]
-pub(super) fn add(table: &mut ByPort<'_>, message: &[u8]) -> Result<(), String> {
+pub(crate) fn add(table: &mut ByPort<'_>, message: &[u8]) -> Result<(), String> {
     table.add(port(message, IDIAG_SPORT), state(message)?);
     Ok(())
 }
 
 /// The same, and its queue if it listens.
-pub(super) fn add_listener(table: &mut ByPort<'_>, message: &[u8]) -> Result<(), String> {
+pub(crate) fn add_listener(table: &mut ByPort<'_>, message: &[u8]) -> Result<(), String> {
     add(table, message)?;
     if state(message)? == State::Listen {
         table.add_listener(port(message, IDIAG_SPORT), listener(message)?);
@@ -325,7 +329,7 @@ impl Iterator for Listing {
 }
 
 /// The connection that `message` is about, a `struct inet_diag_msg`.
-pub(super) fn connection(message: &[u8]) -> Result<Connection, String> {
+pub(crate) fn connection(message: &[u8]) -> Result<Connection, String> {
     let numbers = [IDIAG_RQUEUE, IDIAG_WQUEUE, IDIAG_UID, IDIAG_INODE];
     let [receive_queue, send_queue, uid, inode] =
         numbers.map(|at| number(message, at).unwrap_or(0));
@@ -355,7 +359,7 @@ fn address(message: &[u8], at: usize) -> Result<IpAddr, String> {
 
 /// What to ask for.
 #[derive(Clone, Debug)]
-pub(super) struct Query {
+pub(crate) struct Query {
     states: States,
     /// A bit for each attribute that messages shall have (`idiag_ext`).
     extensions: u8,
@@ -365,7 +369,7 @@ pub(super) struct Query {
 
 impl Query {
     /// All sockets in `states`, and the least about each.
-    pub(super) const fn of(states: States) -> Self {
+    pub(crate) const fn of(states: States) -> Self {
         Self {
             states,
             extensions: 0,
@@ -392,7 +396,7 @@ impl Query {
 
 /// The answer to a query, while it is received.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// A new one for each answer: nothing of another, that failed or was ended early, can be left in it.
     socket: OwnedFd,
     namespace: Option<Handle>,
@@ -404,7 +408,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Asks a network namespace, or that of the calling thread.
-    pub(super) fn ask(namespace: Option<Handle>, query: Query) -> Result<Self, Error> {
+    pub(crate) fn ask(namespace: Option<Handle>, query: Query) -> Result<Self, Error> {
         Self::ask_by(Request::BothFamilies, &[], namespace, query)
     }
 
@@ -440,7 +444,7 @@ impl Answer {
     /// answer goes on.
     ///
     /// Where the kernel does not have the request, each family is asked for.
-    pub(super) fn receive(
+    pub(crate) fn receive(
         &mut self,
         buffer: &mut [u8],
         mut each: impl FnMut(&[u8]) -> Result<(), String>,
@@ -501,7 +505,7 @@ fn retried<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
 
 /// What to ask for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// `TCPDIAG_GETSOCK` with `struct inet_diag_req`: the older request, and the only one that brings IPv4 and IPv6
     /// in a single walk over the table (`inet_diag_dump_compat` ignores the family).
     BothFamilies,
@@ -555,7 +559,7 @@ impl Request {
 
 /// The answer to one request, datagram by datagram. It knows no socket.
 #[derive(Debug)]
-pub(super) struct Dump {
+pub(crate) struct Dump {
     by: Request,
     sequence: u32,
     datagrams: u64,
@@ -564,7 +568,7 @@ pub(super) struct Dump {
 }
 
 impl Dump {
-    pub(super) const fn new(by: Request, sequence: u32) -> Self {
+    pub(crate) const fn new(by: Request, sequence: u32) -> Self {
         Self {
             by,
             sequence,
@@ -606,7 +610,7 @@ impl Dump {
     /// its attributes. The datagram has `length` bytes, the first of them in `buffer`.
     ///
     /// Returns whether the answer is complete.
-    pub(super) fn feed(
+    pub(crate) fn feed(
         &mut self,
         buffer: &[u8],
         length: usize,
@@ -705,7 +709,7 @@ mod tests {
     use tcpstat_tests::sockets::{Family, Mix, repaired};
 
     use super::*;
-    use crate::source::procfs::Procfs;
+    use crate::readers::procfs::Procfs;
 
     const SEQUENCE: u32 = 7;
 

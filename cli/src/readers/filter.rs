@@ -4,7 +4,7 @@
 //!
 //! Sources: `include/uapi/linux/inet_diag.h`; `inet_diag_bc_audit` and `inet_diag_bc_run` (`net/ipv4/inet_diag.c`).
 
-use crate::Ports;
+use crate::ports::Ports;
 
 /// Beyond so many ranges a socket costs the kernel more to compare than to tell: those are not filtered.
 const MOST: usize = 64;

@@ -21,14 +21,15 @@
 //! are the many or that all are few, every socket is asked for. `CLOSE_WAIT` takes the place of `ESTABLISHED`
 //! where the dump finds it the one that is many.
 
-use std::fmt;
-
 use super::netlink::{List, States, Tally};
 use super::sockstat::{Counters, ReadCounters};
-use crate::{Counts, Error, State};
+use crate::error::Error;
+use crate::snapshot::{Method, Reason, partner};
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
 /// Up to so many sockets, a full dump costs less than looking for a way round it.
-pub(super) const FEW: u64 = 1000;
+pub(crate) const FEW: u64 = 1000;
 
 /// How often counting by difference is tried.
 const ATTEMPTS: usize = 3;
@@ -39,120 +40,10 @@ const STEADY: u64 = 100;
 /// So much of `CurrEstab` is not listed as long as the other of its two states might be less: one part in so many.
 const MANY: u64 = 8;
 
-/// How an answer was found.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Method {
-    /// The source says it all: a line or a message for every connection, or the module's eleven lines.
-    Whole,
-    /// Netlink was asked for the states that are few; two are from the kernel's counters.
-    Difference {
-        /// The state that was left out together with `TIME_WAIT`: `ESTABLISHED`, or `CLOSE_WAIT`.
-        left_out: State,
-        /// How many sockets were listed.
-        listed: u64,
-        /// How many sockets moved at most, by the counters, while these were listed.
-        moved: u64,
-    },
-    /// Counting by difference would not have been cheaper, or not safe: a message for every connection.
-    Fallback(Reason),
-}
-
-/// Why netlink did not count by difference.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Reason {
-    /// There are so few sockets that it would not be cheaper.
-    Few {
-        /// How many there are by the counters.
-        sockets: u64,
-    },
-    /// The counters cannot be read.
-    NoCounters(Error),
-    /// Most sockets are in states that counters do not tell apart.
-    Elsewhere {
-        /// How many are in these.
-        elsewhere: u64,
-        /// Of how many, by the counters.
-        sockets: u64,
-    },
-    /// The counters contradict each other or the dump by more than the sockets that moved meanwhile.
-    Contradiction {
-        /// The state that was left out.
-        left_out: State,
-        /// What `sockstat` leaves for it.
-        rest: i128,
-        /// What `sockstat` leaves for `TIME_WAIT`.
-        time_wait: i128,
-        /// The `CLOSE_WAIT` sockets that were listed, or the `ESTABLISHED` ones.
-        other: u64,
-        /// `CurrEstab`.
-        curr_estab: u64,
-    },
-    /// Too many sockets moved while the others were listed.
-    Moved {
-        /// How many, at most.
-        moved: u64,
-        /// Of how many.
-        sockets: u64,
-    },
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Whole => write!(f, "counted everything"),
-            Self::Difference {
-                left_out,
-                listed,
-                moved,
-            } => write!(
-                f,
-                "counted by difference: {} and TIME_WAIT are from sockstat, {listed} other sockets were listed; \
-                 at most {moved} moved meanwhile",
-                left_out.name()
-            ),
-            Self::Fallback(reason) => write!(f, "listed every socket: {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Few { sockets } => write!(f, "there are few, {sockets} by the counters"),
-            Self::NoCounters(error) => write!(f, "no counters: {error}"),
-            Self::Elsewhere { elsewhere, sockets } => write!(
-                f,
-                "{elsewhere} of {sockets} are in states that the counters do not tell apart"
-            ),
-            Self::Contradiction {
-                left_out,
-                rest,
-                time_wait,
-                other,
-                curr_estab,
-            } => write!(
-                f,
-                "the counters contradict each other: sockstat leaves {rest} for {} and {time_wait} for TIME_WAIT, \
-                 {other} {} are listed, CurrEstab says {curr_estab}",
-                left_out.name(),
-                partner(*left_out).name()
-            ),
-            Self::Moved { moved, sockets } => {
-                write!(
-                    f,
-                    "up to {moved} of {sockets} moved while they were counted"
-                )
-            }
-        }
-    }
-}
-
 /// Counts by difference if that is cheaper and safe, and everything if not. See the top of this file.
 ///
 /// Up to `few` sockets, it is not cheaper.
-pub(super) fn count(
+pub(crate) fn count(
     netlink: &mut impl List,
     counters: Result<impl ReadCounters, Error>,
     few: u64,
@@ -212,14 +103,6 @@ fn attempt(
             }
         }
         before = after;
-    }
-}
-
-/// The other one of the two that `CurrEstab` counts.
-const fn partner(left_out: State) -> State {
-    match left_out {
-        State::CloseWait => State::Established,
-        _ => State::CloseWait,
     }
 }
 
@@ -318,9 +201,9 @@ mod tests {
     use tcpstat_tests::sockets::{Family, Mix};
 
     use super::*;
-    use crate::source::netlink::Netlink;
-    use crate::source::procfs::Procfs;
-    use crate::source::sockstat::Sockstat;
+    use crate::readers::netlink::Netlink;
+    use crate::readers::procfs::Procfs;
+    use crate::readers::sockstat::Sockstat;
 
     /// Sockets that stay as they are, and how often they were listed.
     struct Sockets {

@@ -14,20 +14,23 @@ use std::path::PathBuf;
 use super::by_port::{ByPort, Listener};
 use super::lines::{BUFFER, Failure, Line, Lines, decimal};
 use super::root::Root;
+use crate::connections::Connection;
 use crate::error::{BadLine, Error};
-use crate::{Connection, Counts, Ports, State};
+use crate::ports::Ports;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
 /// The digits of an address, which are what places the columns.
-pub(super) const IPV4_DIGITS: usize = 8;
-pub(super) const IPV6_DIGITS: usize = 32;
+pub(crate) const IPV4_DIGITS: usize = 8;
+pub(crate) const IPV6_DIGITS: usize = 32;
 
 #[derive(Debug, Default)]
-pub(super) struct Procfs {
+pub(crate) struct Procfs {
     buffer: Vec<u8>,
 }
 
 impl Procfs {
-    pub(super) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
+    pub(crate) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
         let mut counts = Counts::ZERO;
         self.each_file(root, |file, digits, buffer| {
             count(file, digits, buffer, &mut counts)
@@ -36,7 +39,7 @@ impl Procfs {
     }
 
     /// Counts by port. What a listener's queue may hold, and what was dropped at it, is not told here.
-    pub(super) fn services<'a>(
+    pub(crate) fn services<'a>(
         &mut self,
         root: &Root,
         ports: Option<&'a Ports>,
@@ -74,7 +77,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn start(root: &Root) -> Result<Self, Error> {
+    pub(crate) fn start(root: &Root) -> Result<Self, Error> {
         let tcp6 = open_tcp6(root)?;
         let (path, tcp) = root.open_net("tcp")?;
         Ok(Self {
@@ -117,7 +120,7 @@ fn open_tcp6(root: &Root) -> Result<Option<(PathBuf, File)>, Error> {
 }
 
 /// Adds the connections of one file to `counts`; a line must fit into `buffer`.
-pub(super) fn count(
+pub(crate) fn count(
     file: impl Read,
     digits: usize,
     buffer: &mut [u8],
@@ -131,7 +134,7 @@ pub(super) fn count(
 }
 
 /// The same by port.
-pub(super) fn count_by_port(
+pub(crate) fn count_by_port(
     file: impl Read,
     digits: usize,
     buffer: &mut [u8],
@@ -158,13 +161,13 @@ pub(super) fn count_by_port(
 
 /// The lines of one file after its header.
 #[derive(Debug)]
-pub(super) struct Rows<R, B> {
+pub(crate) struct Rows<R, B> {
     lines: Lines<R, B>,
     digits: usize,
 }
 
 impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
-    pub(super) fn new(file: R, digits: usize, buffer: B) -> Self {
+    pub(crate) fn new(file: R, digits: usize, buffer: B) -> Self {
         Self {
             lines: Lines::new(file, buffer),
             digits,
@@ -189,7 +192,7 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
         }
     }
 
-    pub(super) fn next_connection(&mut self) -> Result<Option<Connection>, Failure> {
+    pub(crate) fn next_connection(&mut self) -> Result<Option<Connection>, Failure> {
         match self.next()? {
             None => Ok(None),
             Some(row) => Ok(Some(row.connection()?)),

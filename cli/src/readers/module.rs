@@ -6,18 +6,19 @@ use std::io::{ErrorKind, Read};
 
 use super::root::{Root, open};
 use crate::error::{BadLine, Error};
-use crate::{Counts, State};
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
 /// The file is under 400 bytes; whatever is longer than this is another file, and not read to its end.
 const LONGEST: usize = 4096;
 
 #[derive(Debug, Default)]
-pub(super) struct Module {
+pub(crate) struct Module {
     text: Vec<u8>,
 }
 
 impl Module {
-    pub(super) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
+    pub(crate) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
         // `tcpstat` is a link to `net/tcpstat`, and a sample may have only the former. Below `/proc/PID` there is only
         // the latter.
         let (path, file) = root
@@ -40,7 +41,7 @@ impl Module {
 }
 
 /// Reads the text of `/proc/tcpstat`: all eleven states in kernel order, each line whole, and nothing else.
-pub(super) fn parse(text: &[u8]) -> Result<Counts, BadLine> {
+pub(crate) fn parse(text: &[u8]) -> Result<Counts, BadLine> {
     let mut counts = Counts::ZERO;
     let mut rest = text;
     for (line, state) in (1..).zip(State::ALL) {

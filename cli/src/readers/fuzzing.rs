@@ -10,7 +10,10 @@ use super::lines::Failure;
 use super::netlink::{self, Dump, Request, Tally};
 use super::procfs::Rows;
 use super::{module, module_services, procfs, sockstat};
-use crate::{Connection, Counts, Error, Service};
+use crate::connections::Connection;
+use crate::error::Error;
+use crate::services::Service;
+use tcpstat_census::counts::Counts;
 
 /// What is wrong with a text, and in which line.
 type Wrong = (u64, String);

@@ -18,21 +18,21 @@ const LONGEST: usize = 32 * 1024;
 
 /// One reading of the counters of one network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     /// Full sockets in the hash tables, IPv4 and IPv6: `inuse` (`sock_prot_inuse_add` in `inet_hash`, `inet_unhash`,
     /// `inet_ehash_nolisten`, ...). Listeners are in it; request sockets and time-wait sockets are not.
-    pub(super) inuse: u64,
+    pub(crate) inuse: u64,
     /// Time-wait sockets, `TIME_WAIT` and `FIN_WAIT2`, IPv4 and IPv6: `tw` (`tcp_death_row`).
-    pub(super) tw: u64,
+    pub(crate) tw: u64,
     /// `Tcp: CurrEstab`, from `tcp_set_state`: `ESTABLISHED`, together with `CLOSE_WAIT` since Linux 6.11 and the
     /// stable releases of that summer.
-    pub(super) curr_estab: u64,
+    pub(crate) curr_estab: u64,
     /// `Tcp: ActiveOpens` and `PassiveOpens`: the connections begun since the namespace is there. They wrap.
-    pub(super) opens: u64,
+    pub(crate) opens: u64,
 }
 
 /// Reads the counters again and again.
-pub(super) trait ReadCounters {
+pub(crate) trait ReadCounters {
     /// Reads them now.
     fn read(&mut self) -> Result<Counters, Error>;
 }
@@ -40,7 +40,7 @@ pub(super) trait ReadCounters {
 /// The files of one network namespace, opened once: the second reading costs no path lookup, and is of the same
 /// namespace.
 #[derive(Debug)]
-pub(super) struct Sockstat {
+pub(crate) struct Sockstat {
     sockstat: Counter,
     /// `None` on a kernel without IPv6.
     sockstat6: Option<Counter>,
@@ -53,7 +53,7 @@ impl Sockstat {
     ///
     /// # Errors
     /// [`Error::Open`] if a file is not there. A kernel without IPv6 has no `sockstat6`, and no such sockets.
-    pub(super) fn open(net: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(net: &Path) -> Result<Self, Error> {
         Ok(Self {
             sockstat: Counter::open(net.join("sockstat"))?,
             sockstat6: match Counter::open(net.join("sockstat6")) {
@@ -180,7 +180,7 @@ fn missing((at, line): Line<'_>, key: &str) -> BadLine {
 }
 
 /// The values of `keys` in a line `NAME: key value key value ...`. Other keys are passed over.
-pub(super) fn pairs<const N: usize>(
+pub(crate) fn pairs<const N: usize>(
     text: &[u8],
     name: &str,
     keys: [&str; N],
@@ -203,7 +203,7 @@ pub(super) fn pairs<const N: usize>(
 }
 
 /// The values of `keys` in two lines, `NAME: key key ...` and below it `NAME: value value ...`.
-pub(super) fn columns<const N: usize>(
+pub(crate) fn columns<const N: usize>(
     text: &[u8],
     name: &str,
     keys: [&str; N],

@@ -1,121 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which sources there are, which of them is asked, and what is done when one cannot answer.
+//! Which source is asked, and what is done when one cannot answer.
 
-mod by_port;
-mod difference;
-mod filter;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
-mod lines;
-mod module;
-mod module_services;
-mod namespace;
-mod netlink;
-mod procfs;
-mod root;
-mod sockstat;
-
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-pub use difference::{Method, Reason};
-
-use crate::{Attempt, Connection, Connections, Counts, Error, Filter, Ports, Services};
-use netlink::Netlink;
-use root::Root;
-
-/// Where counts come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Source {
-    /// `/proc/tcpstat`, counted in the kernel by the tcpstat module.
-    Module,
-    /// `NETLINK_SOCK_DIAG`, a message for every connection in the states that are few; the two that are many are from
-    /// the kernel's counters, `/proc/net/sockstat` and `sockstat6`. Where these do not do, as [`Source::NetlinkFull`].
-    Netlink,
-    /// `NETLINK_SOCK_DIAG`, a message for every connection, as `ss` uses it.
-    NetlinkFull,
-    /// `/proc/net/tcp` and `/proc/net/tcp6`, a line of text for every connection.
-    Procfs,
-}
-
-impl Source {
-    /// The order in which sources are tried: the cheapest first.
-    const AUTO: [Source; 3] = [Source::Module, Source::Netlink, Source::Procfs];
-
-    /// The same of those that tell of each connection.
-    const LISTING: [Source; 2] = [Source::Netlink, Source::Procfs];
-
-    /// The source's name: `module`, `netlink`, `netlink-full` or `procfs`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Source::Module => "module",
-            Source::Netlink => "netlink",
-            Source::NetlinkFull => "netlink-full",
-            Source::Procfs => "procfs",
-        }
-    }
-
-    const fn is_netlink(self) -> bool {
-        matches!(self, Source::Netlink | Source::NetlinkFull)
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// What to count, and how.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The source to use, or `None` for the first that answers: module, netlink, procfs.
-    pub source: Option<Source>,
-    /// The process, in `proc_root`, whose network namespace is meant; one's own, or that of `proc_root`, if `None`.
-    pub pid: Option<u32>,
-    /// The inode number of the network namespace that this process is in, as [`Namespaces`](crate::Namespaces) found
-    /// it: then no other one is counted, should the process change it or its number be another's by now.
-    pub inode: Option<u64>,
-    /// The root of the procfs to read; `/proc` unless told, and then the network namespace of the calling thread is
-    /// meant, whatever the source. Another may be a host's, mounted in a container, or a saved sample.
-    pub proc_root: PathBuf,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            source: None,
-            pid: None,
-            inode: None,
-            proc_root: PathBuf::from(Self::PROC_ROOT),
-        }
-    }
-}
-
-impl Options {
-    /// Where procfs is on every Linux machine.
-    pub const PROC_ROOT: &'static str = "/proc";
-
-    /// Whether netlink would answer for other connections than those of `proc_root`. The namespace of a process it
-    /// enters.
-    fn is_elsewhere(&self) -> bool {
-        self.pid.is_none() && self.proc_root != Path::new(Self::PROC_ROOT)
-    }
-}
-
-/// How many connections are in each state, and who says so.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The connections of the network namespace, IPv4 and IPv6 together.
-    pub counts: Counts,
-    /// The source that answered.
-    pub source: Source,
-    /// How it found the answer; its `Display` is a line for people.
-    pub method: Method,
-    /// The sources that were tried before it, and could not answer.
-    pub tried: Vec<Attempt>,
-}
+use crate::connections::{Connection, Filter};
+use crate::error::{Attempt, Error};
+use crate::options::Options;
+use crate::ports::Ports;
+use crate::readers::netlink::{self, Netlink};
+use crate::readers::root::Root;
+use crate::readers::{difference, module, module_services, procfs};
+use crate::services::Services;
+use crate::snapshot::{Method, Snapshot};
+use crate::source::Source;
 
 /// Takes snapshots. Its buffers are allocated on first use and kept.
 #[derive(Debug)]
@@ -256,7 +152,7 @@ impl Sampler {
 
 /// The connections that a source tells of.
 #[derive(Debug)]
-pub(crate) enum Listing {
+enum Listing {
     Netlink(netlink::Listing),
     Procfs(procfs::Listing),
 }
@@ -305,3 +201,45 @@ impl Options {
         Err(Error::NoSource(tried))
     }
 }
+
+/// The connections of a network namespace, one after another, as the kernel tells of them: in no order, and in memory
+/// that does not grow with their number. See [`Sampler::connections`](crate::Sampler::connections).
+///
+/// Connections come and go while they are listed: one that changes meanwhile may be missed, or listed twice. After an
+/// error there is nothing more; what was listed before it was there.
+#[derive(Debug)]
+pub struct Connections {
+    listing: Listing,
+    filter: Filter,
+    source: Source,
+    tried: Vec<Attempt>,
+}
+
+impl Connections {
+    /// The source that answers.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The sources that were tried before it, and could not answer.
+    pub fn tried(&self) -> &[Attempt] {
+        &self.tried
+    }
+}
+
+impl Iterator for Connections {
+    type Item = Result<Connection, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Self {
+            listing, filter, ..
+        } = self;
+        listing.find(|connection| {
+            connection
+                .as_ref()
+                .map_or(true, |connection| filter.accepts(connection))
+        })
+    }
+}
+
+impl std::iter::FusedIterator for Connections {}

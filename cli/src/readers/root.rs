@@ -6,23 +6,23 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Options;
 use super::namespace::Handle;
-use crate::Error;
+use crate::error::Error;
 use crate::namespaces::inode_at;
+use crate::options::Options;
 
 #[derive(Clone, Debug)]
-pub(super) struct Root {
-    pub(super) path: PathBuf,
+pub(crate) struct Root {
+    pub(crate) path: PathBuf,
     /// The inode number of the network namespace that the files must be of; if `None`, of any.
     inode: Option<u64>,
     /// Whether it is a process's directory.
-    pub(super) is_process: bool,
+    pub(crate) is_process: bool,
 }
 
 impl Root {
     /// What is meant.
-    pub(super) fn of(options: &Options) -> Self {
+    pub(crate) fn of(options: &Options) -> Self {
         match options.pid {
             None => Self::from(&*options.proc_root),
             Some(pid) => Self {
@@ -34,13 +34,13 @@ impl Root {
     }
 
     /// The process's network namespace, for netlink to enter; `None` if no process is meant.
-    pub(super) fn namespace(&self) -> Result<Option<Handle>, Error> {
+    pub(crate) fn namespace(&self) -> Result<Option<Handle>, Error> {
         let open = || Handle::open(self.namespace_path(), self.inode);
         self.is_process.then(open).transpose()
     }
 
     /// Refuses a process that is not there.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.is_process && !self.path.exists() {
             return Err(Error::NoProcess {
                 path: self.path.clone(),
@@ -53,7 +53,7 @@ impl Root {
     ///
     /// In `/proc`, it is the namespace of this thread that is meant, as with a netlink socket: `/proc/net` is a link to
     /// `self/net`, which is that of the process's first thread. A procfs mounted with `subset=pid` has no `net`.
-    pub(super) fn open_net(&self, name: &str) -> Result<(PathBuf, File), Error> {
+    pub(crate) fn open_net(&self, name: &str) -> Result<(PathBuf, File), Error> {
         // A file belongs to the namespace that the process is in when it is opened; it does not tell which that is.
         self.check_namespace()?;
         let opened = self.open_first(name);
@@ -106,7 +106,7 @@ impl From<&Path> for Root {
     }
 }
 
-pub(super) fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
+pub(crate) fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
     match File::open(&path) {
         Ok(file) => Ok((path, file)),
         Err(error) => Err(Error::open(&path, error)),

@@ -8,11 +8,11 @@ use std::path::Path;
 use crate::error::{BadLine, Error};
 
 /// As much as one system call may bring.
-pub(super) const BUFFER: usize = 1 << 20;
+pub(crate) const BUFFER: usize = 1 << 20;
 
 /// Reads lines. Each must fit into `buffer`.
 #[derive(Debug)]
-pub(super) struct Lines<R, B> {
+pub(crate) struct Lines<R, B> {
     file: R,
     buffer: B,
     /// What was read and is not used yet is between these two.
@@ -24,20 +24,20 @@ pub(super) struct Lines<R, B> {
 
 /// A line without its end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Its number, from 1.
-    pub(super) number: u64,
-    pub(super) text: &'a [u8],
+    pub(crate) number: u64,
+    pub(crate) text: &'a [u8],
 }
 
 impl Line<'_> {
-    pub(super) fn bad(&self, problem: impl Into<String>) -> BadLine {
+    pub(crate) fn bad(&self, problem: impl Into<String>) -> BadLine {
         BadLine::new(self.number, problem, self.text)
     }
 }
 
 /// A count in decimal digits. No sign: what the kernel would print as negative is no count.
-pub(super) fn decimal(word: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(word: &[u8]) -> Option<u64> {
     let digits = word.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(word)
         .ok()
@@ -48,13 +48,13 @@ pub(super) fn decimal(word: &[u8]) -> Option<u64> {
 
 /// Why there is no line.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Read(io::Error),
     Line(BadLine),
 }
 
 impl Failure {
-    pub(super) fn of(self, path: &Path) -> Error {
+    pub(crate) fn of(self, path: &Path) -> Error {
         match self {
             Self::Read(error) => Error::read(path, error),
             Self::Line(bad) => bad.of(path),
@@ -69,7 +69,7 @@ impl From<BadLine> for Failure {
 }
 
 impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
-    pub(super) fn new(file: R, buffer: B) -> Self {
+    pub(crate) fn new(file: R, buffer: B) -> Self {
         Self {
             file,
             buffer,
@@ -80,7 +80,7 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
     }
 
     /// The next line, or `None` after the last. A last line that does not end is an error: the file is cut.
-    pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Line<'_>>, Failure> {
         let mut searched = self.start;
         let newline = loop {
             let unused = &self.buffer.as_ref()[searched..self.end];
@@ -127,17 +127,17 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
     }
 
     /// What is wrong with the line after those that were read.
-    pub(super) fn bad(&self, problem: impl Into<String>, text: &[u8]) -> Failure {
+    pub(crate) fn bad(&self, problem: impl Into<String>, text: &[u8]) -> Failure {
         BadLine::new(self.read + 1, problem, text).into()
     }
 
     /// The buffer, for the lines of another file.
-    pub(super) fn into_buffer(self) -> B {
+    pub(crate) fn into_buffer(self) -> B {
         self.buffer
     }
 
     /// How many lines were read.
-    pub(super) fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.read
     }
 }

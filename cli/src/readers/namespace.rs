@@ -18,7 +18,7 @@ const OWN: &str = "/proc/thread-self/ns/net";
 
 /// A network namespace that is held open: it stays the same one, whatever becomes of the process that led to it.
 #[derive(Clone, Debug)]
-pub(super) struct Handle {
+pub(crate) struct Handle {
     path: PathBuf,
     file: Arc<File>,
 }
@@ -30,7 +30,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Error::Namespace`]; [`Error::OtherNamespace`] if it has another inode number than `inode`.
-    pub(super) fn open(path: PathBuf, inode: Option<u64>) -> Result<Self, Error> {
+    pub(crate) fn open(path: PathBuf, inode: Option<u64>) -> Result<Self, Error> {
         let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file)));
         match (opened, inode) {
             (Ok((found, _)), Some(inode)) if found != inode => {
@@ -61,7 +61,7 @@ impl Handle {
 /// A netlink socket belongs to the namespace in which it was opened, wherever it is used then, and so does a file below
 /// `/proc/thread-self/net`. The calling thread stays where it is: another one enters the namespace, which takes
 /// `CAP_SYS_ADMIN` in both (`setns(2)`).
-pub(super) fn inside<T: Send>(
+pub(crate) fn inside<T: Send>(
     namespace: Option<&Handle>,
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {

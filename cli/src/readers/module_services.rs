@@ -12,16 +12,19 @@ use tcpstat_census::services::{COLUMNS, NO_LISTENER};
 use super::lines::{BUFFER, Failure, Line, Lines, decimal};
 use super::root::Root;
 use crate::error::{BadLine, Error};
-use crate::{Counts, Ports, Service, State};
+use crate::ports::Ports;
+use crate::services::Service;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
 /// How many columns hold a number: what is known of the listeners of a port, and the states.
 const NUMBERS: usize = COLUMNS.len() - 1 + State::COUNT;
 
 /// The services, by port in ascending order, and the sockets at ports without a listener.
-pub(super) type Answer = (Vec<Service>, Counts);
+pub(crate) type Answer = (Vec<Service>, Counts);
 
 /// Reads the file of a procfs.
-pub(super) fn services(root: &Root, ports: Option<&Ports>) -> Result<Answer, Error> {
+pub(crate) fn services(root: &Root, ports: Option<&Ports>) -> Result<Answer, Error> {
     let (path, file) = root
         .open_net("tcpstat_services")
         .map_err(Error::of_module)?;
@@ -35,7 +38,7 @@ pub(super) fn services(root: &Root, ports: Option<&Ports>) -> Result<Answer, Err
 
 /// Reads the text: the header, the ports in ascending order, and last the line of the rest. A line must fit into
 /// `buffer`.
-pub(super) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failure> {
+pub(crate) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failure> {
     let mut lines = Lines::new(file, buffer);
     let Some(header) = lines.next()? else {
         return Err(lines.bad("the file is empty: not even a header", b""));
