@@ -25,7 +25,7 @@ run: ## build the command and print this machine's counts
 	@scripts/run $(ARGS)
 
 static: ## build the command as one static binary
-	scripts/cargo-static build --release -p tcpstat
+	scripts/cargo-static build --release -p tcpstat-cli
 
 dist: ## manual pages, completions and a tarball with the command, in target/dist
 	scripts/dist
