@@ -7,27 +7,17 @@
 //!
 //! It is no part of the command, so that the command depends on nothing for it.
 
-// What the command line is described by; the command uses more of these files.
-#[allow(dead_code)]
-#[path = "../src/args.rs"]
-mod args;
-#[allow(dead_code)]
-#[path = "../src/explain.rs"]
-mod explain;
-#[allow(dead_code)]
-#[path = "../src/expression.rs"]
-mod expression;
-
 use std::env;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
+use tcpstat_cli::explain;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -50,7 +40,7 @@ fn main() -> ExitCode {
 
 /// Writes every page and every completion below `dir`.
 fn write_all(dir: &Path, date: &str) -> io::Result<()> {
-    let mut command = args::Args::command().disable_help_subcommand(true);
+    let mut command = tcpstat_cli::command().disable_help_subcommand(true);
     command.build();
     let man = dir.join("share/man/man1");
     fs::create_dir_all(&man)?;
@@ -65,7 +55,7 @@ fn write_all(dir: &Path, date: &str) -> io::Result<()> {
     ] {
         let folder = dir.join(folder);
         fs::create_dir_all(&folder)?;
-        clap_complete::generate_to(shell, &mut args::Args::command(), "tcpstat", folder)?;
+        clap_complete::generate_to(shell, &mut tcpstat_cli::command(), "tcpstat", folder)?;
     }
     Ok(())
 }
@@ -181,7 +171,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write_all(dir.path(), "2025-12-31").unwrap();
 
-        let top = args::Args::command();
+        let top = tcpstat_cli::command();
         let mut expected: Vec<String> = top
             .get_subcommands()
             .map(|command| format!("tcpstat-{}.1", command.get_name()))

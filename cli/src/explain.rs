@@ -1,36 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What each state and each queue of a listener means, what many of them tell, and what to do: the only place of these
-//! texts, for `tcpstat explain` and for its man page.
+//! What each state and each queue of a listener means, the usual cause of many of them, and what to do:
+//! the only place of these texts, for `tcpstat explain` and for its man page.
 //!
 //! They rest on RFC 9293, section 3.3.2; tcp(7); listen(2); `Documentation/networking/ip-sysctl.rst`; and for the
 //! queues on `tcp_conn_request` and `tcp_v4_syn_recv_sock` in the kernel's `net/ipv4`. Numbers are Linux's defaults.
 
 use std::fmt;
 
+use clap::builder::PossibleValue;
 use tcpstat::State;
 
 /// Something that can be explained, in four lines; its `Display` is these lines, each of at most 100 columns.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Topic {
+pub struct Topic {
     /// The state as the kernel spells it, or the queue.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// What else it is called, where more than case, `-` and `_` differ: by `ss`, and by RFC 9293.
     pub(crate) also: &'static [&'static str],
     /// What it means, in one sentence.
-    pub(crate) means: &'static str,
+    pub means: &'static str,
     /// What many of them usually mean.
-    pub(crate) many: &'static str,
+    pub many: &'static str,
     /// What to look at next.
-    pub(crate) look: &'static str,
+    pub look: &'static str,
     /// Which side has to act, and what ends it otherwise.
-    pub(crate) act: &'static str,
+    pub act: &'static str,
 }
 
 impl Topic {
     /// The name as people type it: `close-wait`.
     pub(crate) fn typed(&self) -> String {
         typed(self.name)
+    }
+
+    /// The name as a shell completes it, with its meaning.
+    pub(crate) fn possible_value(&self) -> PossibleValue {
+        PossibleValue::new(self.typed()).help(self.means)
     }
 
     /// The topic that is called `text`, in any case, with `-` or `_`.
@@ -63,7 +69,7 @@ impl fmt::Display for Topic {
 }
 
 /// All eleven states in kernel order, then the two queues of a listener.
-pub(crate) const TOPICS: &[Topic] = &[
+pub const TOPICS: &[Topic] = &[
     Topic {
         name: State::Established.name(),
         also: &[],

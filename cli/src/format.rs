@@ -2,11 +2,58 @@
 
 //! What the formats of several commands share.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Namespace, State};
 
-/// An answer, and whose it is where several namespaces are asked.
+/// The values of `--format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One line of JSON.
+    Json,
+    /// One line of JSON with time, source and ratios.
+    Report,
+    /// Metrics for Prometheus.
+    Prometheus,
+    /// A table for people.
+    Table,
+}
+
+impl Format {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Report => "report",
+            Self::Prometheus => "prometheus",
+            Self::Table => "table",
+        }
+    }
+
+    /// Whether an answer is one line, so that many can follow one another.
+    pub(crate) fn is_one_line(self) -> bool {
+        matches!(self, Self::Json | Self::Report)
+    }
+
+    /// The parser of `--format` for a command that has these formats.
+    pub(crate) fn parser(formats: &'static [Self]) -> impl TypedValueParser<Value = Self> {
+        let names = formats
+            .iter()
+            .map(|format| PossibleValue::new(format.name()));
+        PossibleValuesParser::new(names).try_map(|name| {
+            let found = formats.iter().find(|format| format.name() == name);
+            found.copied().ok_or("there is no such format")
+        })
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An answer, and its namespace if several are asked.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     pub(crate) namespace: Option<Namespace>,
@@ -18,7 +65,7 @@ pub(crate) fn lines<E>(answers: impl Iterator<Item = Result<String, E>>) -> Resu
     answers.map(|line| Ok(line? + "\n")).collect()
 }
 
-/// A block for each answer, below a line that says whose it is where several namespaces are asked.
+/// A block for each answer, below a line with its namespace if several are asked.
 pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
     let blocks: Vec<String> = answers
         .iter()
@@ -33,9 +80,9 @@ pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> 
 /// Labels of Prometheus.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
-/// What tells the values of several namespaces apart.
+/// The labels of a namespace, if several are asked.
 pub(crate) fn labels(namespace: Option<Namespace>) -> Labels {
-    namespace.map_or(Vec::new(), |Namespace { inode, pid }| {
+    namespace.map_or(Vec::new(), |Namespace { inode, pid, .. }| {
         vec![("namespace", inode.to_string()), ("pid", pid.to_string())]
     })
 }
@@ -48,7 +95,7 @@ pub(crate) struct JsonNamespace {
 }
 
 impl From<Namespace> for JsonNamespace {
-    fn from(Namespace { inode, pid }: Namespace) -> Self {
+    fn from(Namespace { inode, pid, .. }: Namespace) -> Self {
         Self {
             namespace: inode,
             pid,
@@ -56,7 +103,7 @@ impl From<Namespace> for JsonNamespace {
     }
 }
 
-/// `count` as a share of `total`, 0 to 1; of nothing, it is 0.
+/// `count` as a share of `total`, 0 to 1; 0 if `total` is 0.
 pub(crate) fn ratio(count: u64, total: u64) -> f64 {
     if total == 0 {
         0.0
@@ -78,33 +125,33 @@ pub(crate) fn rfc3339(timestamp: Timestamp) -> String {
 /// `{"ESTABLISHED":{"count":5,"ratio":0.25},...}`: all states in kernel order, and their shares.
 pub(crate) struct Shares<'a> {
     pub(crate) counts: &'a Counts,
-    pub(crate) of: Of,
+    pub(crate) of: Whole,
 }
 
-/// What shares are of.
-pub(crate) enum Of {
+/// The whole that shares are parts of.
+pub(crate) enum Whole {
     /// All sockets.
     Total,
-    /// So many connections. Listeners are none of them.
+    /// This number of connections. Listeners are not connections.
     Connections(u64),
 }
 
 #[derive(Serialize)]
 pub(crate) struct Share {
     count: u64,
-    /// 0 to 1; `null` for listeners where shares are of connections.
+    /// 0 to 1; `null` for listeners if shares are of connections.
     ratio: Option<f64>,
 }
 
 impl Serialize for Shares<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let of = match self.of {
-            Of::Total => self.counts.total(),
-            Of::Connections(connections) => connections,
+            Whole::Total => self.counts.total(),
+            Whole::Connections(connections) => connections,
         };
         serializer.collect_map(self.counts.iter().map(|(state, count)| {
             let ratio = match (&self.of, state) {
-                (Of::Connections(_), State::Listen) => None,
+                (Whole::Connections(_), State::Listen) => None,
                 _ => Some(rounded(ratio(count, of))),
             };
             (state.name(), Share { count, ratio })
@@ -120,4 +167,22 @@ pub(crate) fn counts(states: &[(State, u64)]) -> Counts {
         counts.set(state, count);
     }
     counts
+}
+
+/// A service with these numbers; its backlog and drops are known, or neither is.
+#[cfg(test)]
+pub(crate) fn service(
+    port: u16,
+    listeners: u64,
+    (accept_queue, backlog): (u64, Option<u64>),
+    drops: Option<u64>,
+    states: &[(State, u64)],
+) -> tcpstat::Service {
+    let mut service = tcpstat::Service::new(port);
+    service.listeners = listeners;
+    service.accept_queue = accept_queue;
+    service.backlog = backlog;
+    service.drops = drops;
+    service.counts = counts(states);
+    service
 }

@@ -84,10 +84,8 @@ fn over_random_mixes() {
 
 /// What a source says of the services in the namespace of this thread.
 fn services(source: Source, ports: Option<&str>) -> Services {
-    let options = Options {
-        source: Some(source),
-        ..Options::default()
-    };
+    let mut options = Options::default();
+    options.source = Some(source);
     let ports: Option<Ports> = ports.map(|ports| ports.parse().unwrap());
     Sampler::new(options)
         .unwrap()
@@ -97,11 +95,9 @@ fn services(source: Source, ports: Option<&str>) -> Services {
 
 /// Without the drops, of which there are more each time that a `SYN_SENT` socket of the fixture asks again.
 fn without_drops(services: &[Service]) -> Vec<Service> {
-    let without = |row: &Service| Service {
-        drops: None,
-        ..*row
-    };
-    services.iter().map(without).collect()
+    let mut services = services.to_vec();
+    services.iter_mut().for_each(|row| row.drops = None);
+    services
 }
 
 /// The services and the rest add up to all, and each source says the same of them; gives what netlink says.
@@ -126,11 +122,8 @@ fn services_agree(expected: Counts, ports: Option<&str>, what: &str) -> Vec<Serv
     }
     assert_eq!(full.other, netlink.other, "{what}");
     let procfs = services(Source::Procfs, ports);
-    let less = |row: &Service| Service {
-        backlog: None,
-        ..*row
-    };
-    let expected: Vec<Service> = expected.iter().map(less).collect();
+    let mut expected = expected;
+    expected.iter_mut().for_each(|row| row.backlog = None);
     assert_eq!(procfs.services, expected, "{what}");
     assert_eq!(procfs.other, netlink.other, "{what}");
     netlink.services
@@ -167,10 +160,8 @@ fn on_the_services_of_random_mixes() {
 /// The connections in the namespace of this thread that a filter accepts, sorted; without their queues where these
 /// are not steady.
 fn connections(source: Source, filter: &Filter, steady: bool) -> Vec<Connection> {
-    let options = Options {
-        source: Some(source),
-        ..Options::default()
-    };
+    let mut options = Options::default();
+    options.source = Some(source);
     let connections = Sampler::new(options).unwrap().connections(filter.clone());
     let mut connections: Vec<Connection> = connections.unwrap().map(Result::unwrap).collect();
     for one in &mut connections {
@@ -187,11 +178,10 @@ fn connections_agree(filter: &Filter, steady: bool, what: &str) -> Vec<Connectio
     let list = |source| connections(source, filter, steady);
     let netlink = list(Source::Netlink);
     assert_eq!(list(Source::NetlinkFull), netlink, "{what}");
-    let less = |one: &Connection| Connection {
-        send_queue: one.send_queue.filter(|_| one.state != State::Listen),
-        ..*one
-    };
-    let expected: Vec<Connection> = netlink.iter().map(less).collect();
+    let mut expected = netlink.clone();
+    for one in &mut expected {
+        one.send_queue = one.send_queue.filter(|_| one.state != State::Listen);
+    }
     assert_eq!(list(Source::Procfs), expected, "{what}");
     netlink
 }
@@ -238,16 +228,11 @@ fn on_each_connection_of_random_mixes() {
 
             for one in all.iter().step_by(5) {
                 let port = |port: u16| -> Option<Ports> { Some(port.to_string().parse().unwrap()) };
-                let filter = Filter {
-                    states: Some(vec![one.state, State::SynRecv]),
-                    local_ports: port(one.local.port()),
-                    remote_ports: None,
-                };
-                let both_ends = Filter {
-                    states: None,
-                    remote_ports: port(one.remote.port()),
-                    ..filter.clone()
-                };
+                let mut filter = Filter::default();
+                filter.local_ports = port(one.local.port());
+                let mut both_ends = filter.clone();
+                filter.states = Some(vec![one.state, State::SynRecv]);
+                both_ends.remote_ports = port(one.remote.port());
                 for filter in [filter, both_ends] {
                     let some = connections_agree(&filter, steady, &mix);
                     let expected = all.iter().filter(|one| filter.accepts(one)).copied();
@@ -372,11 +357,9 @@ fn within_what_churn_allows() {
             };
             let result = catch_unwind(AssertUnwindSafe(|| {
                 for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
-                    let mut sampler = Sampler::new(Options {
-                        source: Some(source),
-                        ..Options::default()
-                    })
-                    .unwrap();
+                    let mut options = Options::default();
+                    options.source = Some(source);
+                    let mut sampler = Sampler::new(options).unwrap();
                     for changes in [10, 100] {
                         for _ in 0..20 {
                             read(&mut sampler, changes);

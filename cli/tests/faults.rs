@@ -209,12 +209,10 @@ fn signals_all_the_while() {
                 }
             });
             let read = |source, proc_root: &str| {
-                let mut sampler = Sampler::new(Options {
-                    source: Some(source),
-                    proc_root: proc_root.into(),
-                    ..Options::default()
-                })
-                .unwrap();
+                let mut options = Options::default();
+                options.source = Some(source);
+                options.proc_root = proc_root.into();
+                let mut sampler = Sampler::new(options).unwrap();
                 // A reading may be slow where other namespaces have many sockets, and the fixture does not last.
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_secs(1) {

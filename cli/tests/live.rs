@@ -196,11 +196,9 @@ fn the_library_takes_the_same_snapshot() {
     let _alone = alone();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
-        let mut sampler = Sampler::new(Options {
-            source: Some(Source::Netlink),
-            ..Options::default()
-        })
-        .unwrap();
+        let mut options = Options::default();
+        options.source = Some(Source::Netlink);
+        let mut sampler = Sampler::new(options).unwrap();
         for _ in 0..2 {
             let snapshot = sampler.sample().unwrap();
             assert_eq!(snapshot.counts, fixture.expected());
@@ -222,11 +220,9 @@ fn a_thread_in_a_namespace_of_its_own_counts_that() {
     netns::in_new(|| {
         let _sockets = repaired(1500).unwrap();
         for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
-            let mut sampler = Sampler::new(Options {
-                source: Some(source),
-                ..Options::default()
-            })
-            .unwrap();
+            let mut options = Options::default();
+            options.source = Some(source);
+            let mut sampler = Sampler::new(options).unwrap();
             let snapshot = sampler.sample().unwrap();
             assert_eq!(snapshot.counts.get(State::Established), 1500, "{source}");
             assert_eq!(snapshot.counts.total(), 1500, "{source}");
@@ -246,11 +242,10 @@ fn a_thread_in_a_namespace_of_its_own_counts_that() {
 fn samplers_of_another_procfs_refuse_netlink() {
     let _alone = alone();
     let elsewhere = |source| {
-        Sampler::new(Options {
-            source,
-            proc_root: "/proc/1".into(),
-            ..Options::default()
-        })
+        let mut options = Options::default();
+        options.source = source;
+        options.proc_root = "/proc/1".into();
+        Sampler::new(options)
     };
     assert!(matches!(
         elsewhere(Some(Source::Netlink)),
@@ -261,12 +256,8 @@ fn samplers_of_another_procfs_refuse_netlink() {
         Err(tcpstat::Error::Elsewhere { .. })
     ));
     assert!(elsewhere(None).is_ok());
-    assert!(
-        Sampler::new(Options {
-            source: Some(Source::Netlink),
-            proc_root: "/proc/".into(),
-            ..Options::default()
-        })
-        .is_ok()
-    );
+    let mut options = Options::default();
+    options.source = Some(Source::Netlink);
+    options.proc_root = "/proc/".into();
+    assert!(Sampler::new(options).is_ok());
 }

@@ -22,7 +22,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::gettid;
 use nobody::{for_everybody, without_privilege};
 use serde_json::Value;
-use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Source, State};
+use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Source, State, Target};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix};
@@ -503,13 +503,10 @@ fn every_source_answers_for_the_namespace_that_is_meant_or_not_at_all() {
         let _listeners = listen(2);
         let idle = Idle::start().unwrap();
         let ask = |source, inode| {
-            let mut sampler = Sampler::new(Options {
-                source: Some(source),
-                pid: Some(idle.pid()),
-                inode: Some(inode),
-                ..Options::default()
-            })
-            .unwrap();
+            let mut options = Options::default();
+            options.source = Some(source);
+            options.target = Target::Namespace(Namespace::new(inode, idle.pid()));
+            let mut sampler = Sampler::new(options).unwrap();
             let listeners = sampler.sample()?.counts.get(State::Listen);
             let services = sampler.services(None)?.services.len() as u64;
             let listed = sampler.connections(Default::default())?.count() as u64;

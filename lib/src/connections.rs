@@ -8,37 +8,41 @@ use tcpstat_census::state::State;
 
 use crate::ports::Ports;
 
-/// A TCP socket, be it connected or not.
+/// A TCP socket, connected or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Connection {
     /// Its state. A request socket, a handshake that has no full socket yet, is [`State::SynRecv`].
     pub state: State,
-    /// This end. An IPv6 socket that speaks IPv4 has an address such as `::ffff:127.0.0.1`.
+    /// The local address and port. An IPv6 socket that speaks IPv4 has an address such as
+    /// `::ffff:127.0.0.1`.
     pub local: SocketAddr,
-    /// The other end; of a listener, all zeros.
+    /// The remote address and port; all zeros for a listener.
     pub remote: SocketAddr,
-    /// The user that it belongs to, as this process's user namespace numbers users; `None` where `inode` is.
+    /// The user that it belongs to, in the numbers of this process's user namespace; `None` if
+    /// `inode` is `None`.
     pub uid: Option<u32>,
-    /// The inode, by which `/proc/PID/fd` names it. `None` where no process has it: time-wait and request sockets,
-    /// what was closed and is not gone yet, and what nobody has accepted yet.
+    /// The inode, as in `/proc/PID/fd`. `None` if no process has it: time-wait and request sockets,
+    /// sockets that were closed and still have something to send, connections that wait for `accept`.
     pub inode: Option<u64>,
-    /// Bytes that wait to be read. Of a listener, connections that wait for `accept`.
+    /// Bytes that wait to be read; for a listener, connections that wait for `accept`.
     pub receive_queue: u32,
-    /// Bytes that the other end has not acknowledged yet. Of a listener, how many connections may wait for `accept`
-    /// (the backlog): `None` where the source does not know it, procfs.
+    /// Bytes that the other end has not acknowledged yet; for a listener, its backlog: `None` if the
+    /// source does not know it (procfs).
     pub send_queue: Option<u32>,
 }
 
-/// Which connections to list; without anything, all of them.
+/// Which connections to list; by default, all of them.
 ///
-/// Netlink lets the kernel leave out the others.
+/// With netlink, the kernel filters.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Filter {
-    /// Those in one of these states.
+    /// Only connections in one of these states.
     pub states: Option<Vec<State>>,
-    /// Those at one of these local ports.
+    /// Only connections at one of these local ports.
     pub local_ports: Option<Ports>,
-    /// Those whose other end is at one of these ports.
+    /// Only connections to one of these remote ports.
     pub remote_ports: Option<Ports>,
 }
 

@@ -20,6 +20,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// A file was opened, but could not be read.
@@ -28,6 +29,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// The module's file went away between being found and being read: the module is being unloaded.
@@ -36,6 +38,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// A file does not say what it should. Nothing is known about the connections then.
@@ -56,18 +59,21 @@ pub enum Error {
         /// The system call: `open`, `connect`, `set the timeout of`, `write to`.
         call: &'static str,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// The kernel's answer could not be received.
     #[error("the answer from NETLINK_SOCK_DIAG did not arrive: {}", Named(error))]
     Receive {
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// The kernel answered a netlink request with an error (in `NLMSG_ERROR` or `NLMSG_DONE`).
     #[error("NETLINK_SOCK_DIAG answers {}", Named(error))]
     Answer {
         /// What the kernel said.
+        #[source]
         error: io::Error,
     },
     /// The kernel's netlink answer is not what it should be. Nothing is known about the connections then.
@@ -94,6 +100,7 @@ pub enum Error {
         /// The namespace's file.
         path: PathBuf,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// A process is in another network namespace than it was in, or its number is another process's by now.
@@ -117,10 +124,7 @@ pub enum Error {
         proc_root: PathBuf,
     },
     /// The module was asked for each connection.
-    #[error(
-        "the module counts connections and does not list them: \
-         use --source netlink or procfs, or leave it out"
-    )]
+    #[error("the module counts connections and does not list them")]
     NotListed,
     /// Every source that was tried is absent, or refused.
     #[error("no source could answer{}", Tried(.0))]
@@ -132,6 +136,7 @@ pub enum Error {
 
 /// A source that was tried, and why it could not answer.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Attempt {
     /// The source.
     pub source: Source,

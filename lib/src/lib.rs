@@ -1,17 +1,69 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How many TCP connections are in each state: one snapshot, from the cheapest source that answers.
+//! Counts the TCP connections of a Linux machine by state and by service, from the cheapest source
+//! that answers: the tcpstat kernel module, netlink (`NETLINK_SOCK_DIAG`), or `/proc/net/tcp`.
 //!
-//! ```no_run
+//! Counts mean what `ss -tan` means, IPv4 and IPv6 together, in one network namespace. No privilege is
+//! needed for the namespace of the caller. A [`Sampler`] keeps its buffers: memory does not grow with
+//! the number of connections, nor with the number of samples.
+//!
+//! # Totals
+//!
+//! ```
 //! use tcpstat::{Options, Sampler, State};
 //!
 //! let mut sampler = Sampler::new(Options::default())?;
 //! let snapshot = sampler.sample()?;
-//! println!("{} established, says {}", snapshot.counts.get(State::Established), snapshot.source);
+//! println!("{} established, counted by {}", snapshot.counts[State::Established], snapshot.source);
+//! for (state, count) in &snapshot.counts {
+//!     println!("{state} {count}");
+//! }
 //! # Ok::<(), tcpstat::Error>(())
 //! ```
 //!
-//! A [`Sampler`] keeps its buffers: memory does not grow with the number of connections, nor with that of samples.
+//! # Services
+//!
+//! A service is a local port with a listener.
+//!
+//! ```
+//! use tcpstat::{Options, Sampler};
+//!
+//! for service in Sampler::new(Options::default())?.services(None)?.services {
+//!     println!("port {}: {} wait for accept", service.port, service.accept_queue);
+//! }
+//! # Ok::<(), tcpstat::Error>(())
+//! ```
+//!
+//! # Connections
+//!
+//! ```
+//! use tcpstat::{Filter, Options, Sampler, State};
+//!
+//! let mut filter = Filter::default();
+//! filter.states = Some(vec![State::CloseWait, "fin-wait-2".parse()?]);
+//! filter.local_ports = Some("443,8000-8100".parse()?);
+//! for connection in Sampler::new(Options::default())?.connections(filter)? {
+//!     let connection = connection?;
+//!     println!("{} to {}: {}", connection.local, connection.remote, connection.state);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Another network namespace
+//!
+//! ```
+//! use tcpstat::{Options, Sampler, Target};
+//!
+//! # let pid = std::process::id();
+//! let mut options = Options::default();
+//! options.target = Target::Process(pid);
+//! println!("{} sockets", Sampler::new(options)?.sample()?.counts.total());
+//! # Ok::<(), tcpstat::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! `serde`: `Serialize` for the types that are read, and both ways for [`State`] and [`Counts`].
 #![forbid(unsafe_code)]
 
 mod connections;
@@ -28,8 +80,8 @@ mod source;
 pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
 pub use namespaces::{Namespace, Namespaces};
-pub use options::Options;
-pub use ports::Ports;
+pub use options::{Options, Target};
+pub use ports::{Ports, PortsError};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use readers::fuzzing;

@@ -12,6 +12,7 @@ use crate::error::Error;
 
 /// A network namespace, and a process that is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Namespace {
     /// The namespace's inode number, which tells it from others: `readlink /proc/PID/ns/net`, `lsns -t net`.
     pub inode: u64,
@@ -20,11 +21,16 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    /// The namespace with this inode number, which process `pid` is in.
+    pub fn new(inode: u64, pid: u32) -> Self {
+        Self { inode, pid }
+    }
+
     /// The network namespace that a process is in, in the procfs at `proc_root`; `None` if there is no such process,
     /// or it is about to end.
     ///
     /// # Errors
-    /// [`Error::Read`] if it may not be seen, or is no namespace.
+    /// [`Error::Read`] if the link cannot be read, or does not lead to a namespace.
     pub fn of(proc_root: &Path, pid: u32) -> Result<Option<Self>, Error> {
         let path = proc_root.join(pid.to_string()).join("ns/net");
         Ok(inode_at(&path)?.map(|inode| Self { inode, pid }))
@@ -39,7 +45,7 @@ impl Namespace {
         let others = processes(proc_root)?.into_iter();
         Ok(others
             .filter(|&pid| pid != self.pid)
-            // What may not be seen is no help.
+            // A process whose namespace cannot be read does not help.
             .filter_map(|pid| Self::of(proc_root, pid).ok().flatten())
             .find(|other| other.inode == self.inode))
     }
@@ -54,18 +60,19 @@ impl fmt::Display for Namespace {
 
 /// The network namespaces of the processes that are in a procfs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Namespaces {
     /// Each of them once, in the order of their processes.
     pub seen: Vec<Namespace>,
-    /// Processes, in ascending order, whose namespace may not be seen: it may be one of those, or another.
+    /// Processes, in ascending order, whose namespace cannot be read: it may or may not be in `seen`.
     pub hidden: Vec<u32>,
-    /// Whether there are processes that are not even shown: the procfs is mounted with `hidepid=invisible`.
+    /// Whether the procfs hides processes: it is mounted with `hidepid=invisible`.
     pub invisible: bool,
 }
 
 impl Namespaces {
-    /// Looks at every process in the procfs at `proc_root`. Namespaces without a process (those that are only mounted
-    /// somewhere, as `ip netns add` leaves them) are not found.
+    /// Looks at every process in the procfs at `proc_root`. A namespace without a process, such as one
+    /// that is only mounted (`ip netns add`), is not found.
     ///
     /// # Errors
     /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or say something that is no namespace;

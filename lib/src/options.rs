@@ -4,41 +4,80 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::namespaces::Namespace;
 use crate::source::Source;
 
 /// What to count, and how.
+///
+/// ```
+/// use tcpstat::{Options, Source};
+///
+/// let mut options = Options::default();
+/// options.source = Some(Source::Netlink);
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// The source to use, or `None` for the first that answers: module, netlink, procfs.
     pub source: Option<Source>,
-    /// The process, in `proc_root`, whose network namespace is meant; one's own, or that of `proc_root`, if `None`.
-    pub pid: Option<u32>,
-    /// The inode number of the network namespace that this process is in, as [`Namespaces`](crate::Namespaces) found
-    /// it: then no other one is counted, should the process change it or its number be another's by now.
-    pub inode: Option<u64>,
-    /// The root of the procfs to read; `/proc` unless told, and then the network namespace of the calling thread is
-    /// meant, whatever the source. Another may be a host's, mounted in a container, or a saved sample.
+    /// Whose connections are counted.
+    pub target: Target,
+    /// The root of the procfs to read; `/proc` by default. Another may be a host's, mounted in a
+    /// container, or a saved sample.
     pub proc_root: PathBuf,
+}
+
+/// Whose connections are counted: those of one network namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// The network namespace of the calling thread, whatever the source; with another procfs than
+    /// `/proc`, the one that its files are about.
+    #[default]
+    Own,
+    /// The network namespace that the process of this number is in when it is asked.
+    Process(u32),
+    /// This network namespace, through its process. An error if that process is in another one
+    /// now, or if its number has become another process's.
+    Namespace(Namespace),
+}
+
+impl Target {
+    /// The process whose folder in procfs leads to the network namespace.
+    pub(crate) fn pid(self) -> Option<u32> {
+        match self {
+            Self::Own => None,
+            Self::Process(pid) => Some(pid),
+            Self::Namespace(namespace) => Some(namespace.pid),
+        }
+    }
+
+    /// The inode number that the network namespace must have.
+    pub(crate) fn inode(self) -> Option<u64> {
+        match self {
+            Self::Own | Self::Process(_) => None,
+            Self::Namespace(namespace) => Some(namespace.inode),
+        }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             source: None,
-            pid: None,
-            inode: None,
+            target: Target::Own,
             proc_root: PathBuf::from(Self::PROC_ROOT),
         }
     }
 }
 
 impl Options {
-    /// Where procfs is on every Linux machine.
+    /// Where procfs is mounted on every Linux machine.
     pub const PROC_ROOT: &'static str = "/proc";
 
-    /// Whether netlink would answer for other connections than those of `proc_root`. The namespace of a process it
-    /// enters.
+    /// Whether netlink would answer for other connections than those of `proc_root`. It enters the
+    /// namespace of a process.
     pub(crate) fn is_elsewhere(&self) -> bool {
-        self.pid.is_none() && self.proc_root != Path::new(Self::PROC_ROOT)
+        self.target == Target::Own && self.proc_root != Path::new(Self::PROC_ROOT)
     }
 }

@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// let ports: tcpstat::Ports = "8000-8100,443".parse()?;
 /// assert!(ports.contains(443) && ports.contains(8042) && !ports.contains(80));
 /// assert_eq!(ports.to_string(), "443,8000-8100");
-/// # Ok::<(), String>(())
+/// # Ok::<(), tcpstat::PortsError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports(Vec<RangeInclusive<u16>>);
@@ -31,17 +31,30 @@ impl Ports {
     }
 }
 
+/// Why a text does not name ports: its `Display` is a sentence with the wrong part and the reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{part}\" {problem}")]
+pub struct PortsError {
+    part: String,
+    problem: String,
+}
+
 impl FromStr for Ports {
-    type Err = String;
+    type Err = PortsError;
 
     /// Reads ports and ranges of ports, with commas between them.
     ///
     /// # Errors
-    /// A sentence that says which part is wrong, and why.
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Which part is wrong, and why.
+    fn from_str(text: &str) -> Result<Self, PortsError> {
         let mut ranges = text
             .split(',')
-            .map(|part| range(part).map_err(|problem| format!("\"{part}\" {problem}")))
+            .map(|part| {
+                range(part).map_err(|problem| PortsError {
+                    part: part.to_owned(),
+                    problem,
+                })
+            })
             .collect::<Result<Vec<_>, _>>()?;
         ranges.sort_by_key(|range| *range.start());
         let mut merged: Vec<RangeInclusive<u16>> = Vec::new();
@@ -121,7 +134,7 @@ mod tests {
             ("9-8", "\"9-8\" begins after its end; write 8-9"),
             ("1-2-3", "\"1-2-3\" is not a port, nor"),
         ] {
-            let problem = text.parse::<Ports>().unwrap_err();
+            let problem = text.parse::<Ports>().unwrap_err().to_string();
             assert!(problem.starts_with(expected), "{text}: {problem}");
         }
     }

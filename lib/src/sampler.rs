@@ -75,11 +75,11 @@ impl Sampler {
 
     /// Counts the connections of each service, now: of every port that something listens on, or of those of `ports`.
     ///
-    /// The module counts in the kernel; all other sources are told of every socket, of the given ports if they can.
-    /// [`Source::Netlink`] and [`Source::NetlinkFull`] are the same here.
+    /// The module counts in the kernel. All other sources list every socket; netlink only those at
+    /// the given ports. [`Source::Netlink`] and [`Source::NetlinkFull`] are the same here.
     ///
     /// # Errors
-    /// As of [`Sampler::sample`].
+    /// Same as [`Sampler::sample`].
     pub fn services(&mut self, ports: Option<&Ports>) -> Result<Services, Error> {
         let (options, root) = (&self.options, &self.root);
         let first = options.first_of(&Source::AUTO, |source| match source {
@@ -104,22 +104,20 @@ impl Sampler {
         })
     }
 
-    /// Lists the connections that `filter` accepts, one by one: the cheap replacement of a call that builds a list of
-    /// all of them, such as `psutil.net_connections()`. The kernel is asked as the iterator goes on, and the memory is
-    /// the same for ten connections and for a million.
+    /// Lists the connections that `filter` accepts, one by one. The kernel is asked as the iterator
+    /// goes on, and the memory is the same for ten connections and for a million; a call such as
+    /// `psutil.net_connections()` builds a list of all of them.
     ///
-    /// Netlink answers, or procfs where netlink is absent or refused. [`Source::Netlink`] and [`Source::NetlinkFull`]
-    /// are the same here.
+    /// Netlink answers, or procfs if netlink is absent or refused. [`Source::Netlink`] and
+    /// [`Source::NetlinkFull`] are the same here.
     ///
-    /// ```no_run
+    /// ```
     /// use tcpstat::{Filter, Options, Sampler, State};
     ///
-    /// // Who keeps connections to a database open that the database has closed?
-    /// let filter = Filter {
-    ///     states: Some(vec![State::CloseWait]),
-    ///     remote_ports: Some("5432".parse()?),
-    ///     ..Filter::default()
-    /// };
+    /// // Which connections to a database has only the database closed?
+    /// let mut filter = Filter::default();
+    /// filter.states = Some(vec![State::CloseWait]);
+    /// filter.remote_ports = Some("5432".parse()?);
     /// for connection in Sampler::new(Options::default())?.connections(filter)? {
     ///     let connection = connection?;
     ///     println!("{} to {}, inode {:?}", connection.local, connection.remote, connection.inode);
@@ -128,8 +126,8 @@ impl Sampler {
     /// ```
     ///
     /// # Errors
-    /// As of [`Sampler::sample`]; and [`Error::NotListed`] if the module is asked for. Once there is an iterator, every
-    /// error that it gives is one of the source that answers, and no other is asked.
+    /// Same as [`Sampler::sample`], and [`Error::NotListed`] if the source is the module. An error
+    /// that the iterator gives is one of the source that answers, and no other is asked.
     pub fn connections(&self, filter: Filter) -> Result<Connections, Error> {
         let (options, root) = (&self.options, &self.root);
         let first = options.first_of(&Source::LISTING, |source| match source {
@@ -150,7 +148,7 @@ impl Sampler {
     }
 }
 
-/// The connections that a source tells of.
+/// The connections that a source lists.
 #[derive(Debug)]
 enum Listing {
     Netlink(netlink::Listing),
@@ -202,11 +200,11 @@ impl Options {
     }
 }
 
-/// The connections of a network namespace, one after another, as the kernel tells of them: in no order, and in memory
-/// that does not grow with their number. See [`Sampler::connections`](crate::Sampler::connections).
+/// The connections of a network namespace, one after another, in no order, and in memory that does
+/// not grow with their number. See [`Sampler::connections`].
 ///
-/// Connections come and go while they are listed: one that changes meanwhile may be missed, or listed twice. After an
-/// error there is nothing more; what was listed before it was there.
+/// Connections come and go while they are listed: one that changes meanwhile may be missed, or listed
+/// twice. An error ends the list; the connections before it are valid.
 #[derive(Debug)]
 pub struct Connections {
     listing: Listing,

@@ -10,35 +10,48 @@ use crate::source::Source;
 
 /// The sockets of one local port that has a listener: the listeners, and every connection at that port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Service {
     /// The port.
     pub port: u16,
     /// How many sockets listen on it: several where they share it (`SO_REUSEPORT`), or have an address each.
-    /// From the module 0 where the last of them closed while it was counting.
+    /// 0 from the module if the last of them closed while it was counting.
     pub listeners: u64,
     /// Connections that wait for `accept`, in the queues of all listeners together (`sk_ack_backlog`).
     pub accept_queue: u64,
-    /// How many these queues may hold together (`sk_max_ack_backlog`). One more than that may wait. `None` where the
-    /// source does not know: procfs.
+    /// How many these queues may hold together (`sk_max_ack_backlog`); each holds one more than its
+    /// backlog. `None` if the source does not know: procfs.
     pub backlog: Option<u64>,
-    /// What was dropped at the listeners since they began to listen (`sk_drops`): handshakes that were refused, since
-    /// a queue was full most of all. `None` where the source does not know: procfs.
+    /// What the listeners dropped since each began to listen (`sk_drops`): refused handshakes,
+    /// mostly because a queue was full. `None` if the source does not know: procfs.
     pub drops: Option<u64>,
     /// The sockets at this port by state, the listeners included.
     pub counts: Counts,
 }
 
 impl Service {
-    /// The connections: all sockets at this port but those that listen. What a share of the service is a share of,
-    /// since listeners are set up once, and say nothing of how its connections are.
-    pub fn connections(&self) -> u64 {
-        let states = self.counts.iter();
-        let connections = states.filter(|&(state, _)| state != State::Listen);
-        connections.fold(0, |sum, (_, count)| sum.saturating_add(count))
+    /// A service at `port` without a listener or a connection; what may be unknown is.
+    pub fn new(port: u16) -> Self {
+        Self {
+            port,
+            listeners: 0,
+            accept_queue: 0,
+            backlog: None,
+            drops: None,
+            counts: Counts::ZERO,
+        }
     }
 
-    /// How full the accept queues are: 0 is empty, 1 is full, and it may be a little more. `None` where the source
-    /// does not know the backlog.
+    /// The connections: all sockets at this port without its listeners. Shares of a service are
+    /// shares of these.
+    pub fn connections(&self) -> u64 {
+        let mut connections = self.counts;
+        connections.set(State::Listen, 0);
+        connections.total()
+    }
+
+    /// How full the accept queues are: 0 is empty, 1 is full, and it may be a little more. `None` if
+    /// the source does not know the backlog.
     pub fn accept_queue_ratio(&self) -> Option<f64> {
         match self.backlog? {
             // Such a queue holds one connection.
@@ -48,13 +61,14 @@ impl Service {
     }
 }
 
-/// Every service of a network namespace, and who says so.
+/// Every service of a network namespace, and the source that counted.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Services {
     /// The services, by port in ascending order.
     pub services: Vec<Service>,
-    /// The sockets at ports that nobody listens on, outgoing connections most of all. `None` where only some ports
-    /// were asked for.
+    /// The sockets at ports without a listener, mostly outgoing connections. `None` if only some
+    /// ports were asked for.
     pub other: Option<Counts>,
     /// The source that answered.
     pub source: Source,
@@ -63,6 +77,16 @@ pub struct Services {
 }
 
 impl Services {
+    /// No service; `source` answered at once.
+    pub fn new(source: Source) -> Self {
+        Self {
+            services: Vec::new(),
+            other: None,
+            source,
+            tried: Vec::new(),
+        }
+    }
+
     /// The service at `port`, if something listens there.
     pub fn get(&self, port: u16) -> Option<&Service> {
         let index = self

@@ -10,8 +10,9 @@ use tcpstat_census::state::State;
 use crate::error::{Attempt, Error};
 use crate::source::Source;
 
-/// How many connections are in each state, and who says so.
+/// How many connections are in each state, and the source that counted.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The connections of the network namespace, IPv4 and IPv6 together.
     pub counts: Counts,
@@ -23,13 +24,25 @@ pub struct Snapshot {
     pub tried: Vec<Attempt>,
 }
 
+impl Snapshot {
+    /// These counts; `source` answered at once, and counted everything.
+    pub fn new(source: Source, counts: Counts) -> Self {
+        Self {
+            counts,
+            source,
+            method: Method::Whole,
+            tried: Vec::new(),
+        }
+    }
+}
+
 /// How an answer was found.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Method {
-    /// The source says it all: a line or a message for every connection, or the module's eleven lines.
+    /// The source counted everything: a line or a message for every connection, or the module.
     Whole,
-    /// Netlink was asked for the states that are few; two are from the kernel's counters.
+    /// Netlink listed the rare states; two are from the kernel's counters.
     Difference {
         /// The state that was left out together with `TIME_WAIT`: `ESTABLISHED`, or `CLOSE_WAIT`.
         left_out: State,

@@ -6,11 +6,13 @@ use std::fmt;
 
 /// Where counts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Source {
     /// `/proc/tcpstat`, counted in the kernel by the tcpstat module.
     Module,
-    /// `NETLINK_SOCK_DIAG`, a message for every connection in the states that are few; the two that are many are from
-    /// the kernel's counters, `/proc/net/sockstat` and `sockstat6`. Where these do not do, as [`Source::NetlinkFull`].
+    /// `NETLINK_SOCK_DIAG`, a message for every connection in a rare state; the numbers of the two
+    /// common states are from the kernel's counters, `/proc/net/sockstat` and `sockstat6`. If these
+    /// cannot be used, the same as [`Source::NetlinkFull`].
     Netlink,
     /// `NETLINK_SOCK_DIAG`, a message for every connection, as `ss` uses it.
     NetlinkFull,
@@ -19,10 +21,18 @@ pub enum Source {
 }
 
 impl Source {
+    /// Every source, the cheapest first.
+    pub const ALL: [Source; 4] = [
+        Source::Module,
+        Source::Netlink,
+        Source::NetlinkFull,
+        Source::Procfs,
+    ];
+
     /// The order in which sources are tried: the cheapest first.
     pub(crate) const AUTO: [Source; 3] = [Source::Module, Source::Netlink, Source::Procfs];
 
-    /// The same of those that tell of each connection.
+    /// The order of those that list each connection.
     pub(crate) const LISTING: [Source; 2] = [Source::Netlink, Source::Procfs];
 
     /// The source's name: `module`, `netlink`, `netlink-full` or `procfs`.

@@ -1,63 +1,104 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat connections`: every connection, one after another, as the kernel tells of them.
+//! `tcpstat connections`: every connection, one after another, as the kernel lists them.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
 
 use serde::Serialize;
-use tcpstat::{Connection, Connections, Namespace};
+use tcpstat::{Connection, Connections, Error, Filter, Namespace, Ports, Source, State};
 
-use super::namespaces::Asked;
-use super::{Failure, explain, print};
-use crate::args;
+use super::namespaces::{Scope, end};
+use crate::failure::Failure;
+use crate::flags::{NamespaceFlags, SourceFlags};
 use crate::format::Answer;
+use crate::names::STATE;
+use crate::output::{print, say_source};
 
-/// So much is printed at a time, in bytes: whole lines.
-const AT_A_TIME: usize = 32 * 1024;
+/// List connections, one line of JSON each, in constant memory
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConnectionsArgs {
+    /// Those in one of these states: established, close-wait, ...
+    #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',')]
+    #[arg(value_parser = STATE, hide_possible_values = true)]
+    states: Option<Vec<State>>,
 
-/// Prints a line for each connection. What came before an error is printed.
-pub(crate) fn run(args: &args::Connections) -> Result<(), Failure> {
-    args.check().map_err(Failure::Usage)?;
-    let filter = args.filter();
-    let mut asked = Asked::new(&args.from, &args.everywhere)?;
-    asked.each(
-        |sampler| sampler.connections(filter.clone()),
-        |Answer { namespace, answer }| {
-            if args.from.verbose {
-                let method = "lists every connection";
-                explain(namespace, answer.tried(), answer.source(), method);
-            }
-            list(answer, namespace)
-        },
-    )?;
-    asked.finish()
+    /// Those at one of these local ports: 443,8000-8100
+    #[arg(long, value_name = "PORTS")]
+    port: Option<Ports>,
+
+    /// Those whose other end is at one of these ports
+    #[arg(long, value_name = "PORTS")]
+    remote_port: Option<Ports>,
+
+    #[command(flatten)]
+    namespaces: NamespaceFlags,
+
+    #[command(flatten)]
+    source: SourceFlags,
 }
 
-fn list(connections: Connections, namespace: Option<Namespace>) -> Result<(), Failure> {
-    let mut lines = Vec::with_capacity(AT_A_TIME + 1024);
+/// The size of what is printed at a time, in bytes: whole lines.
+const CHUNK: usize = 32 * 1024;
+
+/// Prints a line for each connection. Those before an error are printed.
+pub(crate) fn run(args: &ConnectionsArgs) -> Result<(), Failure> {
+    if args.source.source() == Some(Source::Module) {
+        return Err(Failure::Usage(format!(
+            "{}: use --source netlink or procfs, or leave it out",
+            Error::NotListed
+        )));
+    }
+    let mut filter = Filter::default();
+    filter.states.clone_from(&args.states);
+    filter.local_ports.clone_from(&args.port);
+    filter.remote_ports.clone_from(&args.remote_port);
+
+    let mut scope = Scope::new(&args.source, &args.namespaces)?;
+    let mut round = scope.round()?;
+    let mut ask = |sampler: &mut tcpstat::Sampler| sampler.connections(filter.clone());
+    while let Some(Answer { namespace, answer }) = round.next(&mut ask)? {
+        if args.source.verbose {
+            let method = "lists every connection";
+            say_source(namespace, answer.tried(), answer.source(), method);
+        }
+        if let Err(error) = list(answer, namespace)? {
+            round.failed(namespace, error)?;
+        }
+    }
+    let mut complete = true;
+    round.end(())?.unless_missing(&mut complete);
+    end(complete)
+}
+
+/// Prints connections up to the last, or to an error of the source, which is returned.
+fn list(
+    connections: Connections,
+    namespace: Option<Namespace>,
+) -> Result<Result<(), Error>, Failure> {
+    let mut lines = Vec::with_capacity(CHUNK + 1024);
     let mut end = Ok(());
     for connection in connections {
         match connection {
             Ok(connection) => line(&mut lines, namespace, &connection).map_err(Failure::Print)?,
-            Err(error) => end = Err(Failure::Sample(error)),
+            Err(error) => end = Err(error),
         }
-        if lines.len() >= AT_A_TIME {
+        if lines.len() >= CHUNK {
             print(&lines)?;
             lines.clear();
         }
     }
     print(&lines)?;
-    end
+    Ok(end)
 }
 
-/// What is not known, or not there, is `null`.
+/// A connection as a line of JSON. What is not known, or not there, is `null`.
 #[derive(Serialize)]
 struct Json {
-    /// Whose connection it is where several namespaces are asked.
+    /// Its namespace, if several are asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<u64>,
-    /// A process in that namespace, which need not be one that has the connection.
+    /// A process in that namespace, which may not be the one that has the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     state: &'static str,
@@ -85,6 +126,7 @@ fn line(
         inode,
         receive_queue,
         send_queue,
+        ..
     } = *connection;
     let json = Json {
         namespace: namespace.map(|namespace| namespace.inode),

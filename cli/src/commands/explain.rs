@@ -2,14 +2,26 @@
 
 //! `tcpstat explain`: what a state or a queue means, and what to do about many of them.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 
-use super::{Failure, print};
-use crate::args::Explain;
-use crate::explain::TOPICS;
+use clap::Arg;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use crate::explain::{self, TOPICS, Topic};
+use crate::failure::Failure;
+use crate::output::print;
+
+/// Say what a state or a queue of a listener means, and what to do about many of them
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArgs {
+    /// A state, syn-queue or accept-queue; without it, all of them with a line each
+    #[arg(value_parser = TopicParser, hide_possible_values = true)]
+    topic: Option<&'static Topic>,
+}
 
 /// Prints the four lines of the topic; without one, a line for each.
-pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
+pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     match args.topic {
         Some(topic) => print(&topic.to_string()),
         None => print(&TOPICS.iter().fold(String::new(), |mut text, topic| {
@@ -17,5 +29,39 @@ pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
             let _ = writeln!(text, "{:<12} {}", topic.name, topic.means);
             text
         })),
+    }
+}
+
+/// Finds a topic by its name, and suggests one if there is none of that name.
+#[derive(Clone)]
+struct TopicParser;
+
+impl TopicParser {
+    fn names() -> impl Iterator<Item = PossibleValue> {
+        TOPICS.iter().map(Topic::possible_value)
+    }
+}
+
+impl TypedValueParser for TopicParser {
+    type Value = &'static Topic;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        let text = value.to_string_lossy();
+        match Topic::find(&text) {
+            Some(topic) => Ok(topic),
+            // The error of clap for a wrong name; it looks for suggestions by the normalized name.
+            None => PossibleValuesParser::new(Self::names())
+                .try_map(|name| Topic::find(&name).ok_or("there is no such topic"))
+                .parse_ref(command, arg, explain::typed(&text).as_ref()),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        Some(Box::new(Self::names()))
     }
 }

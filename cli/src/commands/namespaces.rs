@@ -2,140 +2,206 @@
 
 //! Asking one network namespace, or every one that a process is in.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::vec;
 
-use jiff::Timestamp;
-use tcpstat::{Error, Namespace, Namespaces, Options, Sampler};
+use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Target};
 
-use super::{Failure, at_each_tick, print};
-use crate::args::{Every, Everywhere, From};
+use crate::failure::Failure;
+use crate::flags::{NamespaceFlags, SourceFlags};
 use crate::format::Answer;
+use crate::output::say;
 
-/// Asks each namespace that is meant and prints the answers as `text` puts them, as often as it is asked for. With
-/// `--verbose`, `explain` says who gave each of them.
-pub(crate) fn answer<T>(
-    from: &From,
-    everywhere: &Everywhere,
-    every: &Every,
-    mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
-    explain: impl Fn(&Answer<T>),
-    text: impl Fn(&[Answer<T>], Timestamp) -> Result<String, Box<dyn std::error::Error>>,
-) -> Result<(), Failure> {
-    let mut asked = Asked::new(from, everywhere)?;
-    at_each_tick(every, || {
-        let timestamp = Timestamp::now();
-        let mut answers = Vec::new();
-        asked.each(&mut ask, |answer| {
-            if from.verbose {
-                explain(&answer);
-            }
-            answers.push(answer);
-            Ok(())
-        })?;
-        print(&text(&answers, timestamp).map_err(Failure::Format)?)
-    })?;
-    asked.finish()
-}
-
-/// Who is asked.
-pub(crate) enum Asked {
-    /// The namespace of `--pid`, or one's own.
+/// The network namespaces to ask, again and again.
+pub(crate) enum Scope {
+    /// The namespace of `--pid`, or the caller's own.
     One(Box<Sampler>),
-    /// Every namespace, anew each time.
+    /// Every namespace, listed anew for each reading.
     All {
         options: Options,
         /// Whether it was said that some cannot be seen.
-        told: bool,
+        said: bool,
     },
 }
 
-impl Asked {
-    /// As the command line says.
-    pub(crate) fn new(from: &From, everywhere: &Everywhere) -> Result<Self, Failure> {
-        Ok(if everywhere.all_namespaces {
-            Self::All {
-                options: from.options(),
-                told: false,
-            }
-        } else {
-            Self::One(Box::new(from.sampler().map_err(Failure::Usage)?))
-        })
-    }
+/// What was read of the network namespaces.
+#[must_use = "a namespace may be missing"]
+pub(crate) enum Reading<T> {
+    /// Of every namespace.
+    Complete(T),
+    /// Some could not be seen, or did not answer; which, was said on standard error.
+    Incomplete(T),
+}
 
-    /// Asks each of them, one after the other, and hands the answers to `found`. What goes wrong in one of several
-    /// namespaces is said on standard error, and the others are asked nevertheless.
-    pub(crate) fn each<T>(
-        &mut self,
-        mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
-        mut found: impl FnMut(Answer<T>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let (options, told) = match self {
-            Self::One(sampler) => {
-                let answer = ask(sampler).map_err(Failure::Sample)?;
-                return found(Answer {
-                    namespace: None,
-                    answer,
-                });
-            }
-            Self::All { options, told } => (options, told),
-        };
-        let namespaces = Namespaces::list(&options.proc_root).map_err(Failure::Sample)?;
-        if !*told {
-            *told = say_what_is_hidden(&namespaces);
-        }
-        let (mut answered, mut failed) = (false, false);
-        for &namespace in &namespaces.seen {
-            let Some((namespace, answer)) = in_namespace(options, namespace, &mut ask) else {
-                continue;
-            };
-            let answer = answer.map(|answer| Answer {
-                namespace: Some(namespace),
-                answer,
-            });
-            match answer.map_err(Failure::Sample).and_then(&mut found) {
-                Ok(()) => answered = true,
-                Err(Failure::Sample(error)) => {
-                    failed = true;
-                    say(format_args!("{namespace}: {error}"));
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        *told |= failed;
-        if answered {
-            Ok(())
-        } else if failed || !namespaces.hidden.is_empty() {
-            Err(Failure::Incomplete)
-        } else {
-            // All that there were have ended.
-            let proc_root = options.proc_root.clone();
-            Err(Failure::Sample(Error::NoProcesses { proc_root }))
-        }
-    }
-
-    /// To be called at the end: an error if some namespace was left out.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
+impl<T> Reading<T> {
+    /// The reading; `complete` is cleared if a namespace is missing.
+    pub(crate) fn unless_missing(self, complete: &mut bool) -> T {
         match self {
-            Self::All { told: true, .. } => Err(Failure::Incomplete),
-            _ => Ok(()),
+            Self::Complete(read) => read,
+            Self::Incomplete(read) => {
+                *complete = false;
+                read
+            }
         }
     }
 }
 
-/// Asks a namespace through its process, and where that has left it, once more through another; `None` if there is no
-/// other any more. Says which process it was in the end.
+/// The end of a command: a failure if a namespace was missing from some reading.
+pub(crate) fn end(complete: bool) -> Result<(), Failure> {
+    if complete {
+        Ok(())
+    } else {
+        Err(Failure::Incomplete)
+    }
+}
+
+impl Scope {
+    /// What the command line asks for.
+    pub(crate) fn new(source: &SourceFlags, namespaces: &NamespaceFlags) -> Result<Self, Failure> {
+        Ok(if namespaces.all_namespaces {
+            Self::All {
+                options: source.options(),
+                said: false,
+            }
+        } else {
+            Self::One(Box::new(source.sampler()?))
+        })
+    }
+
+    /// Asks each namespace, one after the other.
+    pub(crate) fn read<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
+    ) -> Result<Reading<Vec<Answer<T>>>, Failure> {
+        let mut round = self.round()?;
+        let mut answers = Vec::new();
+        while let Some(answer) = round.next(&mut ask)? {
+            answers.push(answer);
+        }
+        round.end(answers)
+    }
+
+    /// Begins a reading, for which the namespaces are asked one by one.
+    pub(crate) fn round(&mut self) -> Result<Round<'_>, Failure> {
+        match self {
+            Self::One(sampler) => Ok(Round::One(Some(sampler))),
+            Self::All { options, said } => {
+                let namespaces = Namespaces::list(&options.proc_root).map_err(Failure::Sample)?;
+                *said = *said || say_what_is_hidden(&namespaces);
+                Ok(Round::All {
+                    options,
+                    hides: !namespaces.hidden.is_empty(),
+                    missing: *said,
+                    namespaces: namespaces.seen.into_iter(),
+                    answered: false,
+                    failed: false,
+                })
+            }
+        }
+    }
+}
+
+/// A reading that goes on from namespace to namespace.
+pub(crate) enum Round<'a> {
+    /// The one namespace, until it is asked.
+    One(Option<&'a mut Sampler>),
+    /// The namespaces that are not asked yet, and how it went with the others.
+    All {
+        options: &'a Options,
+        namespaces: vec::IntoIter<Namespace>,
+        /// Whether the namespaces of some processes cannot be seen.
+        hides: bool,
+        /// Whether it was said that some cannot be seen.
+        missing: bool,
+        answered: bool,
+        failed: bool,
+    },
+}
+
+impl Round<'_> {
+    /// The answer of the next namespace that answers; `None` after the last. A failure in one of
+    /// several namespaces is said on standard error.
+    pub(crate) fn next<T>(
+        &mut self,
+        ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
+    ) -> Result<Option<Answer<T>>, Failure> {
+        loop {
+            let (namespace, answer) = match self {
+                Self::One(sampler) => match sampler.take() {
+                    Some(sampler) => (None, ask(sampler)),
+                    None => return Ok(None),
+                },
+                Self::All {
+                    options,
+                    namespaces,
+                    ..
+                } => match namespaces.next() {
+                    Some(namespace) => match in_namespace(options, namespace, ask) {
+                        Some((namespace, answer)) => (Some(namespace), answer),
+                        None => continue,
+                    },
+                    None => return Ok(None),
+                },
+            };
+            match answer {
+                Ok(answer) => {
+                    if let Self::All { answered, .. } = self {
+                        *answered = true;
+                    }
+                    return Ok(Some(Answer { namespace, answer }));
+                }
+                Err(error) => self.failed(namespace, error)?,
+            }
+        }
+    }
+
+    /// Notes that a namespace's answer is not whole. Where it is the only one, that is the end.
+    pub(crate) fn failed(
+        &mut self,
+        namespace: Option<Namespace>,
+        error: Error,
+    ) -> Result<(), Failure> {
+        match (self, namespace) {
+            (Self::All { failed, .. }, Some(namespace)) => {
+                *failed = true;
+                say(format_args!("{namespace}: {error}"));
+                Ok(())
+            }
+            _ => Err(Failure::Sample(error)),
+        }
+    }
+
+    /// The end of the reading; an error if no namespace answered.
+    pub(crate) fn end<T>(self, read: T) -> Result<Reading<T>, Failure> {
+        match self {
+            Self::One(_) => Ok(Reading::Complete(read)),
+            Self::All {
+                answered: true,
+                failed: false,
+                missing: false,
+                ..
+            } => Ok(Reading::Complete(read)),
+            Self::All { answered: true, .. } => Ok(Reading::Incomplete(read)),
+            Self::All { failed, hides, .. } if failed || hides => Err(Failure::Incomplete),
+            // All namespaces have ended.
+            Self::All { options, .. } => Err(Failure::Sample(Error::NoProcesses {
+                proc_root: PathBuf::clone(&options.proc_root),
+            })),
+        }
+    }
+}
+
+/// Asks a namespace through its process, and if that has left it, once more through another; `None`
+/// if there is no other. Returns the process through which it answered.
 fn in_namespace<T>(
     options: &Options,
     namespace: Namespace,
     ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
 ) -> Option<(Namespace, Result<T, Error>)> {
-    let mut through = |namespace: Namespace| {
-        ask(&mut Sampler::new(Options {
-            pid: Some(namespace.pid),
-            inode: Some(namespace.inode),
-            ..options.clone()
-        })?)
+    let mut through = |namespace| {
+        let mut options = options.clone();
+        options.target = Target::Namespace(namespace);
+        ask(&mut Sampler::new(options)?)
     };
     match through(namespace) {
         Err(error) if has_left(&options.proc_root, namespace, &error) => {
@@ -156,8 +222,8 @@ fn has_left(proc_root: &Path, namespace: Namespace, error: &Error) -> bool {
 
 /// Says that some namespaces cannot be seen, if that is so.
 fn say_what_is_hidden(namespaces: &Namespaces) -> bool {
-    const MAYBE: &str = "may be one of those that are shown, or not. To see every one takes CAP_SYS_PTRACE, which root \
-                         of the machine has.";
+    const MAYBE: &str =
+        "may or may not be among those shown. Run as root (CAP_SYS_PTRACE) to see all.";
     if let [first, others @ ..] = &namespaces.hidden[..] {
         let others = match others.len() {
             0 => String::new(),
@@ -174,9 +240,4 @@ fn say_what_is_hidden(namespaces: &Namespaces) -> bool {
         return false;
     }
     true
-}
-
-fn say(message: impl std::fmt::Display) {
-    // Where standard error cannot be written to, the exit code has to do.
-    let _ = writeln!(io::stderr(), "tcpstat: {message}");
 }

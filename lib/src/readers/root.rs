@@ -23,11 +23,11 @@ pub(crate) struct Root {
 impl Root {
     /// What is meant.
     pub(crate) fn of(options: &Options) -> Self {
-        match options.pid {
+        match options.target.pid() {
             None => Self::from(&*options.proc_root),
             Some(pid) => Self {
                 path: options.proc_root.join(pid.to_string()),
-                inode: options.inode,
+                inode: options.target.inode(),
                 is_process: true,
             },
         }

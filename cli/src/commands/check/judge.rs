@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use crate::expression::{Expression, Subject};
+use super::expression::{Expression, Subject};
 
 /// The answer of a monitoring plugin; the worst is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

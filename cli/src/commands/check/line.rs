@@ -5,8 +5,8 @@
 
 use std::cmp::Reverse;
 
+use super::expression::{Expression, Limit, Op, What};
 use super::judge::{Judged, Status, Value};
-use crate::expression::{Expression, Op, What};
 
 /// The worst answer, and the line that says it; without the newline.
 ///
@@ -126,28 +126,34 @@ fn range(limits: &[Expression]) -> String {
     }
 }
 
-/// The number, a share in per cent with one digit after the point; with more, up to six, where one would put it on the
-/// other side of a limit.
+/// The number; a share in per cent, with one digit after the point. Where that would be on the other
+/// side of a limit than the share itself, with up to six.
 fn number(judged: &Judged, value: &Value) -> String {
     let (true, Some(of)) = (judged.subject.share, value.of) else {
         return value.amount.to_string();
     };
-    let limits = || judged.warn.iter().chain(&judged.crit);
-    let of = of.max(1);
-    let mut scale = 1;
-    loop {
-        let unit = 10u128.pow(scale);
-        let digits = (u128::from(value.amount) * 100 * unit + u128::from(of / 2)) / u128::from(of);
-        let is_true = limits().all(|limit| {
-            limit.limit.compare_decimal(digits, scale)
-                == limit.limit.compare_share(value.amount, of)
-        });
-        if is_true || scale == 6 {
-            let (whole, rest) = (digits / unit, digits % unit);
-            return format!("{whole}.{rest:0>0$}", scale as usize);
-        }
-        scale += 1;
-    }
+    let of = u128::from(of.max(1));
+    let amount = u128::from(value.amount);
+    let tenths = (amount * 1000 + of / 2) / of;
+    // In millionths of a per cent.
+    let below = amount * 100_000_000 / of;
+    let is_true = |millionths: u128| {
+        let mut limits = judged.warn.iter().chain(&judged.crit);
+        limits.all(|limit| match limit.limit {
+            Limit::Count(_) => true,
+            Limit::Share(share) => {
+                share.compare(millionths, 100_000_000) == share.compare(amount, of)
+            }
+        })
+    };
+    let shown = [tenths * 100_000, below]
+        .into_iter()
+        .find(|&shown| is_true(shown));
+    let shown = shown.unwrap_or(below + 1);
+    let (whole, rest) = (shown / 1_000_000, shown % 1_000_000);
+    let rest = format!("{rest:06}");
+    let (first, more) = rest.split_at(1);
+    format!("{whole}.{first}{}", more.trim_end_matches('0'))
 }
 
 #[cfg(test)]
@@ -257,10 +263,11 @@ mod tests {
             (800_001, 1_000_000, "LISTEN>80%", "80.0001"),
             (8, 10, "LISTEN>80%", "80.0"),
             (129, 128, "accept_queue>100%", "100.8"),
-            (4097, 4096, "accept_queue>100%", "100.02"),
+            (4097, 4096, "accept_queue>100%", "100.024414"),
             (0, 0, "LISTEN>1%", "0.0"),
-            (u64::MAX, u64::MAX, "LISTEN>99.999999999%", "100.0"),
-            (u64::MAX - 1, u64::MAX, "LISTEN>=100%", "100.000000"),
+            (u64::MAX, u64::MAX, "LISTEN>99.99%", "100.0"),
+            (u64::MAX - 1, u64::MAX, "LISTEN>=100%", "99.999999"),
+            (9_000_000_001, 18_000_000_000, "LISTEN>50%", "50.000001"),
             (u64::MAX, 1, "accept_queue>1%", "1844674407370955161500.0"),
         ] {
             let judged = judged(amount, Some(of), &[limit], &[]);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat check`: compares counts with limits, for a monitoring system that goes by the exit code and one line.
+//! `tcpstat check`: compares counts with limits, for a monitoring system that reads one line and the
+//! exit code.
 //!
-//! The answers and their order are those of the Monitoring Plugins (their guidelines, and `max_state_alt` in their
-//! library): what is certain outranks what is not known, so CRITICAL, then WARNING, then UNKNOWN, then OK.
+//! The answers and their order are those of the Monitoring Plugins (their guidelines, and
+//! `max_state_alt` in their library): CRITICAL, then WARNING, then UNKNOWN, then OK.
 
+mod expression;
 mod judge;
 mod line;
 
@@ -12,17 +14,53 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::ArgGroup;
 use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
 
-use super::{Failure, explain};
-use crate::args::{Args, Check};
-use crate::expression::{Expression, Expressions, Subject, What};
+use crate::failure::Failure;
+use crate::flags::SourceFlags;
+use crate::output::{say, say_source};
+use expression::{Expression, Expressions, Subject, What};
 use judge::{Judged, Status, Value};
 
+const AFTER_HELP: &str = "\
+Expressions: [PORT:]WHAT OP NUMBER[%]
+  PORT      a service; without it, the whole network namespace
+  WHAT      a state such as CLOSE_WAIT, total, listeners, or
+            accept_queue: connections waiting for accept() (without PORT: the longest queue)
+            drops: dropped by the current listeners since each started
+  OP        > >= < <=
+  NUMBER    a count, or
+  NUMBER%   without PORT: of all sockets
+            with PORT: of its connections without listeners
+            for accept_queue: of the backlog
+
+Examples:
+  tcpstat check --warn 'TIME_WAIT>50%' --crit 'total>1000000'
+  tcpstat check --warn '8080:CLOSE_WAIT>100' --crit '443:accept_queue>80%,443:listeners<1'
+
+Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: no answer, nothing listens at the port, the source does not
+know the number (procfs: drops and backlogs), or wrong usage. Of several, the worst: CRITICAL, then WARNING, UNKNOWN, OK";
+
+/// Compare counts with limits, for a monitoring system: one line, perfdata and an exit code
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP, group = ArgGroup::new("limits").required(true).multiple(true))]
+pub(crate) struct CheckArgs {
+    /// WARNING if one of these holds: several by commas, or by repeating the option
+    #[arg(long, value_name = "EXPR", group = "limits")]
+    warn: Vec<Expressions>,
+
+    /// CRITICAL if one of these holds
+    #[arg(long, value_name = "EXPR", group = "limits")]
+    crit: Vec<Expressions>,
+
+    #[command(flatten)]
+    source: SourceFlags,
+}
+
 /// Compares, prints the line, and gives the exit code.
-pub(crate) fn run(args: &Check) -> Result<ExitCode, Failure> {
-    let mut sampler = args.from.sampler().map_err(Failure::Usage)?;
+pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let mut sampler = args.source.sampler()?;
     let mut subjects: Vec<Subject> = Vec::new();
     for limit in each(&args.warn).chain(each(&args.crit)) {
         if !subjects.contains(&limit.subject) {
@@ -43,8 +81,8 @@ pub(crate) fn run(args: &Check) -> Result<ExitCode, Failure> {
             crit: limits(&args.crit, subject),
         })
         .collect();
-    if args.from.verbose {
-        counted.explain();
+    if args.source.verbose {
+        counted.say_sources();
     }
     let (status, line) = line::answer(&judged);
     Ok(answer(status, &line))
@@ -55,22 +93,24 @@ fn each(limits: &[Expressions]) -> impl Iterator<Item = &Expression> {
     limits.iter().flat_map(|Expressions(together)| together)
 }
 
-/// Whether these arguments ask for a check, even if they make no sense. A usage error is UNKNOWN then: the exit code of
-/// other usage errors would mean CRITICAL.
-pub(crate) fn is_meant(arguments: impl IntoIterator<Item = OsString>) -> bool {
-    let known = Args::command();
+/// Whether these arguments of the command line `known` ask for a check, even if they are wrong. Wrong
+/// usage is UNKNOWN then: the exit code of other usage errors would mean CRITICAL.
+pub(crate) fn is_meant(
+    known: &clap::Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> bool {
     let command = arguments
         .into_iter()
         .find_map(|argument| known.find_subcommand(argument));
     command.is_some_and(|command| command.get_name() == "check")
 }
 
-/// Answers a command line that makes no sense. What is wrong with it in full is for standard error.
+/// Answers wrong usage in one line. All of the message is on standard error.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let mut lines = text.lines();
     let mut problem = lines.next().unwrap_or_default().to_owned();
-    // What it is about comes next then.
+    // The next lines belong to it.
     if problem.ends_with(':') {
         problem.extend(lines.take_while(|line| !line.is_empty()));
     }
@@ -79,16 +119,12 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     answer(Status::Unknown, &line)
 }
 
-/// Prints the line. Who does not read it has the exit code.
+/// Prints the line. A reader that closed the pipe still has the exit code.
 fn answer(status: Status, line: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            // Whether or not anybody reads it.
-            let _ = writeln!(
-                io::stderr(),
-                "tcpstat: cannot write to standard output: {error}"
-            );
+            say(format_args!("cannot write to standard output: {error}"));
             status.max(Status::Unknown).exit_code()
         }
         _ => status.exit_code(),
@@ -183,13 +219,13 @@ impl<'a> Counted<'a> {
         }
     }
 
-    /// Says on standard error who answered.
-    fn explain(&self) {
+    /// Says on standard error which sources answered.
+    fn say_sources(&self) {
         if let Some(Ok(snapshot)) = &self.totals {
-            explain(None, &snapshot.tried, snapshot.source, &snapshot.method);
+            say_source(None, &snapshot.tried, snapshot.source, &snapshot.method);
         }
         if let Some(Ok(services)) = &self.services {
-            explain(None, &services.tried, services.source, "counted by port");
+            say_source(None, &services.tried, services.source, "counted by port");
         }
     }
 }

@@ -2,7 +2,6 @@
 
 //! The formats in which the services of a namespace are printed.
 
-use std::cmp::Reverse;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -14,40 +13,28 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tcpstat::{Counts, Service, Services, State};
 
-use crate::args::{ServicesFormat, SortBy};
 use crate::format::{
-    Answer, JsonNamespace, Labels, Of, Shares, blocks, labels, lines, ratio, rfc3339, rounded,
+    Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, ratio, rfc3339,
+    rounded,
 };
+use crate::table::{self, Column};
 
-impl SortBy {
-    /// Puts the services into this order: by port, or those with the most first and equal ones by port.
-    pub(crate) fn sort(self, services: &mut [Service]) {
-        let key = |service: &Service| match self {
-            Self::Port => 0,
-            Self::Total => service.counts.total(),
-            Self::Listeners => service.listeners,
-            Self::AcceptQueue => service.accept_queue,
-            Self::Drops => service.drops.unwrap_or(0),
-            Self::State(state) => service.counts.get(state),
-        };
-        services.sort_by_key(|service| (Reverse(key(service)), service.port));
-    }
-}
+/// The formats of services.
+pub(super) const FORMATS: [Format; 3] = [Format::Json, Format::Prometheus, Format::Table];
 
-impl ServicesFormat {
-    /// The services as text, with its last newline. `timestamp` is when they were counted.
-    pub(crate) fn text(
-        self,
-        answers: &[Answer<Services>],
-        timestamp: Timestamp,
-    ) -> Result<String, Box<dyn std::error::Error>> {
-        let json = |answer| serde_json::to_string(&Json::new(answer, timestamp));
-        Ok(match self {
-            Self::Json => lines(answers.iter().map(json))?,
-            Self::Prometheus => prometheus(answers)?,
-            Self::Table => blocks(answers, table),
-        })
-    }
+/// The services as text, with its last newline. `timestamp` is the time of the reading.
+pub(super) fn text(
+    format: Format,
+    answers: &[Answer<Services>],
+    timestamp: Timestamp,
+) -> Result<String, Box<dyn std::error::Error>> {
+    let json = |answer| serde_json::to_string(&Json::new(answer, timestamp));
+    Ok(match format {
+        // Its JSON has time, source and ratios as it is.
+        Format::Json | Format::Report => lines(answers.iter().map(json))?,
+        Format::Prometheus => prometheus(answers)?,
+        Format::Table => blocks(answers, services_table),
+    })
 }
 
 #[derive(Serialize)]
@@ -101,7 +88,7 @@ impl<'a> Json<'a> {
                     total: service.counts.total(),
                     states: Shares {
                         counts: &service.counts,
-                        of: Of::Connections(service.connections()),
+                        of: Whole::Connections(service.connections()),
                     },
                 })
                 .collect(),
@@ -109,7 +96,7 @@ impl<'a> Json<'a> {
                 total: counts.total(),
                 states: Shares {
                     counts,
-                    of: Of::Total,
+                    of: Whole::Total,
                 },
             }),
         }
@@ -213,36 +200,33 @@ impl Collector for All {
     }
 }
 
-/// A table: a row for each service, a column for each state that occurs, with its share of the connections. `LISTEN` is
-/// in the column `LISTENERS`.
-fn table(services: &Services) -> String {
+/// A row for each service, a column for each state that occurs, with its share of the connections.
+/// `LISTEN` is in the column `LISTENERS`.
+fn services_table(services: &Services) -> String {
     let rows = &services.services;
-    let states: Vec<State> = State::ALL
-        .into_iter()
-        .filter(|&state| state != State::Listen)
-        .filter(|&state| {
-            let counts = rows.iter().map(|service| &service.counts);
-            counts
-                .chain(&services.other)
-                .any(|counts| counts.get(state) > 0)
-        })
+    let mut all = services.other.unwrap_or(Counts::ZERO);
+    for service in rows {
+        all.add(&service.counts);
+    }
+    all.set(State::Listen, 0);
+    let states: Vec<State> = all
+        .iter()
+        .filter(|&(_, count)| count > 0)
+        .map(|(state, _)| state)
         .collect();
 
-    let mut cells = vec![
-        [
-            "PORT",
-            "LISTENERS",
-            "ACCEPT_QUEUE",
-            "BACKLOG",
-            "USE",
-            "DROPS",
-            "TOTAL",
-        ]
-        .into_iter()
-        .chain(states.iter().map(|state| state.name()))
-        .map(str::to_owned)
-        .collect::<Vec<_>>(),
-    ];
+    let mut columns = [
+        "PORT",
+        "LISTENERS",
+        "ACCEPT_QUEUE",
+        "BACKLOG",
+        "USE",
+        "DROPS",
+        "TOTAL",
+    ]
+    .map(|heading| Column::number(heading, 0))
+    .to_vec();
+    columns.extend(states.iter().map(|state| Column::number(state.name(), 0)));
     let shares = |counts: &Counts, of| {
         let counts = *counts;
         let share = move |state| match counts.get(state) {
@@ -252,6 +236,7 @@ fn table(services: &Services) -> String {
         states.clone().into_iter().map(share)
     };
     let known = |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
+    let mut cells = Vec::new();
     for service in rows {
         let in_use = service
             .accept_queue_ratio()
@@ -274,7 +259,7 @@ fn table(services: &Services) -> String {
         cells.push(row.chain(shares(other, other.total())).collect());
     }
 
-    let mut text = aligned(&cells);
+    let mut text = table::text(&columns, &cells);
     if rows.is_empty() && services.other.is_none() {
         text += "nothing listens on the ports asked for\n";
     }
@@ -285,75 +270,43 @@ fn table(services: &Services) -> String {
     text + "\n"
 }
 
-/// The cells in columns that are as wide as their widest, all of them to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
-        .collect();
-    rows.iter()
-        .map(|row| {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, &width)| format!("{cell:>width$}"))
-                .collect();
-            cells.join("  ") + "\n"
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use tcpstat::{Namespace, Source};
 
     use super::*;
-    use crate::format::counts;
+    use crate::format::{counts, service};
 
     fn services(source: Source) -> Services {
-        let known = source != Source::Procfs;
-        Services {
-            services: vec![
-                Service {
-                    port: 22,
-                    listeners: 2,
-                    accept_queue: 0,
-                    backlog: known.then_some(256),
-                    drops: known.then_some(0),
-                    counts: counts(&[(State::Listen, 2), (State::Established, 1)]),
-                },
-                Service {
-                    port: 8080,
-                    listeners: 1,
-                    accept_queue: 129,
-                    backlog: known.then_some(128),
-                    drops: known.then_some(77),
-                    counts: counts(&[
-                        (State::Listen, 1),
-                        (State::Established, 199),
-                        (State::CloseWait, 300),
-                    ]),
-                },
-            ],
-            other: Some(counts(&[(State::Established, 7), (State::TimeWait, 1)])),
-            source,
-            tried: Vec::new(),
-        }
+        let known = |number| (source != Source::Procfs).then_some(number);
+        let mut services = Services::new(source);
+        let usual = [(State::Listen, 2), (State::Established, 1)];
+        let leaking = [
+            (State::Listen, 1),
+            (State::Established, 199),
+            (State::CloseWait, 300),
+        ];
+        services.services = vec![
+            service(22, 2, (0, known(256)), known(0), &usual),
+            service(8080, 1, (129, known(128)), known(77), &leaking),
+        ];
+        services.other = Some(counts(&[(State::Established, 7), (State::TimeWait, 1)]));
+        services
     }
 
-    fn text(format: ServicesFormat, services: Services) -> String {
+    fn text(format: Format, services: Services) -> String {
         let timestamp = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
         let answer = Answer {
             namespace: None,
             answer: services,
         };
-        format.text(&[answer], timestamp).unwrap()
+        super::text(format, &[answer], timestamp).unwrap()
     }
 
     #[test]
     fn table_has_a_column_for_each_state_that_occurs() {
         assert_eq!(
-            text(ServicesFormat::Table, services(Source::Module)),
+            text(Format::Table, services(Source::Module)),
             [
                 " PORT  LISTENERS  ACCEPT_QUEUE  BACKLOG      USE  DROPS  TOTAL  ESTABLISHED  TIME_WAIT   CLOSE_WAIT\n",
                 "   22          2             0      256    0.0 %      0      3    1 100.0 %          0            0\n",
@@ -368,14 +321,14 @@ mod tests {
     #[test]
     fn what_a_source_does_not_know_is_no_zero() {
         let text = |format| text(format, services(Source::Procfs));
-        let table = text(ServicesFormat::Table);
+        let table = text(Format::Table);
         assert!(table.contains("source: procfs, which knows neither backlog nor drops"));
         assert!(table.contains("   22          2             0        ?    ?      ?      3"));
-        let json: serde_json::Value = serde_json::from_str(&text(ServicesFormat::Json)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text(Format::Json)).unwrap();
         for key in ["backlog", "drops", "accept_queue_ratio"] {
             assert!(json["services"][0].as_object().unwrap()[key].is_null());
         }
-        let prometheus = text(ServicesFormat::Prometheus);
+        let prometheus = text(Format::Prometheus);
         assert!(!prometheus.contains("tcpstat_service_backlog{"));
         assert!(!prometheus.contains("tcpstat_service_drops{"));
         assert!(prometheus.contains("tcpstat_service_accept_queue{port=\"8080\"} 129\n"));
@@ -383,7 +336,7 @@ mod tests {
 
     #[test]
     fn json_is_one_line_with_shares() {
-        let text = text(ServicesFormat::Json, services(Source::Netlink));
+        let text = text(Format::Json, services(Source::Netlink));
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.starts_with(
             "{\"timestamp\":\"2023-11-14T22:13:20.120Z\",\"source\":\"netlink\",\"services\":[\
@@ -407,24 +360,19 @@ mod tests {
     #[test]
     fn where_ports_are_asked_for_there_are_no_others() {
         let text = |format| {
-            let nothing = Services {
-                services: Vec::new(),
-                other: None,
-                source: Source::Module,
-                tried: Vec::new(),
-            };
+            let nothing = Services::new(Source::Module);
             text(format, nothing)
         };
-        let json: serde_json::Value = serde_json::from_str(&text(ServicesFormat::Json)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text(Format::Json)).unwrap();
         assert_eq!(json["services"], serde_json::json!([]));
         assert!(json.get("other").is_none());
-        assert!(text(ServicesFormat::Table).contains("nothing listens on the ports asked for"));
-        assert!(!text(ServicesFormat::Prometheus).contains("port="));
+        assert!(text(Format::Table).contains("nothing listens on the ports asked for"));
+        assert!(!text(Format::Prometheus).contains("port="));
     }
 
     #[test]
     fn prometheus_has_a_value_for_each_port_and_state() {
-        let text = text(ServicesFormat::Prometheus, services(Source::Module));
+        let text = text(Format::Prometheus, services(Source::Module));
         for line in [
             "# TYPE tcpstat_service_connection_states gauge",
             "tcpstat_service_connection_states{port=\"8080\",state=\"close_wait\"} 300",
@@ -443,39 +391,20 @@ mod tests {
     }
 
     #[test]
-    fn sorts_by_what_is_asked_for_and_then_by_port() {
-        let mut rows = services(Source::Module).services;
-        rows.push(Service {
-            port: 21,
-            ..rows[0]
-        });
-        let mut ports = |by: SortBy| {
-            by.sort(&mut rows);
-            rows.iter().map(|service| service.port).collect::<Vec<_>>()
-        };
-        assert_eq!(ports(SortBy::Port), [21, 22, 8080]);
-        assert_eq!(ports(SortBy::Total), [8080, 21, 22]);
-        assert_eq!(ports(SortBy::Listeners), [21, 22, 8080]);
-        assert_eq!(ports(SortBy::Drops), [8080, 21, 22]);
-        assert_eq!(ports(SortBy::AcceptQueue), [8080, 21, 22]);
-        assert_eq!(ports(SortBy::State(State::CloseWait)), [8080, 21, 22]);
-    }
-
-    #[test]
     fn several_namespaces_are_told_apart() {
         let answers = [(4026531840, 1), (4026532000, 77)].map(|(inode, pid)| Answer {
-            namespace: Some(Namespace { inode, pid }),
+            namespace: Some(Namespace::new(inode, pid)),
             answer: services(Source::Module),
         });
-        let text = |format: ServicesFormat| format.text(&answers, Timestamp::UNIX_EPOCH).unwrap();
-        let json = text(ServicesFormat::Json);
+        let text = |format: Format| super::text(format, &answers, Timestamp::UNIX_EPOCH).unwrap();
+        let json = text(Format::Json);
         assert_eq!(json.matches('\n').count(), 2);
         assert!(json.contains("\"namespace\":4026532000,\"pid\":77,\"source\":\"module\","));
-        let prometheus = text(ServicesFormat::Prometheus);
+        let prometheus = text(Format::Prometheus);
         assert_eq!(prometheus.matches("# TYPE").count(), 5);
         assert!(prometheus.contains(
             "tcpstat_service_drops{namespace=\"4026532000\",pid=\"77\",port=\"8080\"} 77\n"
         ));
-        assert!(text(ServicesFormat::Table).contains("\n\nnamespace 4026532000, process 77\n"));
+        assert!(text(Format::Table).contains("\n\nnamespace 4026532000, process 77\n"));
     }
 }

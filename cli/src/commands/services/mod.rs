@@ -3,28 +3,80 @@
 //! `tcpstat services`: the connections of each service, and the queues of its listeners.
 
 mod formats;
+pub(crate) mod sort;
 
-use super::namespaces::answer;
-use super::{Failure, explain};
-use crate::args::Services;
-use crate::format::Answer;
+use jiff::Timestamp;
+use tcpstat::Ports;
+
+use super::namespaces::{Scope, end};
+use crate::failure::Failure;
+use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
+use crate::format::Format;
+use crate::output::{print, say_source};
+use sort::SortBy;
+
+const AFTER_HELP: &str = "\
+Examples:
+  tcpstat services --format table --sort accept-queue   what waits to be accepted, the most first
+  tcpstat services --port 443,8000-8100                 these ports only, as one line of JSON
+
+The sockets of ports that nothing listens on (outgoing connections) are counted together, as \"other\"; not with --port.
+Shares are of the connections of a port: listeners count only in its total, and the ratio of LISTEN is null.
+Accept queue, backlog and drops are sums over the listeners of the port. The source procfs knows neither backlog nor
+drops: they are null then, or a question mark.";
+
+/// Count connections by service: by the local ports that something listens on
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct ServicesArgs {
+    /// Only these local ports: 443,8000-8100
+    #[arg(long, value_name = "PORTS")]
+    port: Option<Ports>,
+
+    /// Sort by port, or descending by total, listeners, accept-queue, drops, or a state
+    #[arg(long, value_name = "COLUMN", default_value = "port")]
+    #[arg(value_parser = sort::COLUMN, hide_possible_values = true)]
+    sort: SortBy,
+
+    /// What to print: json, prometheus, table
+    #[arg(long, default_value_t = Format::Json, hide_possible_values = true)]
+    #[arg(value_parser = Format::parser(&formats::FORMATS))]
+    format: Format,
+
+    #[command(flatten)]
+    repeat: RepeatFlags,
+
+    #[command(flatten)]
+    namespaces: NamespaceFlags,
+
+    #[command(flatten)]
+    source: SourceFlags,
+}
 
 /// Counts and prints, as often as it is asked for.
-pub(crate) fn run(args: &Services) -> Result<(), Failure> {
-    args.check().map_err(Failure::Usage)?;
-    answer(
-        &args.from,
-        &args.everywhere,
-        &args.every,
-        |sampler| {
-            let mut services = sampler.services(args.port.as_ref())?;
+pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
+    if args.repeat.interval.is_some() && !args.format.is_one_line() {
+        return Err(Failure::Usage(
+            "--interval prints one line each time, which --format table and prometheus cannot: use json, or \
+             tcpstat watch"
+                .into(),
+        ));
+    }
+    let mut scope = Scope::new(&args.source, &args.namespaces)?;
+    let mut complete = true;
+    args.repeat.at_each_tick(|| {
+        let timestamp = Timestamp::now();
+        let reading = scope.read(|sampler| sampler.services(args.port.as_ref()))?;
+        let mut answers = reading.unless_missing(&mut complete);
+        for answer in &mut answers {
+            let services = &mut answer.answer;
             args.sort.sort(&mut services.services);
-            Ok(services)
-        },
-        |Answer { namespace, answer }| {
-            let found = format!("{} services", answer.services.len());
-            explain(*namespace, &answer.tried, answer.source, found);
-        },
-        |answers, timestamp| args.format.text(answers, timestamp),
-    )
+            if args.source.verbose {
+                let found = format!("{} services", services.services.len());
+                say_source(answer.namespace, &services.tried, services.source, found);
+            }
+        }
+        print(&formats::text(args.format, &answers, timestamp).map_err(Failure::Format)?)
+    })?;
+    end(complete)
 }

@@ -11,27 +11,33 @@ use prometheus_client::registry::Registry;
 use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Snapshot};
 
-use crate::args::Format;
 use crate::format::{
-    Answer, JsonNamespace, Labels, Of, Shares, blocks, labels, lines, ratio, rfc3339,
+    Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, ratio, rfc3339,
 };
+use crate::table::{self, Column};
 
-impl Format {
-    /// The answers as text, with its last newline. `timestamp` is when they were taken.
-    pub(crate) fn text(
-        self,
-        answers: &[Answer<Snapshot>],
-        timestamp: Timestamp,
-    ) -> Result<String, Box<dyn std::error::Error>> {
-        let json = |answer| serde_json::to_string(&Json(answer));
-        let report = |answer| serde_json::to_string(&Report::new(answer, timestamp));
-        Ok(match self {
-            Self::Json => lines(answers.iter().map(json))?,
-            Self::Report => lines(answers.iter().map(report))?,
-            Self::Prometheus => prometheus(answers)?,
-            Self::Table => blocks(answers, table),
-        })
-    }
+/// The formats of the totals.
+pub(super) const FORMATS: [Format; 4] = [
+    Format::Json,
+    Format::Report,
+    Format::Prometheus,
+    Format::Table,
+];
+
+/// The answers as text, with its last newline. `timestamp` is the time of the reading.
+pub(super) fn text(
+    format: Format,
+    answers: &[Answer<Snapshot>],
+    timestamp: Timestamp,
+) -> Result<String, Box<dyn std::error::Error>> {
+    let json = |answer| serde_json::to_string(&Json(answer));
+    let report = |answer| serde_json::to_string(&Report::new(answer, timestamp));
+    Ok(match format {
+        Format::Json => lines(answers.iter().map(json))?,
+        Format::Report => lines(answers.iter().map(report))?,
+        Format::Prometheus => prometheus(answers)?,
+        Format::Table => blocks(answers, totals_table),
+    })
 }
 
 /// `{"ESTABLISHED":5,...}`: all states in kernel order; before them the namespace, where it is told.
@@ -71,7 +77,7 @@ impl<'a> Report<'a> {
             total: snapshot.counts.total(),
             states: Shares {
                 counts: &snapshot.counts,
-                of: Of::Total,
+                of: Whole::Total,
             },
         }
     }
@@ -113,24 +119,28 @@ impl Collector for InKernelOrder {
     }
 }
 
-fn table(snapshot: &Snapshot) -> String {
+fn totals_table(snapshot: &Snapshot) -> String {
+    const COLUMNS: [Column; 3] = [
+        Column::text("STATE", 12),
+        Column::number("COUNT", 0),
+        Column::number("SHARE", 7),
+    ];
     let total = snapshot.counts.total();
-    let width = total.to_string().len().max("COUNT".len());
-    let mut text = format!("{:<12}  {:>width$}    SHARE\n", "STATE", "COUNT");
-    let rows = snapshot
+    let states = snapshot
         .counts
         .iter()
         .map(|(state, count)| (state.name(), count));
-    for (name, count) in rows.chain([("total", total)]) {
-        let share = 100.0 * ratio(count, total);
-        text += &format!("{name:<12}  {count:>width$}  {share:>5.1} %\n");
-    }
+    let rows = states.chain([("total", total)]).map(|(name, count)| {
+        let share = format!("{:.1} %", 100.0 * ratio(count, total));
+        vec![name.to_owned(), count.to_string(), share]
+    });
+    let text = table::text(&COLUMNS, &rows.collect::<Vec<_>>());
     text + &format!("\nsource: {}\n", snapshot.source)
 }
 
 #[cfg(test)]
 mod tests {
-    use tcpstat::{Method, Namespace, Source, State};
+    use tcpstat::{Namespace, Source, State};
 
     use super::*;
 
@@ -145,22 +155,13 @@ mod tests {
     fn of(counts: Counts) -> Answer<Snapshot> {
         Answer {
             namespace: None,
-            answer: Snapshot {
-                counts,
-                source: Source::Module,
-                method: Method::Whole,
-                tried: Vec::new(),
-            },
+            answer: Snapshot::new(Source::Module, counts),
         }
     }
 
     fn text(format: Format, answer: &Answer<Snapshot>) -> String {
-        format
-            .text(
-                std::slice::from_ref(answer),
-                Timestamp::from_millisecond(1_700_000_000_120).unwrap(),
-            )
-            .unwrap()
+        let timestamp = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
+        super::text(format, std::slice::from_ref(answer), timestamp).unwrap()
     }
 
     #[test]
@@ -244,12 +245,7 @@ source: module
         let mut counts = Counts::ZERO;
         counts.set(State::Established, u64::MAX);
         let snapshot = of(counts);
-        for format in [
-            Format::Json,
-            Format::Report,
-            Format::Prometheus,
-            Format::Table,
-        ] {
+        for format in FORMATS {
             assert!(
                 text(format, &snapshot).contains("18446744073709551615"),
                 "{format:?}"
@@ -261,10 +257,10 @@ source: module
     fn several_namespaces_are_told_apart() {
         let namespaces = [(4026531840, 1), (4026532000, 77)];
         let answers = namespaces.map(|(inode, pid)| Answer {
-            namespace: Some(Namespace { inode, pid }),
+            namespace: Some(Namespace::new(inode, pid)),
             ..snapshot()
         });
-        let text = |format: Format| format.text(&answers, Timestamp::UNIX_EPOCH).unwrap();
+        let text = |format: Format| super::text(format, &answers, Timestamp::UNIX_EPOCH).unwrap();
         let json = text(Format::Json);
         assert!(json.starts_with("{\"namespace\":4026531840,\"pid\":1,\"ESTABLISHED\":100,"));
         assert_eq!(json.matches('\n').count(), 2);

@@ -1,27 +1,61 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat` alone: how many connections of the network namespace are in each state.
+//! `tcpstat` alone: the number of connections of the network namespace in each state.
 
 mod formats;
 
+use jiff::Timestamp;
 use tcpstat::Sampler;
 
-use super::namespaces::answer;
-use super::{Failure, explain};
-use crate::args::Totals;
-use crate::format::Answer;
+use super::namespaces::{Scope, end};
+use crate::failure::Failure;
+use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
+use crate::format::Format;
+use crate::output::{print, say_source};
+
+/// `tcpstat` alone: the connections of the network namespace.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TotalsArgs {
+    /// What to print: json, report, prometheus, table
+    #[arg(long, default_value_t = Format::Json, hide_possible_values = true)]
+    #[arg(value_parser = Format::parser(&formats::FORMATS))]
+    format: Format,
+
+    #[command(flatten)]
+    repeat: RepeatFlags,
+
+    #[command(flatten)]
+    namespaces: NamespaceFlags,
+
+    #[command(flatten)]
+    source: SourceFlags,
+}
 
 /// Counts and prints, as often as it is asked for.
-pub(crate) fn run(args: &Totals) -> Result<(), Failure> {
-    args.check().map_err(Failure::Usage)?;
-    answer(
-        &args.from,
-        &args.everywhere,
-        &args.every,
-        Sampler::sample,
-        |Answer { namespace, answer }| {
-            explain(*namespace, &answer.tried, answer.source, &answer.method);
-        },
-        |answers, timestamp| args.format.text(answers, timestamp),
-    )
+pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
+    if args.repeat.interval.is_some() && !args.format.is_one_line() {
+        return Err(Failure::Usage(
+            "--interval prints one line each time, which --format table and prometheus cannot: use json or report"
+                .into(),
+        ));
+    }
+    let mut scope = Scope::new(&args.source, &args.namespaces)?;
+    let mut complete = true;
+    args.repeat.at_each_tick(|| {
+        let timestamp = Timestamp::now();
+        let answers = scope.read(Sampler::sample)?.unless_missing(&mut complete);
+        if args.source.verbose {
+            for answer in &answers {
+                let snapshot = &answer.answer;
+                say_source(
+                    answer.namespace,
+                    &snapshot.tried,
+                    snapshot.source,
+                    &snapshot.method,
+                );
+            }
+        }
+        print(&formats::text(args.format, &answers, timestamp).map_err(Failure::Format)?)
+    })?;
+    end(complete)
 }

@@ -7,7 +7,6 @@ mod line;
 mod terminal;
 mod view;
 
-use std::io::{self, Write};
 use std::sync::mpsc;
 use std::time::Duration;
 use std::{env, thread};
@@ -19,17 +18,58 @@ use signal_hook::consts::{
 };
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
-use tcpstat::{Error, Sampler};
+use tcpstat::{Error, Ports, Sampler};
 
-use super::{Failure, at_each_tick, explain, print};
-use crate::args::{Every, SortBy, Watch};
+use super::services::sort::{self, SortBy};
+use crate::failure::Failure;
+use crate::flags::{RepeatFlags, SourceFlags, interval};
+use crate::output::{print, say, say_source};
 use figures::{Figures, Reading};
 use terminal::Terminal;
 use view::{Scroll, View, plain_lines};
 
-/// Shows what is read at each tick: on the terminal's screen, or line by line where there is none.
-pub(crate) fn run(args: Watch) -> Result<(), Failure> {
-    let sampler = args.from.sampler().map_err(Failure::Usage)?;
+const AFTER_HELP: &str = "\
+Examples:
+  tcpstat watch --sort accept-queue              what waits to be accepted, the most first
+  tcpstat watch --port 443,8000-8100 | tee log   lines instead of a screen: the totals, and these services
+  tcpstat watch | grep -F ' port 443: '          the lines of one service
+
+Keys:
+  up, down, k, j, PgUp, PgDn, Home, End   scroll
+  q, Esc, Ctrl-C                          quit
+
+CHANGE, and numbers with a sign, are since the previous reading. If a reading fails, the previous figures stay on
+screen, marked OLD, and the next reading is tried. There are no colours if NO_COLOR is set. On a short screen, states
+without sockets are hidden.
+
+Lines are printed if standard output is no terminal, or TERM is dumb, unknown, dialup, network or not set: at each
+reading one of the totals, then one for each service with connections, with something in its accept queue or with new
+drops; with --port, for each service asked for.";
+
+/// Show totals and services on one screen, again and again
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct WatchArgs {
+    /// Read again every 2s, 500ms, 1m, ...
+    #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true, default_value = "2s")]
+    interval: Duration,
+
+    /// Only the services at these local ports: 443,8000-8100
+    #[arg(long, value_name = "PORTS")]
+    port: Option<Ports>,
+
+    /// Sort by port, or descending by total, listeners, accept-queue, drops, or a state
+    #[arg(long, value_name = "COLUMN", default_value = "port")]
+    #[arg(value_parser = sort::COLUMN, hide_possible_values = true)]
+    sort: SortBy,
+
+    #[command(flatten)]
+    source: SourceFlags,
+}
+
+/// Shows each reading: on the terminal's screen, or line by line without a screen.
+pub(crate) fn run(args: WatchArgs) -> Result<(), Failure> {
+    let sampler = args.source.sampler()?;
     let reader = Reader { args, sampler };
     if terminal::has_screen() {
         screen(reader)
@@ -40,7 +80,7 @@ pub(crate) fn run(args: Watch) -> Result<(), Failure> {
 
 /// Takes the readings, in whichever thread.
 struct Reader {
-    args: Watch,
+    args: WatchArgs,
     sampler: Sampler,
 }
 
@@ -50,13 +90,12 @@ impl Reader {
         let mut services = self.sampler.services(self.args.port.as_ref())?;
         let totals = match services.other {
             // Every socket is at the port of a service, or at another.
-            Some(other) => figures::sum(
-                services
-                    .services
-                    .iter()
-                    .map(|service| service.counts)
-                    .chain([other]),
-            ),
+            Some(mut sum) => {
+                for service in &services.services {
+                    sum.add(&service.counts);
+                }
+                sum
+            }
             None => self.sampler.sample()?.counts,
         };
         self.args.sort.sort(&mut services.services);
@@ -67,29 +106,30 @@ impl Reader {
         })
     }
 
-    /// Says who answered, if that is asked for.
-    fn explain(&self, Reading { services, .. }: &Reading) {
-        if self.args.from.verbose {
+    /// Says which source answered, if that is asked for.
+    fn say_source(&self, Reading { services, .. }: &Reading) {
+        if self.args.source.verbose {
             let found = format!("{} services", services.services.len());
-            explain(None, &services.tried, services.source, found);
+            say_source(None, &services.tried, services.source, found);
         }
     }
 
-    fn every(&self) -> Every {
-        Every {
+    fn repeat(&self) -> RepeatFlags {
+        RepeatFlags {
             interval: Some(self.args.interval),
             count: None,
         }
     }
 }
 
-/// Prints lines at each tick. After the first answer, one that fails is said and is not the end.
+/// Prints lines at each tick. After the first answer, a failure is said on standard error, and the
+/// next reading is tried.
 fn lines(mut reader: Reader) -> Result<(), Failure> {
     let mut last: Option<Figures> = None;
-    at_each_tick(&reader.every(), || {
+    reader.repeat().at_each_tick(|| {
         match reader.read() {
             Ok(reading) => {
-                reader.explain(&reading);
+                reader.say_source(&reading);
                 let figures = Figures::new(&reading, last.as_ref());
                 print(&plain_lines(&figures, reader.args.port.is_some()))?;
                 last = Some(figures);
@@ -97,8 +137,7 @@ fn lines(mut reader: Reader) -> Result<(), Failure> {
             Err(error) if last.is_none() => return Err(Failure::Sample(error)),
             Err(error) => {
                 let now = Timestamp::now();
-                // Whether or not anybody reads it.
-                let _ = writeln!(io::stderr(), "tcpstat: {now:.3}: {error}");
+                say(format_args!("{now:.3}: {error}"));
             }
         }
         Ok(())
@@ -123,7 +162,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
     // Until there is something to show, the terminal stays as it is.
     let first = reader.read().map_err(Failure::Sample)?;
     // For when the screen is left; on it, a message would be in the way.
-    reader.explain(&first);
+    reader.say_source(&first);
     let mut view = View {
         figures: Figures::new(&first, None),
         failure: None,
@@ -137,17 +176,17 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
         utf8: terminal::is_utf8(|name| env::var(name).ok()),
     };
 
-    // Who is faster than the screen has to wait.
+    // A sender that is faster than the screen has to wait.
     let (events, incoming) = mpsc::sync_channel(8);
     let mut signals =
         Signals::new(ENDS.iter().chain(&[SIGTSTP, SIGWINCH])).map_err(Failure::Screen)?;
     let mut terminal = Terminal::take().map_err(Failure::Screen)?;
-    // These threads end with the process, or when nobody listens to them any more.
+    // These threads end with the process, or when the receiver is gone.
     start({
         let events = events.clone();
         move || {
             for signal in signals.forever() {
-                // Where there is no room for it, there is enough to draw for already.
+                // If the channel is full, the screen is drawn again anyway.
                 let _ = events.try_send(Event::Signal(signal));
                 if ENDS.contains(&signal) {
                     // The terminal may take nothing more: then the screen cannot be left.
@@ -171,7 +210,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
     }
     start(move || {
         thread::sleep(reader.args.interval);
-        let _ = at_each_tick(&reader.every(), || {
+        let _ = reader.repeat().at_each_tick(|| {
             let _ = events.send(Event::Reading(Box::new(reader.read())));
             Ok(())
         });

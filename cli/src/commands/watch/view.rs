@@ -11,6 +11,7 @@ use tcpstat::{Service, State};
 use super::figures::{Compared, Figures, Row};
 use super::line::{Line, Style, bar, wrapped};
 use crate::format::ratio;
+use crate::table::{self, Column};
 
 /// Everything that is on the screen.
 pub(crate) struct View {
@@ -155,7 +156,7 @@ impl View {
             .collect();
         rows.push(row("total", now.total(), sum_before));
 
-        let widths = widths(&STATE_COLUMNS, rows.iter());
+        let widths = widths(&STATE_COLUMNS, &rows);
         let mut lines = vec![heading(&STATE_COLUMNS, &widths, width)];
         let shares = states
             .iter()
@@ -174,7 +175,7 @@ impl View {
         let rows = &self.figures.rows;
         let cells: Vec<_> = rows.iter().map(|row| self.cells(row)).collect();
         // The widths are those of all rows, so that they stay when others are scrolled to.
-        let widths = widths(&SERVICE_COLUMNS, cells.iter());
+        let widths = widths(&SERVICE_COLUMNS, &cells);
         let mut first = heading(&SERVICE_COLUMNS, &widths, width);
         first.whole(Style::Heading, "STATES");
         let mut lines = vec![first];
@@ -239,13 +240,13 @@ impl View {
     fn row<const N: usize>(
         &self,
         columns: &[Column; N],
-        widths: &[usize; N],
+        widths: &[usize],
         cells: &[Cell; N],
         width: usize,
     ) -> Line {
         let mut line = Line::new(width);
         for ((column, &width), (style, text)) in columns.iter().zip(widths).zip(cells) {
-            line.whole(self.unless_old(*style), column.padded(text, width));
+            line.whole(self.unless_old(*style), column.padded(text, width) + " ");
         }
         line
     }
@@ -299,40 +300,6 @@ impl View {
 /// A piece of a table, before it has its width.
 type Cell = (Style, String);
 
-struct Column {
-    heading: &'static str,
-    /// It is no narrower than this, so that it seldom changes its width.
-    least: usize,
-    /// Numbers stand to the right, everything else to the left.
-    is_number: bool,
-}
-
-impl Column {
-    const fn number(heading: &'static str, least: usize) -> Self {
-        Self {
-            heading,
-            least,
-            is_number: true,
-        }
-    }
-
-    const fn text(heading: &'static str, least: usize) -> Self {
-        Self {
-            heading,
-            least,
-            is_number: false,
-        }
-    }
-
-    fn padded(&self, text: &str, width: usize) -> String {
-        if self.is_number {
-            format!("{text:>width$} ")
-        } else {
-            format!("{text:<width$} ")
-        }
-    }
-}
-
 const STATE_COLUMNS: [Column; 4] = [
     Column::text("STATE", 11),
     Column::number("COUNT", 9),
@@ -352,26 +319,19 @@ const SERVICE_COLUMNS: [Column; 9] = [
     Column::number("", 4),
 ];
 
-/// How wide each column has to be for all of these rows.
-fn widths<'a, const N: usize>(
-    columns: &[Column; N],
-    rows: impl Iterator<Item = &'a [Cell; N]>,
-) -> [usize; N] {
-    let mut widths = columns
-        .each_ref()
-        .map(|column| column.least.max(column.heading.len()));
-    for row in rows {
-        for (width, (_, text)) in widths.iter_mut().zip(row) {
-            *width = text.chars().count().max(*width);
-        }
-    }
-    widths
+/// The width of each column for all of these rows.
+fn widths<const N: usize>(columns: &[Column; N], rows: &[[Cell; N]]) -> Vec<usize> {
+    let rows = rows.iter();
+    table::widths(
+        columns,
+        rows.map(|row| row.iter().map(|(_, text)| text.as_str())),
+    )
 }
 
-fn heading<const N: usize>(columns: &[Column; N], widths: &[usize; N], width: usize) -> Line {
+fn heading(columns: &[Column], widths: &[usize], width: usize) -> Line {
     let mut line = Line::new(width);
     for (column, &width) in columns.iter().zip(widths) {
-        line.whole(Style::Heading, column.padded(column.heading, width));
+        line.whole(Style::Heading, column.padded(column.heading, width) + " ");
     }
     line
 }
@@ -465,29 +425,21 @@ mod tests {
 
     use super::*;
     use crate::commands::watch::figures::Reading;
-    use crate::format::counts;
+    use crate::format::{self, counts};
 
     fn service(port: u16, drops: Option<u64>, established: u64) -> Service {
-        Service {
-            port,
-            listeners: 2,
-            accept_queue: 3,
-            backlog: drops.map(|_| 4),
-            drops,
-            counts: counts(&[(State::Listen, 2), (State::Established, established)]),
-        }
+        let states = [(State::Listen, 2), (State::Established, established)];
+        format::service(port, 2, (3, drops.map(|_| 4)), drops, &states)
     }
 
-    fn reading(totals: Counts, services: Vec<Service>) -> Reading {
+    fn reading(totals: Counts, rows: Vec<Service>) -> Reading {
+        let mut services = Services::new(Source::Module);
+        services.services = rows;
+        services.other = Some(counts(&[(State::SynSent, 7)]));
         Reading {
             at: Timestamp::from_millisecond(1_700_000_000_120).unwrap(),
             totals,
-            services: Services {
-                services,
-                other: Some(counts(&[(State::SynSent, 7)])),
-                source: Source::Module,
-                tried: Vec::new(),
-            },
+            services,
         }
     }
 
@@ -508,10 +460,8 @@ mod tests {
         let ssh = |established| service(22, None, established);
         let totals = |established| counts(&[(State::Established, established), (State::Listen, 4)]);
         let first = Figures::new(&reading(totals(5), vec![ssh(5)]), None);
-        let full = Service {
-            accept_queue: 5,
-            ..service(443, Some(1), 1)
-        };
+        let mut full = service(443, Some(1), 1);
+        full.accept_queue = 5;
         view(Figures::new(
             &reading(totals(6), vec![ssh(5), full]),
             Some(&first),
@@ -806,28 +756,18 @@ PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
 
     #[test]
     fn services_have_a_line_when_something_is_there_or_happens() {
-        let idle = Service {
-            accept_queue: 0,
-            ..service(80, Some(3), 0)
-        };
+        let mut idle = service(80, Some(3), 0);
+        idle.accept_queue = 0;
         let has_line = |before: Service, now: Service| {
             let first = Figures::new(&reading(Counts::ZERO, vec![before]), None);
             let second = Figures::new(&reading(Counts::ZERO, vec![now]), Some(&first));
             assert!(plain_lines(&second, true).contains(": port 80: "));
             plain_lines(&second, false).contains(": port 80: ")
         };
-        let connected = Service {
-            counts: counts(&[(State::Listen, 2), (State::CloseWait, 1)]),
-            ..idle
-        };
-        let waiting = Service {
-            accept_queue: 1,
-            ..idle
-        };
-        let dropping = Service {
-            drops: Some(4),
-            ..idle
-        };
+        let [mut connected, mut waiting, mut dropping] = [idle; 3];
+        connected.counts = counts(&[(State::Listen, 2), (State::CloseWait, 1)]);
+        waiting.accept_queue = 1;
+        dropping.drops = Some(4);
         assert!(!has_line(idle, idle));
         for busy in [connected, waiting, dropping] {
             assert!(has_line(idle, busy));

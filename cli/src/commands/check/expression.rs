@@ -19,7 +19,7 @@ pub(crate) struct Expression {
     /// How it is compared.
     pub(crate) op: Op,
     /// With what.
-    pub(crate) limit: Decimal,
+    pub(crate) limit: Limit,
 }
 
 /// Expressions with commas between them, as they are typed together.
@@ -112,46 +112,46 @@ impl Op {
     }
 }
 
-/// A number with at most [`Decimal::SCALE`] digits after the point, exactly; never negative.
+/// The number that is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Decimal {
-    /// All digits, those after the point too; the last of these is not 0.
-    digits: u64,
-    /// How many are after the point.
-    scale: u32,
+pub(crate) enum Limit {
+    /// A count.
+    Count(u64),
+    /// A share.
+    Share(Decimal),
 }
 
+impl Limit {
+    /// How `amount`, as a share of `of`, compares with this. If the whole is 0, 1 is used.
+    pub(crate) fn compare(self, amount: u64, of: Option<u64>) -> Ordering {
+        match self {
+            Self::Count(count) => amount.cmp(&count),
+            Self::Share(share) => share.compare(amount.into(), of.unwrap_or(1).max(1).into()),
+        }
+    }
+}
+
+/// A percentage in hundredths of a per cent: 8050 is 80.5 %.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Decimal(u32);
+
 impl Decimal {
-    /// How many digits may be after the point: products of counts and limits fit into 128 bits then.
-    pub(crate) const SCALE: u32 = 9;
+    /// 100 %.
+    const WHOLE: Self = Self(10_000);
 
-    /// How `amount` of `of` in per cent compares with this. Of nothing, it is compared as of one.
-    ///
-    /// `amount / of * 100 <=> digits / 10^scale`, without a division.
-    pub(crate) fn compare_share(self, amount: u64, of: u64) -> Ordering {
-        let amount = u128::from(amount) * 100 * 10u128.pow(self.scale);
-        amount.cmp(&(u128::from(self.digits) * u128::from(of.max(1))))
-    }
+    const TOO_LONG: &str = "a share has at most two digits after the point, and is below 42949672%";
 
-    fn compare_count(self, amount: u64) -> Ordering {
-        let amount = u128::from(amount) * 10u128.pow(self.scale);
-        amount.cmp(&u128::from(self.digits))
-    }
-
-    /// How `digits / 10^scale` compares with this; `scale` is at most 6, and `digits` below 2^92.
-    pub(crate) fn compare_decimal(self, digits: u128, scale: u32) -> Ordering {
-        let other = u128::from(self.digits) * 10u128.pow(scale);
-        (digits * 10u128.pow(self.scale)).cmp(&other)
+    /// How `amount / of` compares with this, without a division. `amount` must be below 2^110, and
+    /// `of` below 2^96.
+    pub(crate) fn compare(self, amount: u128, of: u128) -> Ordering {
+        (amount * 10_000).cmp(&(u128::from(self.0) * of))
     }
 }
 
 impl Expression {
     /// Whether `amount`, for shares of `of`, is on the wrong side of the limit.
     pub(crate) fn holds(&self, amount: u64, of: Option<u64>) -> bool {
-        self.op.holds(match of {
-            Some(of) if self.subject.share => self.limit.compare_share(amount, of),
-            _ => self.limit.compare_count(amount),
-        })
+        self.op.holds(self.limit.compare(amount, of))
     }
 }
 
@@ -170,13 +170,21 @@ impl fmt::Display for Op {
     }
 }
 
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Share(share) => write!(f, "{share}"),
+        }
+    }
+}
+
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = 10u64.pow(self.scale);
-        write!(f, "{}", self.digits / unit)?;
-        match self.scale {
-            0 => Ok(()),
-            scale => write!(f, ".{:0>1$}", self.digits % unit, scale as usize),
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}"),
+            (whole, rest) if rest % 10 == 0 => write!(f, "{whole}.{}", rest / 10),
+            (whole, rest) => write!(f, "{whole}.{rest:02}"),
         }
     }
 }
@@ -248,7 +256,7 @@ impl FromStr for Expression {
             .find(|op| parts.skip(op.sign()))
             .ok_or_else(|| parts.wrong(parts.next(), "one of > >= < <= must be here"))?;
         let place = parts.number();
-        let limit = limit(&parts, place.clone())?;
+        let number = number(&parts, place.clone())?;
         let sign = parts.next();
         let share = parts.skip("%");
         if share && !matches!(what, What::State(_) | What::AcceptQueue) {
@@ -263,11 +271,18 @@ impl FromStr for Expression {
             );
             return Err(parts.wrong(sign, problem));
         }
-        if share && matches!(what, What::State(_)) && limit.compare_count(100).is_lt() {
+        let limit = match (share, number) {
+            (true, (whole, fraction)) => share_limit(whole, fraction)
+                .map(Limit::Share)
+                .ok_or_else(|| parts.wrong(place.clone(), Decimal::TOO_LONG))?,
+            (false, (whole, "")) => Limit::Count(whole),
+            (false, _) => {
+                return Err(parts.wrong(place, "a count is a whole number; is a % missing?"));
+            }
+        };
+        if matches!((what, limit), (What::State(_), Limit::Share(share)) if share > Decimal::WHOLE)
+        {
             return Err(parts.wrong(place, "a share of the sockets is at most 100%"));
-        }
-        if !share && limit.scale > 0 {
-            return Err(parts.wrong(place, "a count is a whole number; is a % missing?"));
         }
         let rest = parts.rest();
         if !rest.is_empty() {
@@ -326,25 +341,29 @@ fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
     Err(parts.wrong(word, problem))
 }
 
-fn limit(parts: &Parts<'_>, place: Range<usize>) -> Result<Decimal, Wrong> {
+/// The digits before the point, and those after it without zeros at the end.
+fn number<'a>(parts: &Parts<'a>, place: Range<usize>) -> Result<(u64, &'a str), Wrong> {
     let text = &parts.text[place.clone()];
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits_only = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if !digits_only(whole) || !digits_only(fraction) {
         return Err(parts.wrong(place, "here must be a number such as 100 or 12.5"));
     }
-    let fraction = fraction.trim_end_matches('0');
-    let too_long = "the number is too long: at most 18 digits, 9 of them after the point";
-    if fraction.len() > Decimal::SCALE as usize {
-        return Err(parts.wrong(place, too_long));
+    match whole.parse() {
+        Ok(whole) if whole < 10u64.pow(18) => Ok((whole, fraction.trim_end_matches('0'))),
+        _ => Err(parts.wrong(place, "the number is too long: at most 18 digits")),
     }
-    match format!("{whole}{fraction}").parse() {
-        Ok(digits) if digits < 10u64.pow(18) => Ok(Decimal {
-            digits,
-            scale: fraction.len() as u32,
-        }),
-        _ => Err(parts.wrong(place, too_long)),
-    }
+}
+
+fn share_limit(whole: u64, fraction: &str) -> Option<Decimal> {
+    let hundredths: u64 = match fraction.len() {
+        0 => 0,
+        1 => fraction.parse::<u64>().ok()? * 10,
+        2 => fraction.parse().ok()?,
+        _ => return None,
+    };
+    let all = whole.checked_mul(100)?.checked_add(hundredths)?;
+    u32::try_from(all).ok().map(Decimal)
 }
 
 /// An expression, and how far it is read.
@@ -433,7 +452,8 @@ mod tests {
             ("443:listeners<1", "443:listeners<1"),
             ("65535:listen<1", "65535:LISTEN<1"),
             ("total>999999999999999999", "total>999999999999999999"),
-            ("TIME_WAIT>0.000000001%", "TIME_WAIT>0.000000001%"),
+            ("TIME_WAIT>0.01%", "TIME_WAIT>0.01%"),
+            ("accept_queue>42949672.95%", "accept_queue>42949672.95%"),
         ] {
             assert_eq!(read(text).to_string(), shortest, "{text}");
         }
@@ -478,7 +498,12 @@ mod tests {
                 "      ^^^^^^^^^^^^^^^^^^^",
                 "too long",
             ),
-            ("LISTEN>1.0000000001%", "       ^^^^^^^^^^^^", "too long"),
+            ("LISTEN>1.001%", "       ^^^^^", "at most two digits after"),
+            (
+                "accept_queue>42949673%",
+                "             ^^^^^^^^",
+                "below 42949672%",
+            ),
             ("é\u{7}>1", "^", "a state"),
         ] {
             let message = text.parse::<Expression>().unwrap_err().to_string();
@@ -529,8 +554,8 @@ mod tests {
         assert!(holds("LISTEN>=0.7%", 7, 1000));
         assert!(holds("LISTEN<=0.1%", 1, 1000));
         assert!(!holds("LISTEN<0.1%", 1, 1000));
-        assert!(holds("LISTEN>33.333333333%", 1, 3));
-        assert!(!holds("LISTEN>33.333333334%", 1, 3));
+        assert!(holds("LISTEN>33.33%", 1, 3));
+        assert!(!holds("LISTEN>33.34%", 1, 3));
         assert!(!holds("LISTEN>=100%", u64::MAX - 1, u64::MAX));
         assert!(holds("LISTEN>=100%", u64::MAX, u64::MAX));
         assert!(holds("accept_queue>100%", 129, 128));
@@ -546,26 +571,19 @@ mod tests {
         let what = prop_oneof![states, prop::sample::select(&What::NAMED[..])];
         let port = prop::option::of(1u16..);
         let op = prop::sample::select(&Op::ALL[..]);
-        (port, what, any::<bool>(), op, 0..10u64.pow(11), 0..=9u32).prop_map(
-            |(port, what, share, op, digits, scale)| {
+        (port, what, any::<bool>(), op, 0..10u64.pow(18)).prop_map(
+            |(port, what, share, op, number)| {
                 let share = share
                     && match what {
                         What::State(State::Listen) => port.is_none(),
                         What::State(_) | What::AcceptQueue => true,
                         _ => false,
                     };
-                let mut limit = Decimal {
-                    // At most 100 of a share.
-                    digits: digits.min(10u64.pow(scale + 2)),
-                    scale,
+                let limit = match (share, what) {
+                    (false, _) => Limit::Count(number),
+                    (true, What::AcceptQueue) => Limit::Share(Decimal(number as u32)),
+                    (true, _) => Limit::Share(Decimal((number % 10_001) as u32)),
                 };
-                while limit.scale > 0 && limit.digits % 10 == 0 {
-                    limit.digits /= 10;
-                    limit.scale -= 1;
-                }
-                if !share {
-                    limit.scale = 0;
-                }
                 let subject = Subject { port, what, share };
                 Expression { subject, op, limit }
             },

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The order of services: `--sort`.
+
+use std::cmp::Reverse;
+
+use clap::builder::PossibleValue;
+use tcpstat::{Service, State};
+
+use crate::explain;
+use crate::names::{self, NameParser};
+
+/// What services are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SortBy {
+    Port,
+    Total,
+    Listeners,
+    AcceptQueue,
+    Drops,
+    State(State),
+}
+
+impl SortBy {
+    /// The columns that are not states.
+    pub(crate) const NAMED: [(&str, SortBy); 5] = [
+        ("port", Self::Port),
+        ("total", Self::Total),
+        ("listeners", Self::Listeners),
+        ("accept-queue", Self::AcceptQueue),
+        ("drops", Self::Drops),
+    ];
+
+    /// Sorts by port, or descending by the column, and by port if equal.
+    pub(crate) fn sort(self, services: &mut [Service]) {
+        let key = |service: &Service| match self {
+            Self::Port => 0,
+            Self::Total => service.counts.total(),
+            Self::Listeners => service.listeners,
+            Self::AcceptQueue => service.accept_queue,
+            Self::Drops => service.drops.unwrap_or(0),
+            Self::State(state) => service.counts.get(state),
+        };
+        services.sort_by_key(|service| (Reverse(key(service)), service.port));
+    }
+}
+
+/// The parser of a column: by its name, in any case, with `-` or `_`; or of a state.
+pub(crate) const COLUMN: NameParser<SortBy> = NameParser {
+    read: column,
+    names: || {
+        let names = SortBy::NAMED.map(|(name, _)| PossibleValue::new(name));
+        names.into_iter().chain(names::states()).collect()
+    },
+};
+
+fn column(text: &str) -> Result<SortBy, String> {
+    let named = SortBy::NAMED
+        .into_iter()
+        .find(|(name, _)| *name == explain::typed(text));
+    let column = named.map(|(_, column)| column);
+    let column = column.or_else(|| explain::state(text).map(SortBy::State));
+    column.ok_or_else(|| {
+        let names = SortBy::NAMED.map(|(name, _)| name).join(", ");
+        format!("it is not a column: {names}, or a state")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::service;
+
+    #[test]
+    fn columns_are_read_in_any_case() {
+        assert_eq!(column("Accept_Queue"), Ok(SortBy::AcceptQueue));
+        assert_eq!(column("time-wait"), Ok(SortBy::State(State::TimeWait)));
+        assert!(column("name").unwrap_err().contains("a state"));
+    }
+
+    #[test]
+    fn sorts_by_what_is_asked_for_and_then_by_port() {
+        let usual = [(State::Listen, 2), (State::Established, 1)];
+        let leaking = [
+            (State::Listen, 1),
+            (State::Established, 199),
+            (State::CloseWait, 300),
+        ];
+        let mut rows = [
+            service(22, 2, (0, None), Some(0), &usual),
+            service(8080, 1, (129, None), Some(77), &leaking),
+            service(21, 2, (0, None), Some(0), &usual),
+        ];
+        let mut ports = |by: SortBy| {
+            by.sort(&mut rows);
+            rows.iter().map(|service| service.port).collect::<Vec<_>>()
+        };
+        assert_eq!(ports(SortBy::Port), [21, 22, 8080]);
+        assert_eq!(ports(SortBy::Total), [8080, 21, 22]);
+        assert_eq!(ports(SortBy::Listeners), [21, 22, 8080]);
+        assert_eq!(ports(SortBy::Drops), [8080, 21, 22]);
+        assert_eq!(ports(SortBy::AcceptQueue), [8080, 21, 22]);
+        assert_eq!(ports(SortBy::State(State::CloseWait)), [8080, 21, 22]);
+    }
+}

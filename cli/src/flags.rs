@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Options that several commands have, and what they mean for the library.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use tcpstat::{Options, Sampler, Source, Target};
+
+use crate::failure::Failure;
+
+/// How often to answer: once, or at an interval.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RepeatFlags {
+    /// Print again every 10s, 500ms, 1m, ... until a reading fails; one line each time
+    #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Stop after N answers
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "interval",
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+impl RepeatFlags {
+    /// Calls `once` as often as it is asked for, at ticks that do not drift.
+    pub(crate) fn at_each_tick(
+        &self,
+        mut once: impl FnMut() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Some(interval) = self.interval else {
+            return once();
+        };
+        let start = Instant::now();
+        let mut times = 0;
+        loop {
+            once()?;
+            times += 1;
+            if self.count.is_some_and(|count| times >= count) {
+                return Ok(());
+            }
+            thread::sleep(until_next_tick(start.elapsed(), interval));
+        }
+    }
+}
+
+/// The time to the next of the ticks that are `interval` apart. Missed ticks are skipped.
+fn until_next_tick(elapsed: Duration, interval: Duration) -> Duration {
+    // Nanoseconds of a Duration are below 2^94, and the rest of a division is below `interval`.
+    let since_tick = elapsed.as_nanos() % interval.as_nanos();
+    interval - Duration::from_nanos(since_tick as u64)
+}
+
+/// Which source to ask, and whose connections are meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SourceFlags {
+    /// Where to count: auto, module, netlink, netlink-full, procfs
+    #[arg(long, value_enum, default_value_t = SourceValue::Auto, hide_possible_values = true)]
+    source: SourceValue,
+
+    /// The network namespace of this process, such as a container's, instead of your own
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+
+    /// Another procfs: a host's, or a saved sample
+    #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
+    proc_root: PathBuf,
+
+    /// Say on standard error which source answered, and how it counted
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// The values of `--source`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SourceValue {
+    Auto,
+    Module,
+    Netlink,
+    NetlinkFull,
+    Procfs,
+}
+
+impl SourceFlags {
+    /// The source; `None` for the first that answers.
+    pub(crate) fn source(&self) -> Option<Source> {
+        match self.source {
+            SourceValue::Auto => None,
+            SourceValue::Module => Some(Source::Module),
+            SourceValue::Netlink => Some(Source::Netlink),
+            SourceValue::NetlinkFull => Some(Source::NetlinkFull),
+            SourceValue::Procfs => Some(Source::Procfs),
+        }
+    }
+
+    /// What the library is asked for.
+    pub(crate) fn options(&self) -> Options {
+        let mut options = Options::default();
+        options.source = self.source();
+        options.target = self.pid.map_or(Target::Own, Target::Process);
+        options.proc_root.clone_from(&self.proc_root);
+        options
+    }
+
+    /// A sampler for the namespace that is meant.
+    pub(crate) fn sampler(&self) -> Result<Sampler, Failure> {
+        let options = self.options();
+        let source = options.source.map_or("auto", Source::name);
+        Sampler::new(options).map_err(|error| {
+            Failure::Usage(format!(
+                "--source {source} cannot be used with --proc-root alone: {error}"
+            ))
+        })
+    }
+}
+
+/// Whether every network namespace is asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NamespaceFlags {
+    /// All network namespaces with a process: one line each, identified by inode and one PID
+    #[arg(long, conflicts_with = "pid")]
+    pub(crate) all_namespaces: bool,
+}
+
+/// The longest interval, a year: every tick to come can be represented then.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Reads an interval such as `10s`.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    if text
+        .parse::<f64>()
+        .is_ok_and(|number| number > 0.0 && number.is_finite())
+    {
+        return Err(format!(
+            "it has no unit; write {text}s for seconds, {text}ms, {text}m"
+        ));
+    }
+    if text.parse() == Ok(0.0) {
+        return Err("it must be longer than zero".into());
+    }
+    let interval: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "it is not a time such as 10s, 500ms, 1m or 1h 30m".to_owned())?;
+    match interval.try_into() {
+        Ok(Duration::ZERO) | Err(_) => Err("it must be longer than zero".into()),
+        Ok(interval) if interval > LONGEST => Err("it must not be longer than a year".into()),
+        Ok(interval) => Ok(interval),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_do_not_drift_and_missed_ones_are_skipped() {
+        let ms = Duration::from_millis;
+        assert_eq!(until_next_tick(ms(0), ms(10)), ms(10));
+        assert_eq!(until_next_tick(ms(3), ms(10)), ms(7));
+        assert_eq!(until_next_tick(ms(13), ms(10)), ms(7));
+        assert_eq!(until_next_tick(ms(57), ms(10)), ms(3));
+        assert_eq!(
+            until_next_tick(Duration::from_nanos(1), Duration::from_nanos(1)),
+            Duration::from_nanos(1)
+        );
+    }
+
+    #[test]
+    fn intervals_have_a_unit_and_are_longer_than_zero() {
+        assert_eq!(interval("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(interval("1m"), Ok(Duration::from_secs(60)));
+        assert_eq!(interval("1h 30m"), Ok(Duration::from_secs(5400)));
+        for (text, expected) in [
+            ("10", "write 10s"),
+            ("0.5", "write 0.5s"),
+            ("0", "longer than zero"),
+            ("0s", "longer than zero"),
+            ("-1s", "longer than zero"),
+            ("-1", "not a time"),
+            ("ten", "not a time"),
+            ("", "not a time"),
+            ("10 parsecs", "not a time"),
+            ("nan", "not a time"),
+            ("inf", "not a time"),
+            ("99999999999999999999s", "not a time"),
+            ("9000h", "a year"),
+        ] {
+            let error = interval(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What to try next when there is no answer.
+
+use std::io::ErrorKind;
+
+use nix::errno::Errno;
+use tcpstat::{Attempt, Error, Source};
+
+/// What to try next, if something may help.
+pub(crate) fn hint(error: &Error) -> Option<&'static str> {
+    let tried = match error {
+        Error::NoSource(tried) => tried,
+        Error::Open { error, .. }
+        | Error::Read { error, .. }
+        | Error::Socket { error, .. }
+        | Error::Receive { error }
+        | Error::Answer { error } => return hint_for(Errno::from_raw(error.raw_os_error()?)),
+        _ => return None,
+    };
+    let Attempt { source, error, .. } = tried.last()?;
+    Some(match (source, error) {
+        (Source::Module, _) => "Load the module (modprobe tcpstat), or leave out --source.",
+        (Source::Procfs, _) => {
+            "Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names another. \
+             Processes may be gone, or hidden (hidepid=)."
+        }
+        (_, Error::Answer { .. }) => {
+            "Load the kernel's part of it (modprobe tcp_diag), or try --source procfs."
+        }
+        (_, Error::Namespace { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
+            "Entering another network namespace takes root (CAP_SYS_ADMIN, CAP_SYS_PTRACE): \
+             try --source procfs."
+        }
+        (_, Error::Namespace { .. }) => {
+            "The process may have ended, or be one of a saved sample: try --source procfs."
+        }
+        _ => {
+            "A sandbox may forbid netlink sockets here (seccomp, SELinux, \
+             RestrictAddressFamilies=): try --source procfs."
+        }
+    })
+}
+
+/// What to try if the source is there, and the system does not let it answer.
+fn hint_for(errno: Errno) -> Option<&'static str> {
+    Some(match errno {
+        Errno::EMFILE => "This process may open no more files: raise its limit (ulimit -n).",
+        Errno::ENFILE => "The machine may open no more files: raise fs.file-max.",
+        Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
+            "The kernel may be short of memory: try again, or another --source."
+        }
+        _ => return None,
+    })
+}

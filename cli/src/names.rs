@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Names of states on the command line: those that a shell completes, and others that are understood
+//! as well.
+
+use std::ffi::OsStr;
+
+use clap::Arg;
+use clap::builder::{PossibleValue, TypedValueParser};
+use tcpstat::State;
+
+use crate::explain::{self, TOPICS};
+
+/// The parser of a state: by its name, or by any other that it is explained by, in any case, with `-`
+/// or `_`.
+pub(crate) const STATE: NameParser<State> = NameParser {
+    read: state,
+    names: states,
+};
+
+/// The states as people type them, each with its meaning.
+pub(crate) fn states() -> Vec<PossibleValue> {
+    let states = TOPICS
+        .iter()
+        .filter(|topic| explain::state(topic.name).is_some());
+    states.map(|topic| topic.possible_value()).collect()
+}
+
+fn state(text: &str) -> Result<State, String> {
+    explain::state(text).ok_or_else(|| {
+        let names = State::ALL.map(State::name).join(", ");
+        format!("it is not a state; these are: {names}")
+    })
+}
+
+/// A parser of values that have names. A shell completes `names`; `read` understands others as well.
+#[derive(Clone, Copy)]
+pub(crate) struct NameParser<T> {
+    pub(crate) read: fn(&str) -> Result<T, String>,
+    pub(crate) names: fn() -> Vec<PossibleValue>,
+}
+
+impl<T: Copy + Send + Sync + 'static> TypedValueParser for NameParser<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        self.read.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        Some(Box::new((self.names)().into_iter()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_read_in_any_case() {
+        assert_eq!(state("close-wait"), Ok(State::CloseWait));
+        assert_eq!(state("CLOSE_WAIT"), Ok(State::CloseWait));
+        assert!(state("open").unwrap_err().contains("CLOSE_WAIT"));
+    }
+}

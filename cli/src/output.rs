@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Printing: answers on standard output, what is said about them on standard error.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use tcpstat::{Attempt, Namespace, Source};
+
+use crate::failure::Failure;
+
+/// Prints an answer, and whatever was printed before it.
+pub(crate) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_ref())
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::Print)
+}
+
+/// Says something on standard error.
+pub(crate) fn say(message: impl Display) {
+    // Ignore a failed write to stderr: the exit code says it too.
+    let _ = writeln!(io::stderr(), "tcpstat: {message}");
+}
+
+/// Says which source answered, and how, after those that could not. `namespace` is the namespace
+/// of the answer, if several are asked.
+pub(crate) fn say_source(
+    namespace: Option<Namespace>,
+    tried: &[Attempt],
+    source: Source,
+    method: impl Display,
+) {
+    let of = namespace.map_or(String::new(), |namespace| format!("{namespace}: "));
+    for attempt in tried {
+        say(format_args!("{of}{}: {}", attempt.source, attempt.error));
+    }
+    say(format_args!("{of}{source}: {method}"));
+}

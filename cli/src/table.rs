@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The layout of a table: columns that are as wide as their widest cell.
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    /// Its heading.
+    pub(crate) heading: &'static str,
+    /// Its least width, in characters.
+    least: usize,
+    /// Whether cells are aligned to the right, as numbers are.
+    is_number: bool,
+}
+
+impl Column {
+    /// A column of numbers, at least `least` characters wide.
+    pub(crate) const fn number(heading: &'static str, least: usize) -> Self {
+        Self {
+            heading,
+            least,
+            is_number: true,
+        }
+    }
+
+    /// A column of text, at least `least` characters wide.
+    pub(crate) const fn text(heading: &'static str, least: usize) -> Self {
+        Self {
+            heading,
+            least,
+            is_number: false,
+        }
+    }
+
+    /// `text`, padded to `width` characters.
+    pub(crate) fn padded(&self, text: &str, width: usize) -> String {
+        if self.is_number {
+            format!("{text:>width$}")
+        } else {
+            format!("{text:<width$}")
+        }
+    }
+}
+
+/// The width of each column, in characters, for all of these rows.
+pub(crate) fn widths<'a, Row>(columns: &[Column], rows: impl IntoIterator<Item = Row>) -> Vec<usize>
+where
+    Row: IntoIterator<Item = &'a str>,
+{
+    let mut widths: Vec<usize> = columns
+        .iter()
+        .map(|column| column.least.max(column.heading.len()))
+        .collect();
+    for row in rows {
+        for (width, text) in widths.iter_mut().zip(row) {
+            *width = text.chars().count().max(*width);
+        }
+    }
+    widths
+}
+
+/// The table as text: the headings, then the rows, each with its newline.
+pub(crate) fn text(columns: &[Column], rows: &[Vec<String>]) -> String {
+    let widths = widths(
+        columns,
+        rows.iter().map(|row| row.iter().map(String::as_str)),
+    );
+    let line = |cells: Vec<&str>| {
+        let cells = columns.iter().zip(&widths).zip(cells);
+        let cells: Vec<String> = cells
+            .map(|((column, &width), cell)| column.padded(cell, width))
+            .collect();
+        cells.join("  ").trim_end().to_owned() + "\n"
+    };
+    let headings = columns.iter().map(|column| column.heading).collect();
+    let rows = rows
+        .iter()
+        .map(|row| row.iter().map(String::as_str).collect());
+    std::iter::once(headings).chain(rows).map(line).collect()
+}
