@@ -34,7 +34,7 @@ fuzz_target!(|text: &[u8]| {
 fn lines<'a>(text: &'a [u8], name: &[u8]) -> Vec<Vec<&'a [u8]>> {
     text.split(|&byte| byte == b'\n')
         .map(|line| {
-            line.split(|byte| byte.is_ascii_whitespace())
+            line.split(|&byte| byte == b' ')
                 .filter(|word| !word.is_empty())
                 .collect::<Vec<_>>()
         })

@@ -7,6 +7,7 @@ pub(crate) mod difference;
 mod filter;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod interrupted;
 mod lines;
 pub(crate) mod module;
 pub(crate) mod module_services;

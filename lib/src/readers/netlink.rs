@@ -27,6 +27,7 @@ use nix::sys::time::TimeVal;
 
 use super::by_port::{ByPort, Listener};
 use super::filter;
+use super::interrupted::retried;
 use super::namespace::{Handle, inside};
 use super::sockstat::Sockstat;
 use crate::connections::Connection;
@@ -431,13 +432,14 @@ impl Answer {
 
     fn send(&self) -> Result<(), Error> {
         let request = self.dump.request(&self.query);
-        retried(|| send(self.socket.as_raw_fd(), &request, MsgFlags::empty())).map_err(
-            |error| Error::Socket {
+        let flags = MsgFlags::empty();
+        match retried(|| Ok(send(self.socket.as_raw_fd(), &request, flags)?)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::Socket {
                 call: "write to",
                 error,
-            },
-        )?;
-        Ok(())
+            }),
+        }
     }
 
     /// Hands the messages of the next datagram to `each`; it may say that one is malformed. Returns whether the
@@ -450,7 +452,7 @@ impl Answer {
         mut each: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<bool, Error> {
         // With MSG_TRUNC, the length is the datagram's, whatever the buffer took of it.
-        let length = retried(|| recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC))
+        let length = retried(|| Ok(recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?))
             .map_err(|error| Error::Receive { error })?;
         match (self.dump.feed(buffer, length, &mut each), self.rest) {
             (Ok(true), []) => Ok(false),
@@ -491,16 +493,6 @@ fn open() -> Result<OwnedFd, Error> {
         .map_err(failed("set the timeout of"))?;
     connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(failed("connect"))?;
     Ok(socket)
-}
-
-/// Calls again what a signal interrupted.
-fn retried<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            result => return result.map_err(io::Error::from),
-        }
-    }
 }
 
 /// What to ask for.
@@ -1104,20 +1096,6 @@ mod tests {
             }
         })
         .unwrap();
-    }
-
-    #[test]
-    fn what_a_signal_interrupts_is_called_again() {
-        let call = |then: nix::Result<usize>| {
-            let mut calls = 0;
-            let result = retried(|| {
-                calls += 1;
-                if calls > 3 { then } else { Err(Errno::EINTR) }
-            });
-            (result.map_err(|error| errno(&error)), calls)
-        };
-        assert_eq!(call(Ok(7)), (Ok(7), 4));
-        assert_eq!(call(Err(Errno::ENOBUFS)), (Err(Errno::ENOBUFS), 4));
     }
 
     #[test]
