@@ -21,7 +21,8 @@
 //! are the many or that all are few, every socket is asked for. `CLOSE_WAIT` takes the place of `ESTABLISHED`
 //! where the dump finds it the one that is many.
 
-use super::netlink::{List, States, Tally};
+use super::netlink::dump::States;
+use super::netlink::{List, Tally};
 use super::sockstat::{Counters, ReadCounters};
 use crate::error::Error;
 use crate::snapshot::{Method, Reason, partner};
@@ -652,7 +653,8 @@ mod tests {
 
     /// By difference, by the full dump, and by procfs, in the namespace of this thread.
     fn three_ways(expected: Counts, what: &str) -> Method {
-        let mut netlink = Netlink::default();
+        let mut buffer = Vec::new();
+        let mut netlink = Netlink::new(None, &mut buffer);
         let (counts, method) = count(&mut netlink, here(), 0).unwrap();
         let procfs = Procfs::default()
             .sample(&Path::new("/proc/thread-self").into())

@@ -7,7 +7,9 @@ use std::io::{self, Read};
 
 use super::by_port::ByPort;
 use super::lines::Failure;
-use super::netlink::{self, Dump, Request, Tally};
+use super::netlink::dump::{Dump, Request};
+use super::netlink::wire::InetDiagMsg;
+use super::netlink::{self, Tally};
 use super::procfs::Rows;
 use super::{module, module_services, procfs, sockstat};
 use crate::connections::Connection;
@@ -100,7 +102,7 @@ pub fn netlink_services<'a>(
     datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
 ) -> Result<Option<(Vec<Service>, Counts)>, Error> {
     let mut table = ByPort::new(None);
-    let each = |message: &[u8]| netlink::add_listener(&mut table, message);
+    let each = |message: &InetDiagMsg| netlink::add_listener(&mut table, message);
     let complete = fed(sequence, datagrams, each)?;
     Ok(complete.then(|| services(table)))
 }
@@ -115,7 +117,7 @@ pub fn netlink_connections<'a>(
 ) -> Result<Option<Vec<Connection>>, Error> {
     let mut connections = Vec::new();
     let complete = fed(sequence, datagrams, |message| {
-        connections.push(netlink::connection(message)?);
+        connections.push(message.connection()?);
         Ok(())
     })?;
     Ok(complete.then_some(connections))
@@ -125,9 +127,9 @@ pub fn netlink_connections<'a>(
 fn fed<'a>(
     sequence: u32,
     datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
-    mut each: impl FnMut(&[u8]) -> Result<(), String>,
+    mut each: impl FnMut(&InetDiagMsg) -> Result<(), String>,
 ) -> Result<bool, Error> {
-    let mut dump = Dump::new(Request::BothFamilies, sequence);
+    let mut dump = Dump::new(Request::BOTH_FAMILIES, sequence);
     for (arrived, sent) in datagrams {
         if dump.feed(arrived, sent, &mut each)? {
             return Ok(true);
