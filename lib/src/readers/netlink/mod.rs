@@ -25,7 +25,7 @@ use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 /// The kernel fills a datagram of a dump up to 32 KiB, if the reader's buffer takes as much (`netlink_dump`).
-const BUFFER: usize = 32 * 1024;
+pub(crate) const BUFFER: usize = 32 * 1024;
 
 /// What a dump found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,14 +191,10 @@ impl Iterator for Listing {
 
 #[cfg(test)]
 mod tests {
-    use tcpstat_tests::netns;
-    use tcpstat_tests::sockets::{Family, Mix, repaired};
     use zerocopy::FromBytes;
 
-    use super::dump::Request;
     use super::wire::tests::{SOCKET, listener, socket};
     use super::*;
-    use crate::readers::procfs::Procfs;
 
     fn view(payload: &[u8]) -> &InetDiagMsg {
         InetDiagMsg::ref_from_bytes(payload).unwrap()
@@ -262,185 +258,5 @@ mod tests {
                 assert_eq!(table.services().0, services, "cut at byte {cut}");
             }
         }
-    }
-
-    /// No kernel has it.
-    const UNKNOWN: Request = Request {
-        message_type: 23,
-        family: 0,
-    };
-
-    fn tally(mut answer: Answer) -> Tally {
-        let mut tally = Tally::default();
-        while answer
-            .receive(&mut [0; BUFFER], |message| tally.add(message))
-            .unwrap()
-        {}
-        tally
-    }
-
-    /// On the kernel that runs the tests; needs `CAP_SYS_ADMIN` for the namespace.
-    #[test]
-    fn one_dump_and_two_agree_with_procfs_on_every_state() {
-        for family in Family::ALL {
-            netns::in_new(|| {
-                let fixture = Mix::of_each(family, 2).make().unwrap();
-                let mut buffer = Vec::new();
-                let mut netlink = Netlink::new(None, &mut buffer);
-                let expected = fixture.expected();
-                assert_eq!(netlink.sample().unwrap(), expected, "{family:?}, one dump");
-                let one = netlink.list(States::ALL, |_| true).unwrap();
-                assert_eq!(one.counts, expected, "{family:?}, one dump");
-                assert_eq!(one.request_sockets, 2, "{family:?}");
-                assert_eq!(one.fin_wait2_timewait, 2, "{family:?}");
-                let by = |first, rest| {
-                    let answer = Answer::ask_by(first, rest, None, Query::of(States::ALL));
-                    tally(answer.unwrap())
-                };
-                let [v4, v6] = &Request::BY_FAMILY;
-                assert_eq!(
-                    by(*v4, std::slice::from_ref(v6)),
-                    one,
-                    "{family:?}, two dumps"
-                );
-                assert_eq!(by(UNKNOWN, &[]), one, "{family:?}, after a refusal");
-                let procfs = Procfs::default()
-                    .sample(&Path::new("/proc/thread-self").into())
-                    .unwrap();
-                assert_eq!(procfs, expected, "{family:?}, procfs");
-            })
-            .unwrap();
-        }
-    }
-
-    /// How many sockets the kernel tells of, and how many of these are asked for.
-    fn told(filter: &Filter) -> (u64, usize) {
-        let listing = Listing::start(None, filter).unwrap().map(Result::unwrap);
-        let all: Vec<Connection> = listing.collect();
-        let asked_for = all.iter().filter(|one| filter.accepts(one)).count();
-        (all.len() as u64, asked_for)
-    }
-
-    #[test]
-    fn the_kernel_leaves_out_what_is_not_asked_for() {
-        netns::in_new(|| {
-            let _fixture = Mix::of_each(Family::V6, 2).make().unwrap();
-            let _repaired = repaired(1000).unwrap();
-            let all = Listing::start(None, &Filter::default()).unwrap();
-            let all: Vec<Connection> = all.map(Result::unwrap).collect();
-            let filters = all.iter().step_by(100).flat_map(|connection| {
-                let ports = |port: u16| -> Option<Ports> {
-                    Some(format!("{port},1-2,{}", port.max(3) - 1).parse().unwrap())
-                };
-                let none = Filter::default();
-                let states = Filter {
-                    states: Some(vec![connection.state]),
-                    ..none.clone()
-                };
-                let local = Filter {
-                    local_ports: ports(connection.local.port()),
-                    ..states.clone()
-                };
-                let remote = Filter {
-                    remote_ports: ports(connection.remote.port()),
-                    ..local.clone()
-                };
-                let only_remote = Filter {
-                    remote_ports: ports(connection.remote.port()),
-                    ..none
-                };
-                [states, local, remote, only_remote]
-            });
-            for filter in filters {
-                let expected = all.iter().filter(|&one| filter.accepts(one)).count();
-                assert!(expected > 0);
-                assert_eq!(told(&filter), (expected as u64, expected), "{filter:?}");
-            }
-            // More than the kernel is bothered with: it tells of all, and who asked picks.
-            let ports: Vec<String> = (0..100).map(|port| (2 * port + 1).to_string()).collect();
-            let filter = Filter {
-                local_ports: Some(ports.join(",").parse().unwrap()),
-                ..Filter::default()
-            };
-            assert_eq!(told(&filter), (all.len() as u64, 0));
-            let no_state = Filter {
-                states: Some(Vec::new()),
-                ..Filter::default()
-            };
-            assert_eq!(told(&no_state), (0, 0));
-
-            // Both questions that services are made of.
-            let told_by_port = |ports: Option<&Ports>| {
-                Query::by_port(ports)
-                    .map(|query| tally(Answer::ask(None, query).unwrap()).counts.total())
-            };
-            let at = |ports: Option<&Ports>| {
-                let (listeners, others): (Vec<&Connection>, _) = (all.iter())
-                    .filter(|one| ports.is_none_or(|ports| ports.contains(one.local.port())))
-                    .partition(|one| one.state == State::Listen);
-                [listeners, others].map(|sockets| sockets.len() as u64)
-            };
-            assert_eq!(told_by_port(None), at(None));
-            let (services, _) = Netlink::new(None, &mut Vec::new())
-                .services(None)
-                .unwrap()
-                .services();
-            assert!(services.len() > 1);
-            for service in services {
-                let ports: Ports = service.port.to_string().parse().unwrap();
-                assert_eq!(told_by_port(Some(&ports)), at(Some(&ports)), "{ports:?}");
-                assert_eq!(at(Some(&ports)).iter().sum::<u64>(), service.counts.total());
-            }
-        })
-        .unwrap();
-    }
-
-    #[test]
-    fn says_what_waits_at_a_listener_that_is_full_and_what_it_drops() {
-        netns::in_new(|| {
-            let mix = Mix {
-                syn_sent: 3,
-                ..Mix::default()
-            };
-            let _fixture = mix.make().unwrap();
-            let table = Netlink::new(None, &mut Vec::new()).services(None).unwrap();
-            let (services, _) = table.services();
-            let [service] = services[..] else {
-                panic!("{services:?}")
-            };
-            assert_eq!((service.listeners, service.accept_queue), (1, 1));
-            assert_eq!(service.backlog, Some(0));
-            assert_eq!(service.accept_queue_ratio(), Some(1.0));
-            // Each of the three, and again where it is sent again.
-            assert!(service.drops >= Some(3), "{service:?}");
-        })
-        .unwrap();
-    }
-
-    #[test]
-    fn many_datagrams_go_through_one_buffer() {
-        netns::in_new(|| {
-            let _sockets = repaired(2000).unwrap();
-            let mut buffer = Vec::new();
-            let mut netlink = Netlink::new(None, &mut buffer);
-            for _ in 0..3 {
-                assert_eq!(netlink.sample().unwrap().get(State::Established), 2000);
-                assert_eq!(netlink.buffer.capacity(), BUFFER);
-            }
-            let mut small = vec![0; 1000];
-            let error = Netlink::new(None, &mut small)
-                .sample()
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains("of which only so many arrived"), "{error}");
-
-            let ended = netlink.list(States::ALL, |tally| tally.counts.total() < 500);
-            let ended = ended.unwrap().counts.total();
-            assert!((500..1000).contains(&ended), "{ended}");
-            let few = States::ALL.without(State::Established);
-            let none = netlink.list(few, |_| false).unwrap();
-            assert_eq!(none, Tally::default());
-        })
-        .unwrap();
     }
 }
