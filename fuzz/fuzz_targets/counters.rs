@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use libfuzzer_sys::fuzz_target;
-use tcpstat::fuzzing;
+use tcpstat::internals;
 
 fuzz_target!(|text: &[u8]| {
-    if let Ok([inuse, tw]) = fuzzing::sockstat(text) {
+    if let Ok([inuse, tw]) = internals::sockstat(text) {
         let line = lines(text, b"TCP:").remove(0);
         let mut found = HashMap::new();
         for pair in line[1..].chunks_exact(2) {
@@ -18,7 +18,7 @@ fuzz_target!(|text: &[u8]| {
         assert_eq!(found.get(&b"inuse"[..]).map(number), Some(inuse));
         assert_eq!(found.get(&b"tw"[..]).map(number), Some(tw));
     }
-    if let Ok(values) = fuzzing::snmp(text) {
+    if let Ok(values) = internals::snmp(text) {
         let lines = lines(text, b"Tcp:");
         for (key, value) in ["CurrEstab", "ActiveOpens", "PassiveOpens"]
             .iter()
@@ -34,7 +34,7 @@ fuzz_target!(|text: &[u8]| {
 fn lines<'a>(text: &'a [u8], name: &[u8]) -> Vec<Vec<&'a [u8]>> {
     text.split(|&byte| byte == b'\n')
         .map(|line| {
-            line.split(|byte| byte.is_ascii_whitespace())
+            line.split(|&byte| byte == b' ')
                 .filter(|word| !word.is_empty())
                 .collect::<Vec<_>>()
         })

@@ -5,14 +5,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tcpstat::{Counts, State, fuzzing};
+use tcpstat::{Counts, State, internals};
 
 fuzz_target!(|text: &[u8]| {
     let naive = naive(text);
-    match fuzzing::module(text) {
+    match internals::module(text) {
         Ok(counts) => {
             assert_eq!(naive, Some(counts));
-            assert_eq!(fuzzing::module(counts.to_string().as_bytes()), Ok(counts));
+            assert_eq!(internals::module(counts.to_string().as_bytes()), Ok(counts));
         }
         Err((line, problem)) => {
             let lines = text.iter().filter(|&&byte| byte == b'\n').count() as u64;

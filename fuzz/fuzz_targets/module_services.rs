@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tcpstat::{State, fuzzing};
+use tcpstat::{State, internals};
 
 const BUFFER: usize = 4096;
 
@@ -14,11 +14,11 @@ fuzz_target!(|input: &[u8]| {
     let [step, text @ ..] = input else {
         return;
     };
-    let read = fuzzing::module_services(text, BUFFER, BUFFER);
+    let read = internals::module_services(text, BUFFER, BUFFER);
     // In parts, and in a buffer that takes one line or a little more.
     let longest = text.split(|&byte| byte == b'\n').map(<[u8]>::len).max();
     let buffer = longest.unwrap_or(0) + 2 + usize::from(*step);
-    let in_parts = fuzzing::module_services(text, usize::from(*step) + 1, buffer);
+    let in_parts = internals::module_services(text, usize::from(*step) + 1, buffer);
     match read {
         Ok((services, other)) => {
             let mut rows: Vec<Vec<(String, u64)>> = Vec::new();

@@ -8,7 +8,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tcpstat::{Counts, State, fuzzing};
+use tcpstat::{Counts, State, internals};
 
 /// In the text of the seeds, whatever the byte order: "7777".
 const SEQUENCE: u32 = u32::from_ne_bytes(*b"7777");
@@ -25,9 +25,9 @@ fuzz_target!(|input: &[u8]| {
         datagrams.push((&datagram[..arrived], length));
         rest = after;
     }
-    let counted = fuzzing::netlink(SEQUENCE, datagrams.iter().copied());
-    let services = fuzzing::netlink_services(SEQUENCE, datagrams.iter().copied());
-    let connections = fuzzing::netlink_connections(SEQUENCE, datagrams.iter().copied());
+    let counted = internals::netlink(SEQUENCE, datagrams.iter().copied());
+    let services = internals::netlink_services(SEQUENCE, datagrams.iter().copied());
+    let connections = internals::netlink_connections(SEQUENCE, datagrams.iter().copied());
     let Ok(Some((counts, request_sockets, fin_wait2_timewait))) = counted else {
         // Who reads more of each message believes no more.
         assert!(!matches!(services, Ok(Some(_))) && !matches!(connections, Ok(Some(_))));

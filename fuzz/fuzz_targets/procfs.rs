@@ -7,7 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tcpstat::{Connection, Counts, State, fuzzing};
+use tcpstat::{Connection, Counts, State, internals};
 
 const BUFFER: usize = 4096;
 
@@ -16,19 +16,19 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let ipv6 = which & 1 == 1;
-    let counted = fuzzing::procfs(text, ipv6, text.len(), BUFFER);
+    let counted = internals::procfs(text, ipv6, text.len(), BUFFER);
     // In parts, and in a buffer that takes one line or a little more, as lines of a real file are to the real one.
     let longest = text.split(|&byte| byte == b'\n').map(<[u8]>::len).max();
     let buffer = longest.unwrap_or(0) + 2 + usize::from(*step);
     if buffer <= BUFFER {
-        let in_parts = fuzzing::procfs(text, ipv6, usize::from(*step) + 1, buffer);
+        let in_parts = internals::procfs(text, ipv6, usize::from(*step) + 1, buffer);
         assert_eq!(in_parts.is_ok(), counted.is_ok());
         if text.ends_with(b"\n") {
             assert_eq!(in_parts, counted);
         }
     }
-    let services = fuzzing::procfs_services(text, ipv6);
-    let connections = fuzzing::procfs_connections(text, ipv6);
+    let services = internals::procfs_services(text, ipv6);
+    let connections = internals::procfs_connections(text, ipv6);
     match &counted {
         Ok(counts) => assert_eq!(naive(text), Some(*counts)),
         // Who reads more columns refuses no less.

@@ -68,6 +68,9 @@
 
 mod connections;
 mod error;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod namespaces;
 mod options;
 mod ports;
@@ -82,9 +85,6 @@ pub use error::{Attempt, Error};
 pub use namespaces::{Namespace, Namespaces};
 pub use options::{Options, Target};
 pub use ports::{Ports, PortsError};
-#[cfg(feature = "fuzzing")]
-#[doc(hidden)]
-pub use readers::fuzzing;
 pub use sampler::{Connections, Sampler};
 pub use services::{Service, Services};
 pub use snapshot::{Method, Reason, Snapshot};

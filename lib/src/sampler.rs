@@ -19,7 +19,8 @@ pub struct Sampler {
     options: Options,
     root: Root,
     module: module::Module,
-    netlink: Netlink,
+    /// Netlink's.
+    buffer: Vec<u8>,
     procfs: procfs::Procfs,
 }
 
@@ -39,7 +40,7 @@ impl Sampler {
             options,
             root,
             module: module::Module::default(),
-            netlink: Netlink::default(),
+            buffer: Vec::new(),
             procfs: procfs::Procfs::default(),
         })
     }
@@ -54,12 +55,13 @@ impl Sampler {
         let whole = |counts| (counts, Method::Whole);
         let first = options.first_of(&Source::AUTO, |source| match source {
             Source::Module => self.module.sample(root).map(whole),
-            Source::Netlink => self.netlink.within(root.namespace()?, |netlink| {
+            Source::Netlink => {
+                let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
                 let counters = netlink.counters();
-                difference::count(netlink, counters, difference::FEW)
-            }),
+                difference::count(&mut netlink, counters, difference::FEW)
+            }
             Source::NetlinkFull => {
-                let counts = self.netlink.within(root.namespace()?, Netlink::sample);
+                let counts = Netlink::new(root.namespace()?, &mut self.buffer).sample();
                 counts.map(whole)
             }
             Source::Procfs => self.procfs.sample(root).map(whole),
@@ -88,10 +90,8 @@ impl Sampler {
                 Ok((services, ports.is_none().then_some(other)))
             }
             Source::Netlink | Source::NetlinkFull => {
-                let table = self
-                    .netlink
-                    .within(root.namespace()?, |netlink| netlink.services(ports));
-                Ok(table?.services())
+                let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
+                Ok(netlink.services(ports)?.services())
             }
             Source::Procfs => Ok(self.procfs.services(root, ports)?.services()),
         })?;
@@ -133,8 +133,8 @@ impl Sampler {
         let first = options.first_of(&Source::LISTING, |source| match source {
             Source::Module => Err(Error::NotListed),
             Source::Netlink | Source::NetlinkFull => {
-                let netlink = Netlink::new(root.namespace()?);
-                netlink.connections(&filter).map(Listing::Netlink)
+                let namespace = root.namespace()?;
+                netlink::Listing::start(namespace.as_ref(), &filter).map(Listing::Netlink)
             }
             Source::Procfs => procfs::Listing::start(root).map(Listing::Procfs),
         })?;

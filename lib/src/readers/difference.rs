@@ -21,7 +21,8 @@
 //! are the many or that all are few, every socket is asked for. `CLOSE_WAIT` takes the place of `ESTABLISHED`
 //! where the dump finds it the one that is many.
 
-use super::netlink::{List, States, Tally};
+use super::netlink::dump::States;
+use super::netlink::{List, Tally};
 use super::sockstat::{Counters, ReadCounters};
 use crate::error::Error;
 use crate::snapshot::{Method, Reason, partner};
@@ -197,13 +198,7 @@ mod tests {
     use std::mem::take;
     use std::path::Path;
 
-    use tcpstat_tests::netns;
-    use tcpstat_tests::sockets::{Family, Mix};
-
     use super::*;
-    use crate::readers::netlink::Netlink;
-    use crate::readers::procfs::Procfs;
-    use crate::readers::sockstat::Sockstat;
 
     /// Sockets that stay as they are, and how often they were listed.
     struct Sockets {
@@ -643,113 +638,6 @@ mod tests {
             let counters = Ok(Readings(vec![Some(counters)]));
             let error = count(&mut Refused, counters, FEW).unwrap_err();
             assert!(matches!(error, Error::Receive { .. }), "{error}");
-        }
-    }
-
-    fn here() -> Result<Sockstat, Error> {
-        Sockstat::open(Path::new("/proc/thread-self/net"))
-    }
-
-    /// By difference, by the full dump, and by procfs, in the namespace of this thread.
-    fn three_ways(expected: Counts, what: &str) -> Method {
-        let mut netlink = Netlink::default();
-        let (counts, method) = count(&mut netlink, here(), 0).unwrap();
-        let procfs = Procfs::default()
-            .sample(&Path::new("/proc/thread-self").into())
-            .unwrap();
-        assert_eq!(procfs, expected, "procfs, {what}");
-        assert_eq!(netlink.sample().unwrap(), expected, "full, {what}");
-        assert_eq!(counts, expected, "{method}, {what}");
-        method
-    }
-
-    /// On the kernel that runs the tests; needs `CAP_SYS_ADMIN` for the namespace, as all below.
-    #[test]
-    fn agrees_with_the_full_dump_and_procfs_in_every_mix() {
-        for family in Family::ALL {
-            for mix in [
-                Mix::of_each(family, 3),
-                Mix {
-                    syn_recv_request: 20,
-                    ..Mix::of_each(family, 1)
-                },
-                Mix {
-                    syn_recv_fastopen: 20,
-                    ..Mix::of_each(family, 1)
-                },
-                Mix {
-                    fin_wait2_full: 20,
-                    ..Mix::of_each(family, 1)
-                },
-                Mix {
-                    fin_wait2_timewait: 20,
-                    ..Mix::of_each(family, 1)
-                },
-                Mix {
-                    family,
-                    ..Mix::random(u64::from(family as u8), 6)
-                },
-            ] {
-                // Enough of the two that most are not elsewhere.
-                let mix = Mix {
-                    established: 100,
-                    time_wait: 20,
-                    ..mix
-                };
-                netns::in_new(|| {
-                    let fixture = mix.make().unwrap();
-                    let method = three_ways(fixture.expected(), &mix.to_string());
-                    assert!(
-                        matches!(
-                            method,
-                            Method::Difference {
-                                left_out: State::Established,
-                                moved: 0,
-                                ..
-                            }
-                        ),
-                        "{method}, {mix}"
-                    );
-                })
-                .unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn agrees_where_other_states_are_the_many() {
-        for family in Family::ALL {
-            let close_wait = Mix {
-                family,
-                established: 20,
-                fin_wait2_timewait: 400,
-                listen: 3,
-                ..Mix::default()
-            };
-            let listen = Mix {
-                family,
-                established: 20,
-                listen: 200,
-                ..Mix::default()
-            };
-            let time_wait = Mix {
-                family,
-                time_wait: 200,
-                ..Mix::default()
-            };
-            for (mix, by) in [
-                (close_wait, "CLOSE_WAIT and TIME_WAIT are from sockstat"),
-                (listen, "in states that the counters do not tell apart"),
-                (time_wait, "ESTABLISHED and TIME_WAIT are from sockstat"),
-                (Mix::default(), "there are few, 0 by the counters"),
-            ] {
-                netns::in_new(|| {
-                    let fixture = mix.make().unwrap();
-                    let method = three_ways(fixture.expected(), &mix.to_string()).to_string();
-                    assert!(method.contains(by), "{method}, {mix}");
-                })
-                .unwrap();
-            }
         }
     }
 }

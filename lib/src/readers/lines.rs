@@ -5,6 +5,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::interrupted::retried;
 use crate::error::{BadLine, Error};
 
 /// As much as one system call may bring.
@@ -34,6 +35,12 @@ impl Line<'_> {
     pub(crate) fn bad(&self, problem: impl Into<String>) -> BadLine {
         BadLine::new(self.number, problem, self.text)
     }
+}
+
+/// The words of a line, with or without its end: what is between blanks.
+pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| matches!(byte, b' ' | b'\n'))
+        .filter(|word| !word.is_empty())
 }
 
 /// A count in decimal digits. No sign: what the kernel would print as negative is no count.
@@ -114,16 +121,10 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
         if self.end == buffer.len() {
             return Err(self.bad("the line does not end", self.buffer.as_ref()));
         }
-        loop {
-            match self.file.read(&mut self.buffer.as_mut()[self.end..]) {
-                Ok(read) => {
-                    self.end += read;
-                    return Ok(read > 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::Read(error)),
-            }
-        }
+        let read = retried(|| self.file.read(&mut self.buffer.as_mut()[self.end..]))
+            .map_err(Failure::Read)?;
+        self.end += read;
+        Ok(read > 0)
     }
 
     /// What is wrong with the line after those that were read.

@@ -2,16 +2,15 @@
 
 //! How each source is read: the module's files, netlink, procfs.
 
-mod by_port;
+pub(crate) mod by_port;
 pub(crate) mod difference;
 mod filter;
-#[cfg(feature = "fuzzing")]
-pub mod fuzzing;
-mod lines;
+mod interrupted;
+pub(crate) mod lines;
 pub(crate) mod module;
 pub(crate) mod module_services;
-mod namespace;
+pub(crate) mod namespace;
 pub(crate) mod netlink;
 pub(crate) mod procfs;
 pub(crate) mod root;
-mod sockstat;
+pub(crate) mod sockstat;

@@ -9,7 +9,7 @@ use std::io::Read;
 
 use tcpstat_census::services::{COLUMNS, NO_LISTENER};
 
-use super::lines::{BUFFER, Failure, Line, Lines, decimal};
+use super::lines::{BUFFER, Failure, Line, Lines, decimal, words};
 use super::root::Root;
 use crate::error::{BadLine, Error};
 use crate::ports::Ports;
@@ -147,11 +147,6 @@ impl Columns {
         let listeners = [first, second, third, fourth];
         Ok((port, Numbers { listeners, counts }))
     }
-}
-
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|&byte| byte == b' ')
-        .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

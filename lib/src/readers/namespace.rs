@@ -86,51 +86,10 @@ pub(crate) fn inside<T: Send>(
 
 #[cfg(test)]
 mod tests {
-    use nix::unistd::gettid;
-    use tcpstat_tests::netns;
-
     use super::*;
 
     fn open(path: impl Into<PathBuf>) -> Handle {
         Handle::open(path.into(), None).unwrap()
-    }
-
-    #[test]
-    fn enters_another_namespace_and_comes_back() {
-        let own = || fs::read_link(OWN).unwrap();
-        let here = own();
-        let there = netns::in_new(|| {
-            let there = own();
-            assert_ne!(there, here);
-            let this = open(format!("/proc/{}/ns/net", gettid()));
-            let first = open(format!("/proc/{}/ns/net", std::process::id()));
-            // This very namespace, and from it the one of the process.
-            assert_eq!(inside(Some(&this), || Ok(own())).unwrap(), there);
-            assert_eq!(inside(Some(&first), || Ok(own())).unwrap(), here);
-            assert_eq!(inside(None, || Ok(own())).unwrap(), there);
-            assert_eq!(own(), there);
-            there
-        });
-        assert_ne!(there.unwrap(), own());
-    }
-
-    #[test]
-    fn stays_the_same_when_the_path_leads_to_another() {
-        let own = || fs::metadata(OWN).unwrap().ino();
-        netns::in_new(|| {
-            let (first, path) = (own(), format!("/proc/{}/ns/net", gettid()));
-            let handle = Handle::open(path.clone().into(), Some(first)).unwrap();
-            netns::enter_new().unwrap();
-            assert_ne!(own(), first);
-            assert_eq!(inside(Some(&handle), || Ok(own())).unwrap(), first);
-            let error = Handle::open(path.clone().into(), Some(first)).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("{path}: it is no longer the network namespace {first}")
-            );
-            assert!(!error.is_absence_or_refusal());
-        })
-        .unwrap();
     }
 
     #[test]

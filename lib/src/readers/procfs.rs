@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::by_port::{ByPort, Listener};
-use super::lines::{BUFFER, Failure, Line, Lines, decimal};
+use super::lines::{BUFFER, Failure, Line, Lines, decimal, words};
 use super::root::Root;
 use crate::connections::Connection;
 use crate::error::{BadLine, Error};
@@ -201,9 +201,7 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
 }
 
 fn is_header(line: &[u8]) -> bool {
-    let mut columns = line
-        .split(u8::is_ascii_whitespace)
-        .filter(|column| !column.is_empty());
+    let mut columns = words(line);
     let mut is = |names: &[&str]| {
         columns
             .next()
@@ -275,9 +273,7 @@ impl<'a> Row<'a> {
         let (local, remote) = (endpoint(self.digits), 2 * endpoint(self.digits));
         let state = self.state()?;
         let (send_queue, receive_queue) = self.queues()?;
-        let mut words = self.columns[queues(self.digits).end..]
-            .split(|&byte| byte == b' ')
-            .filter(|word| !word.is_empty());
+        let mut words = words(&self.columns[queues(self.digits).end..]);
         // "tr:tm->when", "retrnsmt" and "timeout" are not read.
         let number = |word| decimal(word?);
         let uid = number(words.nth(2)).and_then(|uid| u32::try_from(uid).ok());

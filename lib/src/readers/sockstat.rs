@@ -10,7 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::lines::decimal;
+use super::interrupted::retried;
+use super::lines::{decimal, words};
 use crate::error::{BadLine, Error};
 
 /// The files are about 2 KiB, `snmp` up to 15 KiB where every type of ICMP message was seen; whatever is longer than this is another file, and not read to its end.
@@ -124,11 +125,9 @@ fn fill(
 ) -> io::Result<usize> {
     let mut filled = 0;
     loop {
-        match read_at(&mut buffer[filled..], filled as u64) {
-            Ok(0) => return Ok(filled),
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match retried(|| read_at(&mut buffer[filled..], filled as u64))? {
+            0 => return Ok(filled),
+            read => filled += read,
         }
     }
 }
@@ -141,11 +140,6 @@ fn lines<'a>(text: &'a [u8], name: &'a str) -> impl Iterator<Item = Line<'a>> {
     (1..)
         .zip(text.split_inclusive(|&byte| byte == b'\n'))
         .filter(move |(_, line)| words(line).next() == Some(name.as_bytes()))
-}
-
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
 }
 
 /// The next of `lines`, if it is there and whole.

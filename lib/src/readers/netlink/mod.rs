@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The kernel's answer over `NETLINK_SOCK_DIAG`: a dump of binary messages, a message for each socket. To count by
+//! state, one byte of each is read; to count by port, three.
+//!
+//! A dump is of all states, or of some; of all ports, or of some.
+
+pub(crate) mod dump;
+pub(crate) mod socket;
+pub(crate) mod wire;
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use self::dump::{Query, States};
+use self::socket::Answer;
+use self::wire::InetDiagMsg;
+use super::by_port::ByPort;
+use super::namespace::{Handle, inside};
+use super::sockstat::Sockstat;
+use crate::connections::{Connection, Filter};
+use crate::error::Error;
+use crate::ports::Ports;
+use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
+
+/// The kernel fills a datagram of a dump up to 32 KiB, if the reader's buffer takes as much (`netlink_dump`).
+pub(crate) const BUFFER: usize = 32 * 1024;
+
+/// What a dump found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// The connections by state.
+    pub(crate) counts: Counts,
+    /// Those of `SYN_RECV` that are request sockets: handshakes that have no full socket yet. The others of
+    /// `SYN_RECV` are full: children of Fast Open requests, and those that the last ACK has made this instant.
+    pub(crate) request_sockets: u64,
+    /// Those of `FIN_WAIT2` that are time-wait sockets: closed, so that no full socket is needed any longer.
+    pub(crate) fin_wait2_timewait: u64,
+}
+
+impl Tally {
+    /// Counts the socket that `message` is about.
+    #[inline]
+    pub(crate) fn add(&mut self, message: &InetDiagMsg) -> Result<(), String> {
+        let state = message.state()?;
+        self.counts.add_one(state);
+        match state {
+            State::SynRecv if !message.is_full() => self.request_sockets += 1,
+            State::FinWait2 if !message.is_full() => self.fin_wait2_timewait += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Lists sockets by their states.
+pub(crate) trait List {
+    /// Counts the connections that are in `states`. Ends early, with an incomplete tally, once `go_on` says no of it.
+    ///
+    /// A connection that changes its state meanwhile may be listed in a state that was not asked for.
+    fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error>;
+}
+
+/// Netlink in one network namespace.
+#[derive(Debug)]
+pub(crate) struct Netlink<'a> {
+    namespace: Option<Handle>,
+    buffer: &'a mut Vec<u8>,
+}
+
+impl List for Netlink<'_> {
+    fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error> {
+        let mut answer = self.ask(Query::of(states))?;
+        let mut tally = Tally::default();
+        while answer.receive(self.buffer, |message| tally.add(message))? && go_on(&tally) {}
+        Ok(tally)
+    }
+}
+
+impl<'a> Netlink<'a> {
+    /// Netlink in this network namespace; in the calling thread's, if there is none. Datagrams are received into
+    /// `buffer`, which is allocated here if it is empty, and never grows.
+    pub(crate) fn new(namespace: Option<Handle>, buffer: &'a mut Vec<u8>) -> Self {
+        if buffer.is_empty() {
+            *buffer = vec![0; BUFFER];
+        }
+        Self { namespace, buffer }
+    }
+
+    /// The counters of the network namespace that is asked.
+    pub(crate) fn counters(&self) -> Result<Sockstat, Error> {
+        // Of the thread that opens them, as a netlink socket is. Those of a procfs that is named may be saved ones.
+        let net = Path::new("/proc/thread-self/net");
+        inside(self.namespace.as_ref(), || Sockstat::open(net))
+    }
+
+    /// Counts every connection of the network namespace.
+    pub(crate) fn sample(&mut self) -> Result<Counts, Error> {
+        Ok(self.list(States::ALL, |_| true)?.counts)
+    }
+
+    /// Counts by port: first the listeners, whose messages have more in them, then all others.
+    pub(crate) fn services<'p>(&mut self, ports: Option<&'p Ports>) -> Result<ByPort<'p>, Error> {
+        let mut table = ByPort::new(ports);
+        let [listeners, others] = Query::by_port(ports);
+        self.each(listeners, |message| add_listener(&mut table, message))?;
+        self.each(others, |message| add(&mut table, message))?;
+        Ok(table)
+    }
+
+    /// Hands on the messages of a whole answer.
+    fn each(
+        &mut self,
+        query: Query,
+        mut each: impl FnMut(&InetDiagMsg) -> Result<(), String>,
+    ) -> Result<(), Error> {
+        let mut answer = self.ask(query)?;
+        while answer.receive(self.buffer, &mut each)? {}
+        Ok(())
+    }
+
+    fn ask(&self, query: Query) -> Result<Answer, Error> {
+        Answer::ask(self.namespace.as_ref(), query)
+    }
+}
+
+/// Counts the socket that `message` is about at its local port.
+#[inline]
+fn add(table: &mut ByPort<'_>, message: &InetDiagMsg) -> Result<(), String> {
+    table.add(message.local_port(), message.state()?);
+    Ok(())
+}
+
+/// The same, and its queue if it listens.
+pub(crate) fn add_listener(table: &mut ByPort<'_>, message: &InetDiagMsg) -> Result<(), String> {
+    add(table, message)?;
+    if message.state()? == State::Listen {
+        table.add_listener(message.local_port(), message.listener()?);
+    }
+    Ok(())
+}
+
+/// The connections of an answer, received a datagram at a time.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    answer: Answer,
+    buffer: Vec<u8>,
+    /// What the last datagram had in it, and is not handed on yet.
+    received: VecDeque<Result<Connection, Error>>,
+    goes_on: bool,
+}
+
+impl Listing {
+    /// Lists connections, of which the kernel may leave out those that `filter` does not accept.
+    ///
+    /// Receives the first datagram as well: in it the kernel refuses.
+    pub(crate) fn start(namespace: Option<&Handle>, filter: &Filter) -> Result<Self, Error> {
+        let mut listing = Self {
+            answer: Answer::ask(namespace, Query::connections(filter))?,
+            buffer: vec![0; BUFFER],
+            received: VecDeque::new(),
+            goes_on: true,
+        };
+        listing.receive()?;
+        Ok(listing)
+    }
+
+    fn receive(&mut self) -> Result<(), Error> {
+        self.goes_on = false;
+        self.goes_on = self.answer.receive(&mut self.buffer, |message| {
+            self.received.push_back(Ok(message.connection()?));
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+impl Iterator for Listing {
+    type Item = Result<Connection, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.received.is_empty() && self.goes_on {
+            if let Err(error) = self.receive() {
+                self.received.push_back(Err(error));
+            }
+        }
+        self.received.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromBytes;
+
+    use super::wire::tests::{SOCKET, listener, socket};
+    use super::*;
+
+    fn view(payload: &[u8]) -> &InetDiagMsg {
+        InetDiagMsg::ref_from_bytes(payload).unwrap()
+    }
+
+    #[test]
+    fn only_full_sockets_have_a_shutdown() {
+        // INET_DIAG_MARK, which is all that the others have, for those who may see it.
+        let mark = [8, 0, 15, 0, 0, 0, 0, 0];
+        let shutdown = [5, 0, 8, 0, 0, 0, 0, 0];
+        let mut tally = Tally::default();
+        for (code, attributes) in [
+            (3, &[][..]),
+            (3, &mark),
+            (3, &shutdown),
+            (3, &[5, 0, 8]),
+            (5, &[]),
+            (5, &mark),
+            (5, &[shutdown, mark].concat()),
+            (5, &[mark, shutdown].concat()),
+            (6, &mark),
+            (1, &shutdown),
+        ] {
+            tally.add(view(&socket(code, attributes))).unwrap();
+        }
+        let Tally {
+            counts,
+            request_sockets,
+            fin_wait2_timewait,
+        } = tally;
+        assert_eq!((counts.get(State::SynRecv), request_sockets), (4, 3));
+        assert_eq!((counts.get(State::FinWait2), fin_wait2_timewait), (4, 3));
+    }
+
+    #[test]
+    fn reads_what_a_message_says_of_a_listener() {
+        let mut memory = [0; 36];
+        memory[32..].copy_from_slice(&42u32.to_ne_bytes());
+        let message = listener(&memory);
+        let mut table = ByPort::new(None);
+        add_listener(&mut table, view(&message)).unwrap();
+        let (services, _) = table.services();
+        let service = services[0];
+        assert_eq!((service.port, service.accept_queue), (80, 3));
+        assert_eq!((service.backlog, service.drops), (Some(16), Some(42)));
+
+        let problem =
+            |message: &[u8]| add_listener(&mut ByPort::new(None), view(message)).unwrap_err();
+        assert_eq!(
+            problem(&message[..SOCKET]),
+            "a listener without INET_DIAG_SKMEMINFO"
+        );
+        assert_eq!(
+            problem(&listener(&memory[..32])),
+            "INET_DIAG_SKMEMINFO has no SK_MEMINFO_DROPS"
+        );
+        // The attributes cut anywhere: what is reported is what was said.
+        for cut in SOCKET..message.len() {
+            let mut table = ByPort::new(None);
+            if add_listener(&mut table, view(&message[..cut])).is_ok() {
+                assert_eq!(table.services().0, services, "cut at byte {cut}");
+            }
+        }
+    }
+}
