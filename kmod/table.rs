@@ -16,9 +16,8 @@ use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
 use crate::bindings;
-use crate::census::services::Listener;
 use crate::census::state::State;
-use crate::census::walk::{Socket, Table};
+use crate::census::table::{Listener, Socket, Table};
 use crate::net::{sock_net, Net, NetId};
 
 /// The hash tables of TCP (`struct inet_hashinfo`).

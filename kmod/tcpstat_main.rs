@@ -16,7 +16,8 @@ mod table;
 
 use census::counts::Counts;
 use census::services;
-use census::walk::{Tally, UnknownState};
+use census::state::UnknownState;
+use census::totals;
 use net::Net;
 use proc_net::{has_room, NetFile, Show, Symlink};
 use table::Hashinfo;
@@ -53,14 +54,10 @@ fn unknown(UnknownState(code): UnknownState) -> Error {
 
 /// Counts the TCP sockets of `net`. A socket that moves meanwhile may be met twice or not at all.
 fn count(net: &Net) -> core::result::Result<Counts, UnknownState> {
-    let mut tally = Tally::default();
+    let mut tally = totals::Tally::default();
     let hashinfo = Hashinfo::of(net);
     tally.count(&hashinfo.listening(), net.id());
-    #[cfg(not(OBVIOUS_WALK))]
     tally.count(&hashinfo.established(), net.id());
-    // For measuring only: what the walk costs without reading ahead.
-    #[cfg(OBVIOUS_WALK)]
-    tally.count_obviously(&hashinfo.established(), net.id());
     tally.finish()
 }
 
