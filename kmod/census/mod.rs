@@ -7,7 +7,11 @@
 //! and the command have the states and their counts.
 #![cfg_attr(not(MODULE), no_std)]
 
+#[cfg(not(MODULE))]
+mod collection;
 pub mod counts;
+#[cfg(not(MODULE))]
+pub mod names;
 #[cfg(not(MODULE))]
 #[doc(hidden)] // For the tests and the benchmark of this crate.
 pub mod obvious;
