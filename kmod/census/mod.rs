@@ -15,6 +15,8 @@ pub mod names;
 #[cfg(not(MODULE))]
 #[doc(hidden)] // For the tests and the benchmark of this crate.
 pub mod obvious;
+#[cfg(feature = "serde")]
+mod serialize;
 pub mod services;
 pub mod state;
 pub mod table;
