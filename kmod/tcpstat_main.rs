@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The module: what it publishes, and what a reader is answered.
+//! The module: the files that it publishes, and the contents that a reader gets.
 
 use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
 use kernel::pr_warn_once;
@@ -8,7 +8,7 @@ use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 
 mod bindings;
-pub mod census; // `pub`, since the command uses more of it than the module does.
+pub mod census; // `pub`, since the module does not use all of it.
 mod layout;
 mod net;
 mod proc_net;
@@ -30,7 +30,7 @@ module! {
     license: "GPL v2",
 }
 
-/// `/proc/net/tcpstat`: how many TCP sockets of the file's network namespace are in each state.
+/// `/proc/net/tcpstat`: the number of TCP sockets in each state, in the file's network namespace.
 struct States;
 
 impl Show for States {
@@ -43,7 +43,7 @@ impl Show for States {
     }
 }
 
-/// The errno for a state that has no name here.
+/// The errno for a state that is none of the eleven.
 fn unknown(UnknownState(code): UnknownState) -> Error {
     pr_warn_once!(
         "a socket is in state {}, which this version does not know\n",
@@ -52,7 +52,8 @@ fn unknown(UnknownState(code): UnknownState) -> Error {
     ERANGE
 }
 
-/// Counts the TCP sockets of `net`. A socket that moves meanwhile may be met twice or not at all.
+/// Counts the TCP sockets of `net`. A socket that changes its bucket meanwhile may be counted twice
+/// or not at all.
 fn count(net: &Net) -> core::result::Result<Counts, UnknownState> {
     let mut tally = totals::Tally::default();
     let hashinfo = Hashinfo::of(net);
@@ -61,7 +62,8 @@ fn count(net: &Net) -> core::result::Result<Counts, UnknownState> {
     tally.finish()
 }
 
-/// `/proc/net/tcpstat_services`: the same for each local port that has a listener, and how well that keeps up.
+/// `/proc/net/tcpstat_services`: the same for each local port that has a listener, with the queues
+/// and drops of its listeners.
 struct Services;
 
 impl Show for Services {
@@ -70,12 +72,12 @@ impl Show for Services {
     fn show(net: &Net, m: &SeqFile) -> Result {
         let hashinfo = Hashinfo::of(net);
         let listening = hashinfo.listening();
-        // `_ACCOUNT`: charged to the reader's control group, as the text is.
+        // `_ACCOUNT`: charged to the control group of the reader, like the text.
         let flags = GFP_KERNEL_ACCOUNT;
         let mut bits = KVec::from_elem(0, services::BLOCKS, flags)?;
         let mut marks = services::Marks::new(bits.first_chunk_mut().ok_or(EINVAL)?);
         marks.mark(&listening, net.id());
-        // Now, since the walk over all sockets would be for nothing if the text did not fit.
+        // Before the walk over all sockets, which would be wasted if the text did not fit.
         if !has_room(m, services::Services::usual_len(marks.rows())) {
             return Ok(());
         }
@@ -90,10 +92,10 @@ impl Show for Services {
     }
 }
 
-/// The module's state is what it publishes; dropping it takes everything back.
+/// The published files; dropping this removes them.
 #[pin_data]
 struct Tcpstat {
-    // Declared before the files, one of which it points to, so that it goes first.
+    // Declared, and so dropped, before the file that it points to.
     link: Symlink,
     #[pin]
     states: NetFile<States>,
