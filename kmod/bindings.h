@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What bindgen reads to make bindings_generated.rs: the kernel's headers, and this module's helpers.
+ * bindgen generates bindings_generated.rs from this: the kernel's headers, and the helpers of this
+ * module.
  */
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>

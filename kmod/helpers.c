@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One-line wrappers for the kernel's macros and inline functions, as in the kernel's own rust/helpers/.
+ * One-line wrappers of the kernel's macros and inline functions, as in the kernel's rust/helpers/.
  */
 #include <linux/module.h>
 #include <linux/sched.h>

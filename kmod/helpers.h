@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the module needs of the kernel's macros and inline functions, as functions and constants.
+ * Functions and constants for the kernel's macros and inline functions that the module uses.
  *
- * bindgen reads this file. It translates neither macros nor inlines, and gives the kernel's anonymous unions
- * names that change from one release to the next, so that their members are found by offset.
+ * bindgen reads this file. It translates neither macros nor inline functions. It gives the kernel's
+ * anonymous unions names that change from release to release, so their members are accessed by
+ * offset.
  */
 #ifndef TCPSTAT_HELPERS_H
 #define TCPSTAT_HELPERS_H
@@ -12,14 +13,15 @@
 #include <net/inet_hashtables.h>
 #include <net/sock.h>
 
-/* skc_nulls_node: what links a socket into its chain, in the established and the listening table alike. */
+/* skc_nulls_node: links a socket into its chain, in the established and in the listening table. */
 enum { TCPSTAT_SKC_NULLS_NODE = offsetof(struct sock_common, skc_nulls_node) };
-/* skc_num: the local port, in host byte order; ir_num of a request socket, tw_num of a time-wait socket. */
+/* skc_num: the local port in host byte order; ir_num of request, tw_num of time-wait sockets. */
 enum { TCPSTAT_SKC_NUM = offsetof(struct sock_common, skc_num) };
 
 /*
- * Where the kernel's compiler has what this module reads, for layout.rs to compare with what bindgen made of it.
- * The two parse the same headers with different compilers, and nothing else would notice if they disagreed.
+ * The layout of what this module reads, by the kernel's compiler. layout.rs compares it with the
+ * layout by bindgen. The two are different compilers that parse the same headers, and nothing else
+ * would notice if they disagreed.
  */
 struct tcpstat_layout {
 	size_t net_proc_net;
@@ -58,7 +60,7 @@ void tcpstat_spin_lock_bh(spinlock_t *lock);
 void tcpstat_spin_unlock_bh(spinlock_t *lock);
 void tcpstat_cond_resched(void);
 
-/* Of a full socket, which begins with its struct sock_common. */
+/* These take the struct sock_common at the start of a full socket. */
 u32 tcpstat_sk_ack_backlog(const struct sock_common *skc);
 u32 tcpstat_sk_max_ack_backlog(const struct sock_common *skc);
 u32 tcpstat_sk_drops(const struct sock_common *skc);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Whether bindgen has the kernel's structures where the kernel's compiler has them.
+//! A check that bindgen and the kernel's compiler agree on the layout of the kernel's structures.
 //!
-//! The kernel is compiled by one compiler, and its headers are parsed by libclang for bindgen and laid out again by
-//! rustc. A field that were elsewhere would be read without an error, and be something else.
+//! The kernel is compiled by one compiler; for the module, libclang parses its headers, and rustc
+//! computes the layout again. If a field had another offset there, the module would read the wrong
+//! bytes, without an error.
 
 use core::mem::{offset_of, size_of};
 
@@ -11,10 +12,10 @@ use kernel::prelude::*;
 
 use crate::bindings::{self, *};
 
-/// Compares every size and offset that this module relies on. Fails with `ENOEXEC`, and says in the kernel's log
-/// where they differ.
+/// Compares every size and offset that this module relies on. Fails with `ENOEXEC`, and writes the
+/// differences to the kernel's log.
 pub(crate) fn check() -> Result {
-    // SAFETY: A constant of this module that is never written.
+    // SAFETY: This is a constant of the module, which is never written.
     let kernel = unsafe { &bindings::tcpstat_layout };
     let mut result = Ok(());
     macro_rules! compare {

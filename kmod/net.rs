@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A network namespace that is alive.
+//! A live network namespace.
 //!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
 
@@ -12,11 +12,12 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// The namespace is initialised, and stays so for as long as a reference to this exists.
+/// The namespace is initialised, and remains so as long as a reference to this exists.
 #[repr(transparent)]
 pub(crate) struct Net(Opaque<bindings::net>);
 
-/// What tells one network namespace from another (`net_eq`): the address of its `struct net`, only compared.
+/// The identity of a network namespace (`net_eq`): the address of its `struct net`, which is only
+/// compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NetId(*const bindings::net);
 
@@ -25,7 +26,8 @@ impl Net {
     ///
     /// # Safety
     ///
-    /// For all of `'a`, `net` must point to a network namespace that is initialised and not yet being freed.
+    /// For all of `'a`, `net` must point to a network namespace that is initialised and not being
+    /// freed.
     pub(crate) unsafe fn from_raw<'a>(net: *mut bindings::net) -> &'a Self {
         // SAFETY: The caller promises that `net` is valid for `'a`; `Net` is a transparent wrapper.
         unsafe { &*net.cast() }
@@ -36,7 +38,7 @@ impl Net {
         self.0.get()
     }
 
-    /// What tells this namespace from others.
+    /// The identity of this namespace.
     pub(crate) fn id(&self) -> NetId {
         NetId(self.as_raw())
     }
@@ -46,7 +48,7 @@ impl Net {
 ///
 /// # Safety
 ///
-/// `sk` must point to a socket whose `skc_net` is set: one that is, or was, in a hash table.
+/// `sk` must point to a socket whose `skc_net` is set, as it is once the socket is in a hash table.
 pub(crate) unsafe fn sock_net(sk: *const bindings::sock_common) -> NetId {
     #[cfg(CONFIG_NET_NS)]
     // SAFETY: The caller promises a valid socket.

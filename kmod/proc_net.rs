@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The entries in `/proc`, as values that remove themselves.
+//! Entries in `/proc`, as values that remove the entry when they are dropped.
 //!
 //! C header: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h)
 
@@ -16,40 +16,41 @@ use kernel::types::Opaque;
 use crate::bindings;
 use crate::net::Net;
 
-/// What a file in `/proc/net` is called, and what it says.
+/// The name and the contents of a file in `/proc/net`.
 pub(crate) trait Show {
     /// The file's name in `/proc/net`.
     const NAME: &'static CStr;
 
-    /// Writes the whole text about `net` to `m`; what it writes before an error is thrown away.
+    /// Writes the whole text for `net` to `m`; what it wrote is discarded if it fails.
     ///
-    /// Called in process context, and again with a buffer twice as large for as long as the text does not fit.
+    /// Called in process context; if the text does not fit, it is called again with a buffer twice
+    /// as large.
     fn show(net: &Net, m: &SeqFile) -> Result;
 }
 
-/// Whether `bytes` more fit into `m`. If not, `m` counts as full: [`Show::show`] then returns, and is called again
-/// with a buffer twice as large.
+/// Whether `bytes` more fit into `m`. If not, `m` is marked as full: [`Show::show`] then returns,
+/// and is called again with a buffer twice as large.
 ///
-/// For asking before work that would be in vain.
+/// To be called before work that would be wasted then.
 pub(crate) fn has_room(m: &SeqFile, bytes: usize) -> bool {
     let seq = ptr::from_ref(m).cast_mut().cast();
     let mut start = ptr::null_mut();
-    // SAFETY: A `SeqFile` is an open `struct seq_file`, and ours alone.
+    // SAFETY: A `SeqFile` is an open `struct seq_file` that only this call uses.
     if unsafe { bindings::tcpstat_seq_get_buf(seq, &mut start) } >= bytes {
         return true;
     }
-    // SAFETY: As above.
+    // SAFETY: As for `tcpstat_seq_get_buf`.
     unsafe { bindings::tcpstat_seq_commit(seq, -1) };
     false
 }
 
-/// A file of mode 0444 in the `/proc/net` of every network namespace, existing and future.
+/// A file of mode 0444 in `/proc/net` of every network namespace, existing and future.
 ///
-/// Dropping it removes the file everywhere, and waits until no reader is inside [`Show::show`].
+/// Dropping it removes the file from all of them, and waits until no reader is in [`Show::show`].
 ///
 /// # Invariants
 ///
-/// `ops` is registered with `register_pernet_subsys`, and is not changed or moved while it is.
+/// `ops` is registered with `register_pernet_subsys`, and is not changed or moved while registered.
 #[pin_data(PinnedDrop)]
 pub(crate) struct NetFile<T: Show> {
     #[pin]
@@ -57,15 +58,15 @@ pub(crate) struct NetFile<T: Show> {
     _show: PhantomData<T>,
 }
 
-// SAFETY: A registration may be dropped on another thread than the one that made it.
+// SAFETY: A registration may be dropped on any thread.
 unsafe impl<T: Show> Send for NetFile<T> {}
 // SAFETY: There are no methods that take `&self`.
 unsafe impl<T: Show> Sync for NetFile<T> {}
 
 impl<T: Show> NetFile<T> {
-    /// Creates the file in every network namespace that there is, and in each that will be.
+    /// Creates the file in every network namespace, existing and future.
     ///
-    /// Fails with `ENOMEM` where the file cannot be created in one of them; it is in none then.
+    /// Fails with `ENOMEM` if the file cannot be created in one of them; then it is in none.
     pub(crate) fn register() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             ops <- Opaque::try_ffi_init(|slot: *mut bindings::pernet_operations| {
@@ -76,7 +77,8 @@ impl<T: Show> NetFile<T> {
                 };
                 // SAFETY: `slot` is valid for writing.
                 unsafe { slot.write(ops) };
-                // SAFETY: `slot` was just written, is pinned, and is unregistered before it is freed.
+                // SAFETY: `slot` was just written, is pinned, and is unregistered before it is
+                // freed.
                 // INVARIANT: On success `ops` is registered.
                 to_result(unsafe { bindings::register_pernet_subsys(slot) })
             }),
@@ -84,14 +86,15 @@ impl<T: Show> NetFile<T> {
         })
     }
 
-    /// Creates the file in one namespace (`pernet_operations.init`).
+    /// Creates the file in a namespace (`pernet_operations.init`).
     ///
     /// # Safety
     ///
     /// `net` must be a network namespace that is being set up or in use.
     unsafe extern "C" fn init_net(net: *mut bindings::net) -> c_int {
-        // SAFETY: `net` is valid, and `proc_net` was made by an earlier `pernet_operations`. `show` stays
-        // callable until the file is removed, which `exit_net` does before this module's code goes away.
+        // SAFETY: `net` is valid, its `proc_net` was created by an earlier `pernet_operations`, and
+        // `show` stays callable until `exit_net` removes the file, before this module's code is
+        // freed.
         let entry = unsafe {
             bindings::proc_create_net_single(
                 T::NAME.as_char_ptr(),
@@ -108,26 +111,27 @@ impl<T: Show> NetFile<T> {
         }
     }
 
-    /// Removes the file from one namespace (`pernet_operations.exit`), waiting for its readers.
+    /// Removes the file from a namespace (`pernet_operations.exit`), and waits for its readers.
     ///
     /// # Safety
     ///
     /// `net` must be a network namespace for which `init_net` succeeded.
     unsafe extern "C" fn exit_net(net: *mut bindings::net) {
-        // SAFETY: `net` is valid, and its `proc_net` has this file, since `init_net` created it there.
+        // SAFETY: `net` is valid, and its `proc_net` has this file, which `init_net` created.
         unsafe { bindings::remove_proc_entry(T::NAME.as_char_ptr(), (*net).proc_net) };
     }
 
-    /// Answers a reader (`proc_dir_entry.single_show`).
+    /// Writes the text for a reader (`proc_dir_entry.single_show`).
     ///
     /// # Safety
     ///
-    /// `seq` must be the open file that the kernel calls this for, with nobody else using it meanwhile.
+    /// `seq` must be the open file that the kernel calls this for, and no other code may use it
+    /// meanwhile.
     unsafe extern "C" fn show(seq: *mut bindings::seq_file, _v: *mut c_void) -> c_int {
-        // SAFETY: The file was opened by `single_open_net`, which holds a reference to the namespace for as
-        // long as the file is open.
+        // SAFETY: The file was opened by `single_open_net`, which holds a reference to the
+        // namespace as long as the file is open.
         let net = unsafe { Net::from_raw(bindings::tcpstat_seq_file_single_net(seq)) };
-        // SAFETY: The caller promises that `seq` is valid and ours alone during this call.
+        // SAFETY: The caller promises that `seq` is valid, and only used here during this call.
         let m = unsafe { SeqFile::from_raw(seq.cast()) };
         from_result(|| T::show(net, m).map(|()| 0))
     }
@@ -145,10 +149,10 @@ impl<T: Show> PinnedDrop for NetFile<T> {
 ///
 /// # Invariants
 ///
-/// `0` is an entry that exists and that nobody else removes.
+/// `0` is an existing entry, which no other code removes.
 pub(crate) struct Symlink(NonNull<bindings::proc_dir_entry>);
 
-// SAFETY: An entry may be removed from another thread than the one that made it.
+// SAFETY: An entry may be removed on any thread.
 unsafe impl Send for Symlink {}
 // SAFETY: There are no methods that take `&self`.
 unsafe impl Sync for Symlink {}
@@ -156,18 +160,19 @@ unsafe impl Sync for Symlink {}
 impl Symlink {
     /// Makes `/proc/NAME` a link to `target`. Fails with `ENOMEM`.
     pub(crate) fn new(name: &CStr, target: &CStr) -> Result<Self> {
-        // SAFETY: Both strings end in NUL, and the kernel copies them; the null parent is `/proc` itself.
+        // SAFETY: The kernel copies both strings, which end in NUL, and takes a null parent for
+        // `/proc`.
         let entry = unsafe {
             bindings::proc_symlink(name.as_char_ptr(), ptr::null_mut(), target.as_char_ptr())
         };
-        // INVARIANT: The entry was just made, and the pointer to it is given to nobody.
+        // INVARIANT: The entry was just created, and no other code has the pointer.
         NonNull::new(entry).map(Self).ok_or(ENOMEM)
     }
 }
 
 impl Drop for Symlink {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant the entry exists, and nobody else removes it.
+        // SAFETY: By the type's invariant the entry exists, and no other code removes it.
         unsafe { bindings::proc_remove(self.0.as_ptr()) };
     }
 }

@@ -16,35 +16,35 @@ use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
 use crate::bindings;
-use crate::census::services::Listener;
 use crate::census::state::State;
-use crate::census::walk::{Socket, Table};
+use crate::census::table::{Listener, Socket, Table};
 use crate::net::{sock_net, Net, NetId};
 
 /// The hash tables of TCP (`struct inet_hashinfo`).
 ///
 /// # Invariants
 ///
-/// For all of `'a`, the pointer and the tables that it leads to are valid, and no table is resized or replaced.
+/// For all of `'a`, the pointer and the tables are valid, and no table is resized or replaced.
 pub(crate) struct Hashinfo<'a>(*mut bindings::inet_hashinfo, PhantomData<&'a ()>);
 
 impl<'a> Hashinfo<'a> {
-    /// The hash tables in which `net` has its TCP sockets, shared with others or its own.
+    /// The hash tables with the TCP sockets of `net`, shared with other namespaces or not.
     ///
-    /// `tcp_hashinfo`, which most namespaces share, is not exported; the namespace's own pointer is right for
-    /// all of them.
+    /// Most namespaces share `tcp_hashinfo`, which is not exported; the pointer in the namespace is
+    /// right for all of them.
     pub(crate) fn of(net: &'a Net) -> Self {
-        // INVARIANT: The kernel sets this pointer when it sets the namespace up (`tcp_set_hashinfo`), does not
-        // change it after, never resizes the tables, and frees them only with the namespace.
-        // SAFETY: A `Net` is initialised, and alive for `'a`.
+        // INVARIANT: The kernel sets this pointer when it initialises the namespace
+        // (`tcp_set_hashinfo`), never changes it, never resizes the tables, and frees them only
+        // with the namespace.
+        // SAFETY: A `Net` is initialised and alive for `'a`.
         let hashinfo = unsafe { (*net.as_raw()).ipv4.tcp_death_row.hashinfo };
         Self(hashinfo, PhantomData)
     }
 
     /// The table of listening sockets.
     pub(crate) fn listening(&self) -> Listening<'a> {
-        // SAFETY: By the type's invariant `lhash2` has one bucket more than its mask says. They may be
-        // written meanwhile, which `Opaque` allows for.
+        // SAFETY: By the type's invariant `lhash2` has one bucket more than its mask says, and
+        // `Opaque` allows that others write to them.
         let buckets = unsafe {
             slice::from_raw_parts((*self.0).lhash2.cast(), (*self.0).lhash2_mask as usize + 1)
         };
@@ -83,9 +83,9 @@ pub(crate) struct Buckets<'a, B> {
     hashinfo: Hashinfo<'a>,
 }
 
-/// In what the buckets of the two tables differ: where the chain is, and which lock is the chain's.
+/// The differences between the buckets of the two tables: the place of the chain, and its lock.
 pub(crate) trait Bucket {
-    /// Whether a softirq may take the lock as well.
+    /// Whether softirqs take the lock too.
     const BH: bool;
 
     /// The chain.
@@ -95,7 +95,7 @@ pub(crate) trait Bucket {
     /// `bucket` must point to a bucket.
     unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head;
 
-    /// The lock. Where spinlocks are empty there may be none; the kernel does nothing with the pointer then.
+    /// The lock. Without SMP there may be none; the kernel then ignores the pointer.
     ///
     /// # Safety
     ///
@@ -135,7 +135,7 @@ impl Bucket for bindings::inet_ehash_bucket {
         hashinfo: &Hashinfo<'_>,
         number: usize,
     ) -> *mut bindings::spinlock_t {
-        // SAFETY: `hashinfo` is valid. The mask is 32 bits wide, so the number of a bucket is too.
+        // SAFETY: `hashinfo` is valid, and the number fits in the 32 bits of the mask.
         unsafe { bindings::tcpstat_inet_ehash_lockp(hashinfo.0, number as u32) }
     }
 }
@@ -169,7 +169,8 @@ impl<B: Bucket> Table for Buckets<'_, B> {
         let (Some(bucket), Some(chain)) = (self.buckets.get(number), self.chain(number)) else {
             return;
         };
-        // SAFETY: By the type's invariant this is the bucket of that number, whose lock is initialised.
+        // SAFETY: By the type's invariant this is the bucket of that number, whose lock is
+        // initialised.
         let _guard = unsafe { SpinGuard::<B>::lock(B::lock(bucket.get(), &self.hashinfo, number)) };
         // SAFETY: The chain is the bucket's, whose lock is held until `_guard` is dropped.
         unsafe { chain.for_each(visit) };
@@ -194,13 +195,13 @@ impl<B: Bucket> Table for Buckets<'_, B> {
     }
 }
 
-/// Lets other tasks run if they are waiting.
+/// Lets other tasks run, if any are waiting.
 fn cond_resched() {
-    // SAFETY: The walk pauses with no lock held, in process context.
+    // SAFETY: The walk calls this in process context, without a lock.
     unsafe { bindings::tcpstat_cond_resched() }
 }
 
-/// The lock of a `B` that is held, with softirqs disabled on this CPU if one may take it.
+/// The held lock of a `B`; softirqs are disabled on this CPU if they take it too.
 ///
 /// # Invariants
 ///
@@ -240,7 +241,7 @@ impl<B: Bucket> Drop for SpinGuard<B> {
     }
 }
 
-/// A bucket's chain of sockets: a list that ends in an odd number instead of a null pointer.
+/// A bucket's chain of sockets: a list that ends with an odd number instead of a null pointer.
 #[repr(transparent)]
 struct Chain(Opaque<bindings::hlist_nulls_head>);
 
@@ -255,13 +256,13 @@ impl Chain {
         unsafe { &*head.cast() }
     }
 
-    /// The first link, read once (`READ_ONCE`), since others may be writing it.
+    /// The first link, read once (`READ_ONCE`), since others may write it.
     fn first(&self) -> *const bindings::hlist_nulls_node {
-        // SAFETY: The head is initialised, and an aligned pointer is read as a whole.
+        // SAFETY: The head is initialised, and a read of an aligned pointer is atomic.
         unsafe { (&raw const (*self.0.get()).first).read_volatile() }
     }
 
-    /// `hlist_nulls_empty`: needs no lock, and may be out of date when it returns.
+    /// `hlist_nulls_empty`: takes no lock, so the answer may be out of date at once.
     fn is_empty(&self) -> bool {
         is_a_nulls(self.first())
     }
@@ -274,8 +275,8 @@ impl Chain {
     unsafe fn for_each<B>(&self, mut visit: impl FnMut(&Sock<B>)) {
         let mut node = self.first();
         while !is_a_nulls(node) {
-            // INVARIANT: A node that is no end marker is `skc_nulls_node` of a socket, which stays in the chain
-            // while the lock is held.
+            // INVARIANT: A node that is not the end marker is `skc_nulls_node` of a socket, which
+            // stays in the chain while the lock is held.
             let sock = Sock(sock_of(node), PhantomData);
             visit(&sock);
             // SAFETY: The node is in the chain, which does not change while the lock is held.
@@ -284,12 +285,12 @@ impl Chain {
     }
 }
 
-/// An entry that is met while chains are read without their locks.
+/// An entry that was found by reading a chain without its lock.
 ///
 /// # Invariants
 ///
-/// The pointer is `skc_nulls_node` of a socket that was in a chain after the RCU read side lock was taken that is
-/// held for `'guard`.
+/// The pointer is `skc_nulls_node` of a socket that was in a chain at some time since the start of
+/// the RCU read-side critical section of `'guard`.
 #[derive(Clone, Copy)]
 pub(crate) struct Link<'guard>(
     *const bindings::hlist_nulls_node,
@@ -297,11 +298,12 @@ pub(crate) struct Link<'guard>(
 );
 
 impl<'guard> Link<'guard> {
-    /// The entry that `node` leads to, or `None` at the end of a chain; prefetches what is read of it.
+    /// The entry at `node`, or `None` at the end of a chain; prefetches the fields that will be
+    /// read.
     ///
     /// # Safety
     ///
-    /// `node` must have been read, while `_guard` was held, from the head of a hash table's chain or from a link.
+    /// `node` must have been read while `_guard` was held, from the head of a chain or from a link.
     unsafe fn to(
         node: *const bindings::hlist_nulls_node,
         _guard: &'guard rcu::Guard,
@@ -309,25 +311,27 @@ impl<'guard> Link<'guard> {
         if is_a_nulls(node) {
             return None;
         }
-        // Of a socket, `visit` reads its state, its namespace and the next link: two cache lines, of which the
-        // first has `skc_state` and `skc_net`, and the second has the node. What `tw_substate` is on, a third, is
-        // only read of those in TIME_WAIT.
+        // `visit` reads two cache lines of a socket: `skc_state` and `skc_net` are in the first,
+        // the node is in the second. The third, with `tw_substate`, is read only in TIME_WAIT.
         prefetch(sock_of(node));
         prefetch(node);
-        // INVARIANT: The head of a chain leads to a socket that is in it, and so does the node of a socket that is
-        // in a chain. The node of one that was taken out or replaced meanwhile keeps leading to what came after it
-        // then (`hlist_nulls_del_init_rcu`, `hlist_nulls_replace_init_rcu`), which was in the chain at that time,
-        // with the lock held already; one that is hashed again has a new `next` before others can find it.
+        // INVARIANT: The head of a chain points to a socket in the chain, and so does the node of a
+        // socket in a chain. A socket that was removed or replaced meanwhile keeps its pointer to
+        // the next socket of that time (`hlist_nulls_del_init_rcu`,
+        // `hlist_nulls_replace_init_rcu`), which was in the chain then, when the critical section
+        // had already begun. A socket that is hashed again has a new `next` before others can find
+        // it.
         Some(Self(node, PhantomData))
     }
 
     /// The entry after this one.
     fn next(self, guard: &'guard rcu::Guard) -> Option<Self> {
-        // The caches of sockets, request sockets and time-wait sockets are all `SLAB_TYPESAFE_BY_RCU`, and keep the
-        // link of one that is freed and used again: `sk_prot_clear_nulls` for the first, and the others are never
-        // cleared. `__inet_lookup_established` rests on the same.
-        // SAFETY: By the type's invariant this was a socket in a chain under the RCU lock, so it is memory of such a
-        // socket still, and of one that is, or was, in a chain.
+        // The caches of sockets, request sockets and time-wait sockets are all
+        // `SLAB_TYPESAFE_BY_RCU`, and a socket that is freed and used again keeps its link:
+        // `sk_prot_clear_nulls` leaves it out when it clears a full socket, and the others are
+        // never cleared. `__inet_lookup_established` relies on the same.
+        // SAFETY: By the type's invariant this was a socket in a chain during the RCU critical
+        // section, so the memory is still that of a socket that is, or was, in a chain.
         let next = unsafe { (&raw const (*self.0).next).read_volatile() };
         // SAFETY: It was just read from a link.
         unsafe { Self::to(next, guard) }
@@ -340,18 +344,19 @@ fn sock_of(node: *const bindings::hlist_nulls_node) -> *const bindings::sock_com
         .cast()
 }
 
-/// Asks the processor to load the cache line at `address`, and does not wait for it (`prefetch`).
+/// Asks the processor to load the cache line at `address`, without waiting for it (`prefetch`).
 ///
-/// The instruction itself, since a helper in C would be a call for each; `core::intrinsics` are not stable. It
-/// does nothing on other processors, where the walk is as right, and slower.
+/// This is the instruction itself, since a helper in C would cost a call, and `core::intrinsics`
+/// are not stable. On other processors it does nothing: the walk is slower there, and still
+/// correct.
 fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: A prefetch is a hint: it changes nothing that a program can see, and faults at no address.
+    // SAFETY: A prefetch has no effect that a program can see, and faults at no address.
     unsafe {
         asm!("prefetcht0 [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: As above.
+    // SAFETY: As on x86-64.
     unsafe {
         asm!("prfm pldl1keep, [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
     }
@@ -364,11 +369,13 @@ fn is_a_nulls(node: *const bindings::hlist_nulls_node) -> bool {
     node.addr() & 1 == 1
 }
 
-/// An entry of a hash table: a socket, a request socket or a time-wait socket, which begin alike.
+/// An entry of a hash table: a full, a request or a time-wait socket, which have the same first
+/// fields.
 ///
 /// # Invariants
 ///
-/// The pointer leads to an entry that is in the chain of a `B`, whose lock is held for as long as this value exists.
+/// The pointer is that of an entry in the chain of a `B`, whose lock is held as long as this value
+/// exists.
 pub(crate) struct Sock<B>(*const bindings::sock_common, PhantomData<B>);
 
 impl<B> Socket for Sock<B> {
@@ -380,7 +387,8 @@ impl<B> Socket for Sock<B> {
     }
 
     fn state(&self) -> u8 {
-        // SAFETY: By the type's invariant this is a socket; its state may change at any time, and is one byte.
+        // SAFETY: By the type's invariant this is a socket, whose state is one byte that others may
+        // write.
         unsafe { (&raw const (*self.0).skc_state).read_volatile() }
     }
 
@@ -389,8 +397,8 @@ impl<B> Socket for Sock<B> {
         if state != State::TimeWait.code() {
             return state;
         }
-        // SAFETY: In a hash table only a `struct inet_timewait_sock`, which begins with a `struct sock_common`,
-        // is in this state.
+        // SAFETY: In a hash table only a `struct inet_timewait_sock`, which begins with a
+        // `struct sock_common`, is in this state.
         unsafe {
             (&raw const (*self.0.cast::<bindings::inet_timewait_sock>()).tw_substate)
                 .read_volatile()
@@ -402,7 +410,7 @@ impl<B> Socket for Sock<B> {
             .0
             .wrapping_byte_add(bindings::TCPSTAT_SKC_NUM as usize)
             .cast::<u16>();
-        // SAFETY: By the type's invariant this is a socket, in which `skc_num` is an aligned number of 16 bits.
+        // SAFETY: By the type's invariant this is a socket, whose `skc_num` is an aligned `u16`.
         unsafe { num.read_volatile() }
     }
 }

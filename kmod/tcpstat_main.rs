@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The module: what it publishes, and what a reader is answered.
+//! The module: the files that it publishes, and the contents that a reader gets.
 
 use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
 use kernel::pr_warn_once;
@@ -8,7 +8,7 @@ use kernel::prelude::*;
 use kernel::seq_file::SeqFile;
 
 mod bindings;
-pub mod census; // `pub`, since the command uses more of it than the module does.
+pub mod census; // `pub`, since the module does not use all of it.
 mod layout;
 mod net;
 mod proc_net;
@@ -16,7 +16,8 @@ mod table;
 
 use census::counts::Counts;
 use census::services;
-use census::walk::{Tally, UnknownState};
+use census::state::UnknownState;
+use census::totals;
 use net::Net;
 use proc_net::{has_room, NetFile, Show, Symlink};
 use table::Hashinfo;
@@ -29,7 +30,7 @@ module! {
     license: "GPL v2",
 }
 
-/// `/proc/net/tcpstat`: how many TCP sockets of the file's network namespace are in each state.
+/// `/proc/net/tcpstat`: the number of TCP sockets in each state, in the file's network namespace.
 struct States;
 
 impl Show for States {
@@ -42,7 +43,7 @@ impl Show for States {
     }
 }
 
-/// The errno for a state that has no name here.
+/// The errno for a state that is none of the eleven.
 fn unknown(UnknownState(code): UnknownState) -> Error {
     pr_warn_once!(
         "a socket is in state {}, which this version does not know\n",
@@ -51,20 +52,18 @@ fn unknown(UnknownState(code): UnknownState) -> Error {
     ERANGE
 }
 
-/// Counts the TCP sockets of `net`. A socket that moves meanwhile may be met twice or not at all.
+/// Counts the TCP sockets of `net`. A socket that changes its bucket meanwhile may be counted twice
+/// or not at all.
 fn count(net: &Net) -> core::result::Result<Counts, UnknownState> {
-    let mut tally = Tally::default();
+    let mut tally = totals::Tally::default();
     let hashinfo = Hashinfo::of(net);
     tally.count(&hashinfo.listening(), net.id());
-    #[cfg(not(OBVIOUS_WALK))]
     tally.count(&hashinfo.established(), net.id());
-    // For measuring only: what the walk costs without reading ahead.
-    #[cfg(OBVIOUS_WALK)]
-    tally.count_obviously(&hashinfo.established(), net.id());
     tally.finish()
 }
 
-/// `/proc/net/tcpstat_services`: the same for each local port that has a listener, and how well that keeps up.
+/// `/proc/net/tcpstat_services`: the same for each local port that has a listener, with the queues
+/// and drops of its listeners.
 struct Services;
 
 impl Show for Services {
@@ -73,12 +72,12 @@ impl Show for Services {
     fn show(net: &Net, m: &SeqFile) -> Result {
         let hashinfo = Hashinfo::of(net);
         let listening = hashinfo.listening();
-        // `_ACCOUNT`: charged to the reader's control group, as the text is.
+        // `_ACCOUNT`: charged to the control group of the reader, like the text.
         let flags = GFP_KERNEL_ACCOUNT;
         let mut bits = KVec::from_elem(0, services::BLOCKS, flags)?;
         let mut marks = services::Marks::new(bits.first_chunk_mut().ok_or(EINVAL)?);
         marks.mark(&listening, net.id());
-        // Now, since the walk over all sockets would be for nothing if the text did not fit.
+        // Before the walk over all sockets, which would be wasted if the text did not fit.
         if !has_room(m, services::Services::usual_len(marks.rows())) {
             return Ok(());
         }
@@ -93,10 +92,10 @@ impl Show for Services {
     }
 }
 
-/// The module's state is what it publishes; dropping it takes everything back.
+/// The published files; dropping this removes them.
 #[pin_data]
 struct Tcpstat {
-    // Declared before the files, one of which it points to, so that it goes first.
+    // Declared, and so dropped, before the file that it points to.
     link: Symlink,
     #[pin]
     states: NetFile<States>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A count for each state, and the text of `/proc/tcpstat` as its `Display`.
+//! A count for each state; its `Display` is the text of `/proc/tcpstat`.
 
 use core::fmt;
 
@@ -8,33 +8,16 @@ use super::state::State;
 
 /// How many sockets are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([u64; State::COUNT]);
+pub struct Counts(pub(super) [u64; State::COUNT]);
 
 impl Counts {
     /// All counts zero.
     pub const ZERO: Self = Self([0; State::COUNT]);
 
-    /// The sockets in `state`.
-    pub fn get(&self, state: State) -> u64 {
-        self.0[Self::index(state)]
-    }
-
-    /// Sets the number of sockets in `state`.
-    pub fn set(&mut self, state: State, count: u64) {
-        self.0[Self::index(state)] = count;
-    }
-
     /// Counts one more socket in `state`; stops at `u64::MAX`.
     pub fn add_one(&mut self, state: State) {
-        let count = &mut self.0[Self::index(state)];
+        let count = &mut self.0[Self::position(state)];
         *count = count.saturating_add(1);
-    }
-
-    /// Adds each count of `other`; stops at `u64::MAX`.
-    pub fn add(&mut self, other: &Self) {
-        for (count, more) in self.0.iter_mut().zip(other.0) {
-            *count = count.saturating_add(more);
-        }
     }
 
     /// Every state with its count, in kernel order.
@@ -42,14 +25,7 @@ impl Counts {
         State::ALL.into_iter().zip(self.0)
     }
 
-    /// The sockets in all states together; stops at `u64::MAX`.
-    pub fn total(&self) -> u64 {
-        self.0
-            .iter()
-            .fold(0, |sum, &count| sum.saturating_add(count))
-    }
-
-    const fn index(state: State) -> usize {
+    pub(super) const fn position(state: State) -> usize {
         state.code() as usize - 1
     }
 }

@@ -1,46 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Counts for each local port that has a listener, and the text of `/proc/net/tcpstat_services` as their `Display`.
+//! Counts for each local port that has a listener; their `Display` is the text of
+//! `/proc/net/tcpstat_services`.
 //!
-//! In two steps, since nothing can be allocated under a lock: first the ports that have a listener are marked
-//! ([`Marks`]), which tells how many rows there are; then listeners and other sockets are counted into these
-//! ([`Tally`]). All memory is the caller's.
+//! There are two steps, since nothing can be allocated under a lock. First the ports that have a
+//! listener are marked ([`Marks`]), which gives the number of rows. Then listeners and other
+//! sockets are counted into these rows ([`Tally`]). The caller provides all memory.
 
 use core::fmt;
 
 use super::counts::Counts;
-use super::state::State;
-use super::walk::{walk, Socket, Table, UnknownState};
+use super::state::{State, UnknownState};
+use super::table::{Listener, Socket, Table};
+use super::walk::walk;
 
-/// A socket of the table of listening sockets.
-pub trait Listener: Socket {
-    /// `sk_ack_backlog`: connections that wait for `accept`.
-    fn accept_queue(&self) -> u32;
-
-    /// `sk_max_ack_backlog`: how many may wait there, as `listen` was told.
-    fn backlog(&self) -> u32;
-
-    /// `sk_drops`: requests and connections that were dropped at this listener.
-    fn drops(&self) -> u32;
-}
-
-/// Ports that follow each other are taken together, so many in a block.
+/// The number of consecutive ports in a block.
 const BLOCK: usize = u64::BITS as usize;
 
-/// How many blocks there are.
+/// The number of blocks.
 pub const BLOCKS: usize = (1 << u16::BITS) / BLOCK;
 
-/// The block of a port, and its place there.
+/// The block of a port, and its place in the block.
 fn place(port: u16) -> (usize, usize) {
     let port = usize::from(port);
     (port / BLOCK, port % BLOCK)
 }
 
-/// The ports that have been marked so far: a bit for each, 8 KiB.
+/// The ports that have been marked: a bit for each, 8 KiB.
 pub struct Marks<'a>(&'a mut [u64; BLOCKS]);
 
 impl<'a> Marks<'a> {
-    /// No port is marked. What is in `bits` does not matter.
+    /// No port is marked. `bits` may hold anything.
     pub fn new(bits: &'a mut [u64; BLOCKS]) -> Self {
         bits.fill(0);
         Self(bits)
@@ -58,7 +48,7 @@ impl<'a> Marks<'a> {
         });
     }
 
-    /// Marks `port`; again is as good as once. Port 0 is none that a socket can listen on, and is not marked.
+    /// Marks `port`, unless it is 0: no socket can listen on that.
     pub fn insert(&mut self, port: u16) {
         let (block, place) = place(port);
         if port != 0 {
@@ -66,23 +56,23 @@ impl<'a> Marks<'a> {
         }
     }
 
-    /// How many ports are marked.
+    /// The number of marked ports.
     pub fn ports(&self) -> usize {
         self.0.iter().map(|bits| bits.count_ones() as usize).sum()
     }
 
-    /// How many rows a [`Tally`] needs: one for each port that is marked, and one for all others.
+    /// The number of rows that a [`Tally`] needs: one for each marked port, and one for all others.
     pub fn rows(&self) -> usize {
         self.ports().saturating_add(1)
     }
 
-    /// How many numbers a [`Tally`] needs to find the rows by.
+    /// The length of the table of row numbers that a [`Tally`] needs.
     pub fn numbers(&self) -> usize {
         let marked = self.0.iter().filter(|bits| **bits != 0).count();
         BLOCKS.saturating_add(BLOCK.saturating_mul(marked.saturating_add(1)))
     }
 
-    /// The marked ports, ascending.
+    /// The marked ports, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         (0..=u16::MAX).filter(|&port| {
             let (block, place) = place(port);
@@ -91,15 +81,16 @@ impl<'a> Marks<'a> {
     }
 }
 
-/// Which row is whose: the marked ports have theirs in ascending order, and all others share the one after these.
+/// The row of each port: the marked ports have the first rows, in ascending order, and all others
+/// share the last one.
 ///
-/// Two looks at small tables and nothing to be guessed, since every socket is looked up: testing a bit and counting
-/// those below it took a third of the time of the whole walk, this takes a sixth. All blocks without a mark, which
-/// are most, are one.
+/// Two table lookups and no branch to mispredict, since this is done for every socket: to test a
+/// bit and count the bits below it took a third of the time of the whole walk, this takes a sixth.
+/// All blocks without a mark, which are most, share one part of `rows`.
 struct Rows<'a> {
-    /// The number of each block in `rows`; 0 is that of a block without a mark.
+    /// The number of each block's part of `rows`; 0 for a block without a mark.
     blocks: &'a [u16; BLOCKS],
-    /// For each port of a block the number of its row.
+    /// For each port of a block, the number of its row.
     rows: &'a [u16],
 }
 
@@ -111,7 +102,7 @@ impl<'a> Rows<'a> {
         }
         let (blocks, rows) = numbers.split_first_chunk_mut::<BLOCKS>()?;
         let (empty, marked) = rows.split_at_mut_checked(BLOCK)?;
-        // All ports are 65,535 at most, since 0 is never marked.
+        // At most 65,535 ports, since 0 is never marked.
         let others = marks.ports() as u16;
         empty.fill(others);
         let mut marked = (1..).zip(marked.chunks_exact_mut(BLOCK));
@@ -142,7 +133,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// What was counted at one local port, or at all that have no listener.
+/// The counts of one local port, or of all that have no listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     port: Option<u16>,
@@ -160,7 +151,7 @@ pub const COLUMNS: [&str; 5] = ["PORT", "LISTENERS", "ACCEPT_QUEUE", "BACKLOG", 
 pub const NO_LISTENER: &str = "-";
 
 impl Row {
-    /// Nothing counted, for no port.
+    /// No port, and all counts 0.
     pub const ZERO: Self = Self {
         port: None,
         listeners: 0,
@@ -179,7 +170,8 @@ impl Row {
     }
 }
 
-/// A line: the port, the sums over its listeners, and the states in kernel order, with single blanks between.
+/// A line: the port, the sums over its listeners, and the states in kernel order, separated by
+/// single spaces.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
@@ -209,8 +201,8 @@ pub struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    /// Nothing counted. `None` unless there are as many `numbers` and `rows` as [`Marks::numbers`] and
-    /// [`Marks::rows`] say; what is in them does not matter.
+    /// All counts 0. `None` unless `numbers` and `rows` are as long as [`Marks::numbers`] and
+    /// [`Marks::rows`] say; they may hold anything.
     pub fn new(marks: &Marks<'_>, numbers: &'a mut [u16], rows: &'a mut [Row]) -> Option<Self> {
         if rows.len() != marks.rows() {
             return None;
@@ -233,11 +225,12 @@ impl<'a> Tally<'a> {
         });
     }
 
-    /// Counts every listener of `table` that belongs to `net`, and adds up what the listeners say.
+    /// Counts every listener of `table` that belongs to `net`, and adds up their queues and drops.
     ///
-    /// One whose port was not marked began to listen since then. It counts among the sockets without a listener
-    /// in `LISTEN`, so that columns go on adding up to all sockets, and nowhere else: at the next reading its port
-    /// has a row. A row whose listeners are gone since then has 0 of them.
+    /// A port that is not marked has a listener only since the marking. That listener counts as
+    /// `LISTEN` in the row of all other ports, so that each column still adds up to all sockets,
+    /// and in no other column: at the next reading its port has a row. The row of a port whose
+    /// listeners have gone since the marking has 0 listeners.
     pub fn count_listeners<T: Table>(&mut self, table: &T, net: T::Net)
     where
         T::Socket: Listener,
@@ -249,8 +242,9 @@ impl<'a> Tally<'a> {
         });
     }
 
-    /// Counts `socket` if it belongs to `net`, and gives the row of its port, if that has one of its own.
-    #[inline(always)] // Into the walk: it is all that happens under a lock.
+    /// Counts `socket` if it belongs to `net`, and gives the row of its port, if the port is
+    /// marked.
+    #[inline(always)] // Into the walk: nothing else happens under a lock.
     fn add<S: Socket>(&mut self, socket: &S, net: &S::Net) -> Option<&mut Row> {
         if socket.net() != *net {
             return None;
@@ -269,7 +263,10 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// What was counted, unless a socket was in a state that has no name here.
+    /// The counts.
+    ///
+    /// # Errors
+    /// A socket was in a state that is none of the eleven.
     pub fn finish(self) -> Result<Services<'a>, UnknownState> {
         match self.unknown {
             None => Ok(Services(self.rows)),
@@ -278,27 +275,26 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// What was counted: a row for each port that has a listener, ascending, and one for all other sockets.
+/// A row for each port that has a listener, in ascending order, and one for all other sockets.
 pub struct Services<'a>(&'a [Row]);
 
 impl Services<'_> {
-    /// How many bytes the text of so many rows has if its numbers are of the usual size. A text may be longer.
+    /// The length in bytes of a text of `rows` rows with numbers of the usual size; it may be
+    /// longer.
     pub fn usual_len(rows: usize) -> usize {
-        // The line of a busy port is about 70 bytes long, the first line 135.
+        // The line of a busy port has about 70 bytes, the first line 135.
         rows.saturating_add(1).saturating_mul(100)
     }
 
-    /// The columns of states added up: the same as [`walk::Tally`](super::walk::Tally) counts.
+    /// The sum of all rows: the same as [`totals::Tally`](super::totals::Tally) counts.
+    #[cfg(not(MODULE))]
     pub fn totals(&self) -> Counts {
-        let mut totals = Counts::ZERO;
-        for row in self.0 {
-            totals.add(&row.counts);
-        }
-        totals
+        self.0.iter().map(|row| row.counts).sum()
     }
 }
 
-/// The text of `/proc/net/tcpstat_services`: a line that names the columns, and a line for each row.
+/// The text of `/proc/net/tcpstat_services`: a line with the names of the columns, and a line for
+/// each row.
 impl fmt::Display for Services<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let states = State::ALL.into_iter().map(State::name);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The eleven TCP states, their names and numbers, and which of them a hash table entry counts as.
+//! The eleven TCP states, their names and numbers, and the state that a hash table entry counts as.
 //!
 //! Source: `include/net/tcp_states.h`; the names are those of RFC 9293 as the kernel spells them.
 
@@ -8,17 +8,17 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum State {
-    /// Open: data may flow both ways.
+    /// Open: data may flow in both directions.
     Established = 1,
-    /// A connection request was sent, no answer yet.
+    /// A connection request was sent; there is no answer yet.
     SynSent = 2,
-    /// A connection request was received and answered, not yet acknowledged.
+    /// A connection request was received and answered; the answer is not acknowledged yet.
     SynRecv = 3,
     /// This side closed first; its FIN is not acknowledged yet.
     FinWait1 = 4,
     /// This side closed first; the other side has not closed yet.
     FinWait2 = 5,
-    /// Closed; kept so that late segments meet no new connection.
+    /// Closed; kept so that late segments do not reach a new connection.
     TimeWait = 6,
     /// Not connected.
     Close = 7,
@@ -32,14 +32,15 @@ pub enum State {
     Closing = 11,
 }
 
-/// The kernel's number for a request socket, a handshake that has no full socket yet (`TCP_NEW_SYN_RECV`).
+/// The kernel's number for a request socket, a handshake without a full socket yet
+/// (`TCP_NEW_SYN_RECV`).
 pub const NEW_SYN_RECV: u8 = 12;
 
 impl State {
     /// How many states there are.
     pub const COUNT: usize = 11;
 
-    /// All states, in kernel order, which is the order of every output.
+    /// All states in kernel order, the order of every output.
     pub const ALL: [State; Self::COUNT] = [
         State::Established,
         State::SynSent,
@@ -54,7 +55,7 @@ impl State {
         State::Closing,
     ];
 
-    /// The kernel's name, without its `TCP_`: `ESTABLISHED`, `FIN_WAIT1`.
+    /// The kernel's name without `TCP_`: `ESTABLISHED`, `FIN_WAIT1`.
     pub const fn name(self) -> &'static str {
         match self {
             State::Established => "ESTABLISHED",
@@ -76,9 +77,10 @@ impl State {
         self as u8
     }
 
-    /// The state that the kernel's number `code` counts as, or `None` if there is none.
+    /// The state that the kernel's number `code` counts as, or `None` if it is no state.
     ///
-    /// A request socket ([`NEW_SYN_RECV`]) counts as [`State::SynRecv`], as in `ss` and `/proc/net/tcp`.
+    /// A request socket ([`NEW_SYN_RECV`]) counts as [`State::SynRecv`], as in `ss` and
+    /// `/proc/net/tcp`.
     pub const fn from_code(code: u8) -> Option<State> {
         match code {
             1..=11 => Some(Self::ALL[code as usize - 1]),
@@ -87,11 +89,12 @@ impl State {
         }
     }
 
-    /// The state that a hash table entry counts as: `sk_state`, but `tw_substate` for a time-wait socket.
+    /// The state that a hash table entry counts as: `tw_substate` for a time-wait socket,
+    /// `sk_state` for any other.
     ///
-    /// A time-wait socket is the small stand-in of a closed connection (`struct inet_timewait_sock`). It says
-    /// `TIME_WAIT` in `sk_state` whatever it stands for; its substate is `TIME_WAIT` or `FIN_WAIT2`.
-    /// `tw_substate` is asked for only then, since only a time-wait socket has one.
+    /// A time-wait socket (`struct inet_timewait_sock`) is small, and replaces the full socket of a
+    /// closed connection. Its `sk_state` is always `TIME_WAIT`; its substate is `TIME_WAIT` or
+    /// `FIN_WAIT2`. `tw_substate` is called only then, since no other socket has one.
     ///
     /// # Errors
     /// The number that is no state: the substate of a time-wait socket, `sk_state` of any other.
@@ -104,3 +107,8 @@ impl State {
         Self::from_code(code).ok_or(code)
     }
 }
+
+/// An entry was in a state that is none of the eleven; the number is the kernel's. All counts of
+/// that walk are void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownState(pub u8);

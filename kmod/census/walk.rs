@@ -1,128 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The walk over a hash table of sockets, and the counting of what it meets.
-//!
-//! The walk knows neither locks nor pointers: a [`Table`] gives it buckets, and answers for locking them.
+//! The walk over a hash table of sockets, which reads ahead.
 
-use super::counts::Counts;
-use super::state::State;
-
-/// A hash table entry, as long as its bucket is locked.
-pub trait Socket {
-    /// What tells one network namespace from another.
-    type Net: PartialEq;
-
-    /// The network namespace that the socket belongs to (`sock_net`).
-    fn net(&self) -> Self::Net;
-
-    /// `sk_state`, a number of `include/net/tcp_states.h`.
-    fn state(&self) -> u8;
-
-    /// `tw_substate` of a time-wait socket; the same as [`state`](Self::state) of any other.
-    fn tw_substate(&self) -> u8;
-
-    /// `skc_num`: the local port, in the order of this machine's bytes.
-    fn local_port(&self) -> u16;
-}
-
-/// A hash table of sockets: buckets, each a chain of entries under a lock.
-///
-/// A chain can also be read ahead without its lock, link by link. What that finds may be old when it arrives:
-/// a link says what to load into the cache, never what to count. It may even lead into another chain, and
-/// does not have to come to an end.
-pub trait Table {
-    /// What tells one network namespace from another.
-    type Net: PartialEq;
-
-    /// An entry of this table.
-    type Socket: Socket<Net = Self::Net>;
-
-    /// What makes it safe to read chains without their locks, for as long as it exists (`rcu_read_lock`).
-    type ReadGuard;
-
-    /// Where in a chain the reading ahead is: at an entry, which is not to be counted without its lock.
-    type Link<'guard>: Copy
-    where
-        Self: 'guard;
-
-    /// The number of buckets.
-    fn buckets(&self) -> usize;
-
-    /// Whether `bucket` is empty, without locking it: an answer that may be old when it arrives.
-    fn is_empty(&self, bucket: usize) -> bool;
-
-    /// Calls `visit` for each entry of `bucket` with the bucket locked: `visit` must not sleep or allocate.
-    fn visit(&self, bucket: usize, visit: impl FnMut(&Self::Socket));
-
-    /// Lets others run. The walk calls it between buckets, with no lock and no [`ReadGuard`](Self::ReadGuard) held.
-    fn pause(&self);
-
-    /// Begins to read ahead; ends when the guard is dropped. It is held for a short time, and not over a pause.
-    fn read_lock(&self) -> Self::ReadGuard;
-
-    /// The first entry of `bucket`, or `None` if it is empty.
-    ///
-    /// The entry itself is not read: this only asks the processor to load what [`visit`](Self::visit) and
-    /// [`next`](Self::next) will read of it (prefetch).
-    fn first<'guard>(
-        &'guard self,
-        guard: &'guard Self::ReadGuard,
-        bucket: usize,
-    ) -> Option<Self::Link<'guard>>;
-
-    /// The entry after `link`, or `None` at the end of the chain. Reads `link`'s entry, and prefetches the next.
-    fn next<'guard>(
-        &'guard self,
-        guard: &'guard Self::ReadGuard,
-        link: Self::Link<'guard>,
-    ) -> Option<Self::Link<'guard>>;
-}
+use super::table::Table;
 
 /// How many chains are read ahead at once.
 ///
-/// Two cache lines an entry are then 32 loads under way, about what one core can have; 12 to 24 chains measure
-/// the same.
+/// With two cache lines an entry, that is 32 loads in flight, about the most that a core can have;
+/// 12 to 24 chains measure the same.
 const CURSORS: usize = 16;
 
-/// A section begins no further chain once it has read so many links: about 25 µs of work.
+/// After this many links a section starts no new chain: about 25 µs of work.
 const LINKS_PER_SECTION: usize = 1024;
 
-/// A section looks at no more buckets than this, however few have an entry.
+/// A section looks at no more buckets than this, even if few of them have an entry.
 const BUCKETS_PER_SECTION: usize = 4096;
 
-/// A bucket that is about to be visited, and how far its chain has been read ahead.
+/// A bucket to be visited, and how far its chain has been read ahead.
 #[derive(Clone, Copy)]
 struct Cursor<Link> {
     bucket: usize,
     link: Link,
 }
 
-/// Visits every entry of `table`, a bucket at a time, in no certain order; empty buckets are passed over without
-/// locking.
+/// Visits every entry of `table`, bucket by bucket, in no particular order; empty buckets are
+/// skipped without locking.
 ///
 /// # How it reads ahead
 ///
-/// An entry is two cache lines somewhere in memory, and the next one's address is in the second of them. A
-/// processor that meets a locked instruction waits until all its loads have arrived: a walk that takes a lock
-/// for each bucket pays for one whole memory latency after the other.
+/// An entry is two cache lines somewhere in memory, and the second of them has the address of the
+/// next entry. A processor that executes a locked instruction waits until all its loads have
+/// arrived: a walk that takes a lock for each bucket waits for one whole memory latency after
+/// another.
 ///
-/// So a fixed number of cursors each follow the chain of one bucket, without the lock. A turn of a cursor is one
-/// link: read what was prefetched in its last turn, prefetch the next entry. By its next turn the others had
-/// theirs, and the entry has arrived. At the end of the chain the cursor's bucket is all in the cache; it is
-/// locked and visited, and the cursor begins the next bucket that is not empty.
+/// So a fixed number of cursors each follow the chain of one bucket, without the lock. A cursor's
+/// turn is one link: read what its last turn prefetched, and prefetch the next entry. The other
+/// cursors have their turns before its next one, and meanwhile the entry arrives. At the end of a
+/// chain all of its bucket is in the cache; the bucket is locked and visited, and the cursor starts
+/// on the next bucket that is not empty.
 ///
-/// There is no depth to be chosen by how full the table is: whatever the lengths of the chains, there are as many
-/// loads under way as there are cursors. A thin table has its cursors in more buckets, a full one has them deeper
-/// in chains, and an empty bucket costs what it did. (Two other shapes were measured: reading a batch of buckets
-/// ahead and visiting it then, and the same in rounds, a link of each chain in a round. In both the memory is
-/// idle during the visits and while the last long chains end, which costs a quarter to a half more.)
+/// No depth has to be chosen by how full the table is: for chains of any length, as many loads are
+/// in flight as there are cursors. In a thin table the cursors are in more buckets, in a full one
+/// deeper in chains, and an empty bucket costs no more than without them. (Two other designs were
+/// measured: to read a batch of buckets ahead and then visit it, and the same in rounds, one link
+/// of each chain in a round. In both, memory is idle during the visits and while the last long
+/// chains end, which costs a quarter to a half more.)
 ///
 /// # Sections
 ///
-/// The guard is held for one section, and a section is bounded whatever the table looks like: by the buckets it
-/// looks at, and by the links it reads. Chains that are too long for that, or that go round in circles because
-/// others changed them, are left unread; their buckets are visited after the section, with a pause between.
-#[inline(never)] // The cursors are on a kernel stack: not for longer than the walk.
+/// The guard is held for one section. For any table a section is bounded, by the buckets that it
+/// looks at and by the links that it reads. A chain that is too long for that, or that has become a
+/// loop because others changed it, is not read to its end; its bucket is visited after the section,
+/// with a pause before the next one.
+#[inline(never)] // So that the cursors are on the kernel's stack only during the walk.
 pub fn walk<T: Table>(table: &T, mut visit: impl FnMut(&T::Socket)) {
     let end = table.buckets();
     let mut start = 0;
@@ -137,8 +67,8 @@ pub fn walk<T: Table>(table: &T, mut visit: impl FnMut(&T::Socket)) {
     }
 }
 
-/// Visits buckets from `start` on, and returns where the next section starts: every bucket before that was empty,
-/// or visited, or is in `unread`.
+/// Visits buckets from `start` on, and returns where the next section starts: every bucket before
+/// that was empty, or has been visited, or is in `unread`.
 fn section<T: Table>(
     table: &T,
     start: usize,
@@ -166,8 +96,8 @@ fn section<T: Table>(
     }
     let mut links = 0usize;
     let mut reading = true;
-    // From `LINKS_PER_SECTION` on the chains that have been begun are read to their ends. That takes about as
-    // many links as they are long; where it takes as many again, they are too long.
+    // After `LINKS_PER_SECTION` links no new chain is started. Chains in progress are finished,
+    // unless that takes as many links again.
     while reading && links < LINKS_PER_SECTION * 2 {
         reading = false;
         for slot in &mut cursors {
@@ -181,7 +111,7 @@ fn section<T: Table>(
                 continue;
             }
             let bucket = cursor.bucket;
-            // Before the visit, so that the next chain's first entry is on its way meanwhile.
+            // Before the visit, so that the first entry of the next chain is loaded meanwhile.
             *slot = if links < LINKS_PER_SECTION {
                 begin()
             } else {
@@ -195,40 +125,4 @@ fn section<T: Table>(
         *unread = cursor.as_ref().map(|cursor| cursor.bucket);
     }
     buckets.start
-}
-
-/// The sockets of one network namespace, counted by state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    counts: Counts,
-    unknown: Option<u8>,
-}
-
-/// An entry was in a state that is none of the eleven; the number is the kernel's. No count is right then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownState(pub u8);
-
-impl Tally {
-    /// Counts every socket of `table` that belongs to `net`.
-    pub fn count<T: Table>(&mut self, table: &T, net: T::Net) {
-        walk(table, |socket| self.add(socket, &net));
-    }
-
-    pub(super) fn add<S: Socket>(&mut self, socket: &S, net: &S::Net) {
-        if socket.net() != *net {
-            return;
-        }
-        match State::of_entry(socket.state(), || socket.tw_substate()) {
-            Ok(state) => self.counts.add_one(state),
-            Err(code) => self.unknown = Some(code),
-        }
-    }
-
-    /// What was counted, unless a socket was in a state that has no name here.
-    pub fn finish(self) -> Result<Counts, UnknownState> {
-        match self.unknown {
-            None => Ok(self.counts),
-            Some(code) => Err(UnknownState(code)),
-        }
-    }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A module that does what the debug kernel is there to see, once, when it is loaded: kind=leak, sleep, inversion,
- * free, lockup or hang. The silence of a test run means something only because this is not met with silence.
+ * A module with one fault, when it is loaded: kind=leak, sleep, inversion, free, lockup or hang.
+ * The debug kernel must report it: a clean kernel log is evidence only if planted faults show up
+ * in it.
  */
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -18,9 +19,9 @@ static DEFINE_SPINLOCK(first);
 static DEFINE_SPINLOCK(second);
 
 /*
- * For kmemleak. Many, as if something were lost each time that the scenarios load the module: the allocator's
- * caches (struct slab_sheaf) keep the addresses of the last few objects that they gave away, and kmemleak takes these
- * for references.
+ * For kmemleak. Many objects, as if one were lost each time that the scenarios load the module: the
+ * allocator's caches (struct slab_sheaf) keep the addresses of the last few objects that they
+ * handed out, and kmemleak takes these for references.
  */
 static noinline int leak(void)
 {
@@ -35,7 +36,7 @@ static noinline int leak(void)
 	return 0;
 }
 
-/* For DEBUG_ATOMIC_SLEEP: this allocation may sleep, and hardly ever does. */
+/* For DEBUG_ATOMIC_SLEEP: this allocation may sleep, but rarely does. */
 static int sleep(void)
 {
 	void *text;
@@ -47,7 +48,7 @@ static int sleep(void)
 	return 0;
 }
 
-/* For PROVE_LOCKING: the two orders never meet, and could. */
+/* For PROVE_LOCKING: a possible deadlock, which does not happen here. */
 static int inversion(void)
 {
 	spin_lock(&first);
@@ -75,7 +76,7 @@ static int use_after_free(void)
 	return 0;
 }
 
-/* For the detector of soft lockups, with kernel.watchdog_thresh=1: it complains after twice that. */
+/* For the soft lockup detector, which reports after 2 s with kernel.watchdog_thresh=1. */
 static int lockup(void)
 {
 	unsigned long end = jiffies + 5 * HZ;
@@ -87,7 +88,7 @@ static int lockup(void)
 	return 0;
 }
 
-/* For the detector of hung tasks, with kernel.hung_task_timeout_secs=1. */
+/* For the hung task detector, with kernel.hung_task_timeout_secs=1. */
 static int hang(void)
 {
 	schedule_timeout_uninterruptible(5 * HZ);

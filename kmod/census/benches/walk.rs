@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How fast the walk is: beside the obvious walk, and beside what memory allows.
+//! The speed of the walk, compared with the obvious walk and with the limit set by memory.
 //!
-//! Each table is counted in four ways: by the obvious walk, by the walk, as the limit, which reads the very same
-//! cache lines in random order, prefetched, without lists or locks; and by the walk, for each port that has a
-//! listener. What counts is how these compare, since milliseconds are those of one machine. The table at the end has
-//! the ratios, speedup over the obvious walk, slowdown against the limit, and what the services cost against the
-//! totals, and the run fails if one is not as good as it has to be.
+//! Each table is counted in four ways: by the obvious walk; by the walk; as the limit, which reads
+//! the same cache lines in random order, prefetched, without lists or locks; and by the walk, for
+//! each port that has a listener. Milliseconds depend on the machine, so the table at the end has
+//! ratios: the speedup over the obvious walk, the slowdown against the limit, and the cost of the
+//! services against that of the totals. The run fails if a ratio misses its bound.
 //!
-//! `cargo bench -p tcpstat-census`, and `-- 'load 4'` for some of it. The largest table takes 2.5 GB of memory.
+//! `cargo bench -p tcpstat-census`, and `-- 'load 4'` for a part of it. The largest table takes 2.5
+//! GB of memory.
 
 use std::cell::OnceCell;
 use std::hint::black_box;
@@ -17,33 +18,36 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode};
 use tcpstat_census::counts::Counts;
+use tcpstat_census::obvious;
 use tcpstat_census::services::{self, Marks, Row, BLOCKS};
 use tcpstat_census::state::State;
-use tcpstat_census::walk::{Socket, Tally};
+use tcpstat_census::table::Socket;
+use tcpstat_census::totals::Tally;
 
-mod table;
+#[path = "../tests/common/mod.rs"]
+mod common;
 
-use table::{Cpu, Hashinfo};
+use common::{Cpu, Hashinfo};
 
-/// What is no slower, give or take what is noise.
+/// No slower, within the noise of the measurement.
 const NOT_SLOWER: Option<f64> = Some(0.95);
 
-/// A table to be counted, and how good the walk has to be there.
+/// A table to be counted, and the bounds that the walk has to keep there.
 struct Case {
     sockets: usize,
     /// The number of buckets is 2 to this power.
     buckets: u32,
     locks: usize,
-    /// So many of a hundred are time-wait sockets, which cost a third cache line.
+    /// The share of time-wait sockets, in per cent; each costs a third cache line.
     time_wait: usize,
-    /// So many ports have a listener. Half of the sockets are connections to these; the other half have local ports
-    /// from the kernel's range for outgoing connections.
+    /// The number of ports that have a listener. Half of the sockets are connections to these; the
+    /// other half have local ports from the kernel's range for outgoing connections.
     listening: usize,
-    /// At least so many times as fast as the obvious walk.
+    /// The least speed of the walk, as a multiple of that of the obvious walk.
     speedup: Option<f64>,
-    /// At most so many times as slow as the limit.
+    /// The greatest time of the walk, as a multiple of that of the limit.
     of_limit: Option<f64>,
-    /// For each port, at most so many times as slow as the totals.
+    /// The greatest time of the services, as a multiple of that of the totals.
     of_totals: Option<f64>,
 }
 
@@ -109,7 +113,7 @@ impl Case {
 /// How many sockets ahead the limit prefetches; 8 to 64 measure the same.
 const AHEAD: usize = 16;
 
-/// The same cache lines as a walk reads, in random order, prefetched, without lists or locks.
+/// Reads the same cache lines as a walk, in random order, prefetched, without lists or locks.
 fn limit(table: &Hashinfo, order: &[u32]) -> Counts {
     let sockets = table.sockets();
     let mut counts = Counts::ZERO;
@@ -126,7 +130,8 @@ fn limit(table: &Hashinfo, order: &[u32]) -> Counts {
     counts
 }
 
-/// All that a reading of `/proc/net/tcpstat_services` does, the text included; gives the sums of the columns of states.
+/// Does all the work of a reading of `/proc/net/tcpstat_services`, including the text; returns the
+/// sums of the columns of states.
 fn count_services(listening: &Hashinfo, table: &Hashinfo) -> Counts {
     let mut bits = Box::new([0; BLOCKS]);
     let mut marks = Marks::new(&mut bits);
@@ -140,7 +145,7 @@ fn count_services(listening: &Hashinfo, table: &Hashinfo) -> Counts {
     services.totals()
 }
 
-/// The four ways; the order in which they are measured.
+/// The four ways, in the order in which they are measured.
 const OBVIOUS: usize = 0;
 const WALK: usize = 1;
 const LIMIT: usize = 2;
@@ -152,24 +157,26 @@ const WAYS: [(usize, &str); 4] = [
     (SERVICES, "services"),
 ];
 
-/// The processor time that this thread has had: unlike the clock, it stands still while others have the processor.
+/// The processor time of this thread; other threads on the same processor do not add to it.
 fn thread_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `time` is valid to be written to.
+    // SAFETY: `time` is valid for writing.
     let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// In seconds of processor time, what each way took, each time. They take turns, since the machine may have more to do at one time
-/// than at another: only what was measured in the same turn is compared.
+/// The processor time of each way in each turn, in seconds. The ways take turns, since the load of
+/// the machine may change: only times of the same turn are compared.
 type Turns = Vec<[f64; WAYS.len()]>;
 
-/// So many turns at least, and so much time; whichever is longer.
+/// The least number of turns.
 const TURNS: usize = 15;
+
+/// The least duration of all turns together.
 const TURNS_TIME: Duration = Duration::from_millis(500);
 
 fn median(turns: &Turns, of: impl Fn(&[f64; WAYS.len()]) -> f64) -> f64 {
@@ -178,9 +185,10 @@ fn median(turns: &Turns, of: impl Fn(&[f64; WAYS.len()]) -> f64) -> f64 {
     values[values.len() / 2]
 }
 
-/// Measures a table by criterion, one way after the other, and then in turns. Empty if it was not asked for.
+/// Measures a table by criterion, one way after the other, and then in turns. Empty if the command
+/// line leaves this table out.
 fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
-    // Made only if it is asked for.
+    // Made only if it is measured.
     let made = OnceCell::new();
     let count = |way: usize| -> Counts {
         let (listening, (table, order)) = made.get_or_init(|| {
@@ -200,7 +208,7 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
             _ => tally.count(&Cpu::new(listening), black_box(1)),
         }
         match way {
-            OBVIOUS => tally.count_obviously(&Cpu::new(table), black_box(1)),
+            OBVIOUS => obvious::walk(&Cpu::new(table), |socket| tally.add(socket, &black_box(1))),
             _ => tally.count(&Cpu::new(table), black_box(1)),
         }
         tally.finish().unwrap()
@@ -236,13 +244,14 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
     turns
 }
 
-/// By `cargo test --benches` all is run only to see that it runs: criterion measures where `--bench` is given.
+/// Whether nothing is to be measured, as in `cargo test --benches`: criterion measures if `--bench`
+/// is given.
 fn runs_once() -> bool {
     let given = |option: &str| std::env::args().any(|argument| argument == option);
     !given("--bench") || given("--test") || given("--list")
 }
 
-/// A ratio, with what it has to be; and whether it is that.
+/// A ratio with its bound, as text; and whether it keeps the bound.
 fn judge(
     ratio: f64,
     wanted: Option<f64>,
@@ -265,7 +274,7 @@ fn main() -> ExitCode {
     criterion.final_summary();
 
     let mut all_good = true;
-    println!("Medians of what was measured in turns:\n");
+    println!("Medians over all turns:\n");
     println!("| load | buckets | locks | sockets | TIME_WAIT | listening | speedup | of limit | services of totals | obvious, ms | walk, ms | limit, ms | services, ms |");
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (case, turns) in measured.iter().filter(|(_, turns)| !turns.is_empty()) {

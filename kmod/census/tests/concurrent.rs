@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The walk over a table that others change meanwhile, with the chains and locks of the kernel's.
+//! The walk over a table that other threads change meanwhile, with the chains and locks of the
+//! kernel.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use tcpstat_census::obvious;
 use tcpstat_census::state::State;
-use tcpstat_census::walk::Tally;
+use tcpstat_census::totals::Tally;
 
-#[path = "../benches/table/mod.rs"]
-mod table;
+mod common;
 
-use table::{Cpu, Hashinfo, Numbers};
+use common::{Cpu, Hashinfo, Numbers};
 
 const STAY: u64 = 1;
 const MOVE: u64 = 2;
 
-/// Threads take sockets out of chains and put them into others, as fast as they can, while the walk reads ahead: it
-/// comes to an end each time, and counts exactly those that stay where they are.
+/// Threads move sockets from chain to chain, as fast as they can, while the walk reads ahead: it
+/// ends each time, and counts exactly the sockets that do not move.
 #[test]
 fn sockets_that_stay_are_counted_while_others_move() {
     const STAYING: usize = 3000;
@@ -26,7 +27,7 @@ fn sockets_that_stay_are_counted_while_others_move() {
     for (buckets, locks) in [(1, 1), (64, 8), (4096, 256)] {
         let table = Hashinfo::new(buckets, locks, STAYING + THREADS * MOVING);
         let mut numbers = Numbers(buckets as u64);
-        // In turns, so that those who stay have movers before and after them in their chains.
+        // In turns, so that sockets that stay are next to sockets that move in their chains.
         for socket in 0..STAYING {
             let state = State::ALL[socket % State::COUNT];
             table.set(socket, STAY, state.code(), State::FinWait2.code());
@@ -60,7 +61,7 @@ fn sockets_that_stay_are_counted_while_others_move() {
                     }
                 });
             }
-            // Not before the movers are at work, and until they have done enough.
+            // Until the movers have made enough moves.
             let mut walks = 0;
             while walks < 100 || moves.load(Ordering::Relaxed) < 100 {
                 let counts = count(STAY);
@@ -87,10 +88,10 @@ fn the_walk_and_the_obvious_walk_agree_on_tables_thin_and_full() {
         (16, 20_000),
     ] {
         let (table, order) = Hashinfo::filled(buckets, 16, sockets, 30);
-        let (mut tally, mut obvious) = (Tally::default(), Tally::default());
+        let (mut tally, mut naive) = (Tally::default(), Tally::default());
         tally.count(&Cpu::new(&table), 1);
-        obvious.count_obviously(&Cpu::new(&table), 1);
-        assert_eq!(tally, obvious);
+        obvious::walk(&Cpu::new(&table), |socket| naive.add(socket, &1));
+        assert_eq!(tally, naive);
         assert_eq!(tally.finish().unwrap().total(), order.len() as u64);
     }
 }

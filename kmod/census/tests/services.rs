@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Counts for each port: against a naive count for each, and against the totals; and their text.
+//! Counts for each port, compared with a naive count and with the totals; and their text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::services::{self, Marks, Row, BLOCKS};
-use tcpstat_census::state::State;
-use tcpstat_census::walk::{self, UnknownState};
+use tcpstat_census::state::{State, UnknownState};
+use tcpstat_census::totals;
 
-#[path = "../benches/table/mod.rs"]
-mod table;
+mod common;
 
-use table::{Cpu, Hashinfo};
+use common::{Cpu, Hashinfo};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -60,7 +59,7 @@ impl Machine {
         }
     }
 
-    /// The text, as the module makes it; `meanwhile` is done once the ports are marked.
+    /// The text, as the module makes it; `meanwhile` is called after the ports are marked.
     fn text_after(&self, net: u64, meanwhile: impl FnOnce()) -> Result<String, UnknownState> {
         let listening = Cpu::new(&self.listening);
         let mut bits = used_bits();
@@ -79,7 +78,7 @@ impl Machine {
     }
 
     fn totals(&self, net: u64) -> Counts {
-        let mut tally = walk::Tally::default();
+        let mut tally = totals::Tally::default();
         tally.count(&Cpu::new(&self.listening), net);
         tally.count(&Cpu::new(&self.established), net);
         tally.finish().unwrap()
@@ -97,7 +96,7 @@ const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS \
 /// The numbers of a line: listeners, accept queue, backlog, drops, and the states.
 type Numbers = [u64; 15];
 
-/// The rows in the text's order, none for `-`, or what is wrong with it, to the last blank.
+/// The rows in the order of the text, with `None` for `-`; every character is checked.
 fn parse(text: &str) -> Result<Vec<(Option<u16>, Numbers)>, String> {
     let body = text
         .strip_prefix(HEADER)
@@ -165,7 +164,8 @@ fn check(
     Ok(())
 }
 
-/// Few enough that listeners and connections share them, at the ends of words and of all.
+/// Mostly from a few, so that listeners and connections share them; some are the first or last of a
+/// block, or of all ports.
 fn port() -> impl Strategy<Value = u16> {
     prop_oneof![
         4 => prop::sample::select(&[0u16, 1, 63, 64, 80, 127, 128, 443, 8080, 65_471, 65_472, 65_535][..]),
@@ -184,7 +184,7 @@ fn entry() -> impl Strategy<Value = Entry> {
 
 fn listening() -> impl Strategy<Value = Listening> {
     let value = || prop_oneof![3 => 0u32..5000, 1 => Just(u32::MAX)];
-    // Nobody can listen on port 0.
+    // No socket can listen on port 0.
     (1u64..4, port(), [value(), value(), value()]).prop_map(|(net, port, values)| Listening {
         net,
         port: port.max(1),
@@ -236,7 +236,7 @@ fn check_marks(marked: &BTreeSet<u16>) -> Result<(), TestCaseError> {
     prop_assert!(marks.iter().eq(ports()));
     prop_assert_eq!(marks.ports(), ports().count());
     prop_assert_eq!(marks.rows(), ports().count() + 1);
-    // Memory of another size is refused.
+    // Memory of any other size is refused.
     for (more, numbers, rows) in [(0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1)] {
         let len = |exact: usize, off: usize| if more == 1 { exact + off } else { exact - off };
         let mut numbers = vec![0; len(marks.numbers(), numbers)];
@@ -314,7 +314,7 @@ fn the_text_is_what_it_is() {
     assert_eq!(machine.text(1).unwrap(), format!("{HEADER}\n{want}"));
 }
 
-/// Between the marking and the counting others listen, and stop.
+/// Between the marking and the counting, one listener starts and one stops.
 #[test]
 fn columns_add_up_to_what_there_is_when_it_is_counted() {
     let listeners = [80, 443, 22].map(|port| Listening {

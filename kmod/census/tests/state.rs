@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The states: names, numbers, and what an entry of the hash table counts as; and the text of `/proc/tcpstat`.
+//! The states: their names and numbers, and the state that a hash table entry counts as; and the
+//! text of `/proc/tcpstat`.
 
 use proptest::prelude::*;
 use tcpstat_census::counts::Counts;
@@ -25,6 +26,55 @@ const NAMES: [(&str, u8); 11] = [
 fn names_and_numbers_are_the_kernels() {
     assert_eq!(State::ALL.map(|state| (state.name(), state.code())), NAMES);
     assert_eq!(NEW_SYN_RECV, 12);
+}
+
+#[test]
+fn a_state_is_printed_as_its_name() {
+    for state in State::ALL {
+        assert_eq!(state.to_string(), state.name());
+        assert_eq!(format!("{state:>12}"), format!("{:>12}", state.name()));
+    }
+}
+
+/// The spellings of `include/net/tcp_states.h`; of `ss`, in its output and its filters; and of
+/// OpenTelemetry.
+#[test]
+fn a_state_is_found_by_every_spelling() {
+    let spellings: [&[&str]; State::COUNT] = [
+        &["ESTABLISHED", "ESTAB", "established", "Established"],
+        &["SYN_SENT", "SYN-SENT", "syn-sent", "syn_sent"],
+        &["SYN_RECV", "SYN-RECV", "syn-recv", "syn_received"],
+        &["FIN_WAIT1", "FIN-WAIT-1", "fin-wait-1", "fin_wait_1"],
+        &["FIN_WAIT2", "FIN-WAIT-2", "fin-wait-2", "fin_wait_2"],
+        &["TIME_WAIT", "TIME-WAIT", "time-wait", "time_wait"],
+        &["CLOSE", "UNCONN", "closed", "Closed"],
+        &["CLOSE_WAIT", "CLOSE-WAIT", "close-wait", "close_wait"],
+        &["LAST_ACK", "LAST-ACK", "last-ack", "last_ack"],
+        &["LISTEN", "listening", "listen"],
+        &["CLOSING", "closing"],
+    ];
+    for (state, spellings) in State::ALL.into_iter().zip(spellings) {
+        for text in spellings {
+            assert_eq!(text.parse(), Ok(state), "{text}");
+        }
+    }
+}
+
+#[test]
+fn other_texts_are_errors() {
+    for text in [
+        "",
+        "1",
+        "LISTE",
+        " LISTEN",
+        "LISTENS",
+        "CLOSE WAIT",
+        "closewait",
+        "K\u{130}",
+    ] {
+        let error = text.parse::<State>().unwrap_err();
+        assert_eq!(error.to_string(), "not the name of a TCP state", "{text}");
+    }
 }
 
 #[test]
@@ -97,21 +147,41 @@ fn a_total_that_does_not_fit_is_the_largest_number() {
     assert_eq!(counts.total(), u64::MAX);
     counts.add_one(State::Listen);
     assert_eq!(counts.total(), u64::MAX);
+    let sum: Counts = [counts, counts].into_iter().sum();
+    assert_eq!(sum[State::Established], u64::MAX);
+    assert_eq!(sum[State::Listen], 2);
 }
 
 proptest! {
     #[test]
     fn counts_are_kept_apart(numbers: [u32; State::COUNT]) {
         let mut counts = Counts::ZERO;
+        let mut indexed = Counts::ZERO;
         for (state, number) in State::ALL.into_iter().zip(numbers) {
             counts.set(state, number.into());
+            indexed[state] = number.into();
         }
+        prop_assert_eq!(indexed, counts);
         for (state, number) in State::ALL.into_iter().zip(numbers) {
             prop_assert_eq!(counts.get(state), u64::from(number));
+            prop_assert_eq!(counts[state], u64::from(number));
         }
         let expected = State::ALL.into_iter().zip(numbers.map(u64::from));
-        prop_assert!(counts.iter().eq(expected));
+        prop_assert!(counts.iter().eq(expected.clone()));
+        prop_assert!(counts.into_iter().eq(expected.clone()));
+        prop_assert!((&counts).into_iter().eq(expected.clone()));
+        prop_assert_eq!(expected.rev().collect::<Counts>(), counts);
         prop_assert_eq!(counts.total(), numbers.iter().map(|&number| u64::from(number)).sum::<u64>());
+    }
+
+    #[test]
+    fn counts_are_added_state_by_state(all in prop::collection::vec(any::<[u32; State::COUNT]>(), 0..5)) {
+        let pairs = |numbers: [u32; State::COUNT]| State::ALL.into_iter().zip(numbers.map(u64::from));
+        let sum: Counts = all.iter().map(|&numbers| pairs(numbers).collect::<Counts>()).sum();
+        prop_assert_eq!(all.iter().copied().flat_map(pairs).collect::<Counts>(), sum);
+        for (nth, (_, count)) in sum.iter().enumerate() {
+            prop_assert_eq!(count, all.iter().map(|numbers| u64::from(numbers[nth])).sum::<u64>());
+        }
     }
 
     #[test]

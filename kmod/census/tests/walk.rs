@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The walk over tables made up here: which buckets it locks, when it pauses, and what it counts.
+//! The walk over invented tables: which buckets it locks, when it pauses, and what it counts.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -9,14 +9,16 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::obvious;
-use tcpstat_census::state::State;
-use tcpstat_census::walk::{walk, Socket, Table, Tally, UnknownState};
+use tcpstat_census::state::{State, UnknownState};
+use tcpstat_census::table::{Socket, Table};
+use tcpstat_census::totals::Tally;
+use tcpstat_census::walk::walk;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     net: u8,
     state: u8,
-    /// `None` where there is none to be asked for.
+    /// `None` if `tw_substate` must not be called.
     substate: Option<u8>,
 }
 
@@ -58,9 +60,9 @@ enum Step {
 #[derive(Debug, Default)]
 struct Buckets {
     chains: Vec<Vec<Entry>>,
-    /// Buckets that look filled, but are found empty once they are locked.
+    /// Buckets that look filled until they are locked, and then are empty.
     emptied: Vec<usize>,
-    /// How long the chain of a bucket looks to one who reads ahead, where that is not as long as it is.
+    /// The length of a bucket's chain as it is read ahead, where that differs from its real length.
     looks: HashMap<usize, usize>,
     looked_at: Cell<usize>,
     steps: Rc<RefCell<Vec<Step>>>,
@@ -101,14 +103,14 @@ impl Buckets {
             .collect()
     }
 
-    /// The same, from the first bucket to the last: the walk is free to visit them in any order.
+    /// The same in ascending order: the walk may visit buckets in any order.
     fn locked_in_order(&self) -> Vec<usize> {
         let mut locked = self.locked();
         locked.sort_unstable();
         locked
     }
 
-    /// How many entries the chain of `bucket` seems to have, unlocked.
+    /// The number of entries that the chain of `bucket` seems to have without its lock.
     fn seen(&self, bucket: usize) -> usize {
         let length = self.chains[bucket].len();
         self.looks.get(&bucket).copied().unwrap_or(length)
@@ -119,7 +121,7 @@ impl Buckets {
     }
 }
 
-/// Reading ahead, until it is dropped.
+/// Reading ahead lasts until this is dropped.
 struct ReadGuard(Rc<RefCell<Vec<Step>>>);
 
 impl Drop for ReadGuard {
@@ -128,7 +130,7 @@ impl Drop for ReadGuard {
     }
 }
 
-/// A bucket, and how many entries of its chain come before.
+/// A bucket, and the number of entries before this one in its chain.
 #[derive(Clone, Copy)]
 struct Link(usize, usize);
 
@@ -175,19 +177,19 @@ impl Table for Buckets {
     }
 }
 
-/// What must hold of any walk; and how many entries at most were visited between two pauses, leaving out a bucket
-/// that was visited alone between two.
+/// Checks what must hold for every walk. Returns the greatest number of entries that were visited
+/// between two pauses, without buckets that were visited alone between two pauses.
 fn check(table: &Buckets) -> Result<usize, TestCaseError> {
     let steps = table.steps.borrow();
     let (mut locked, mut reading) = (None, false);
     let (mut links, mut visits, mut entries, mut most) = (0, 0, 0, 0);
-    // What has been prefetched and not been visited yet: the length so far of each bucket's chain.
+    // What is prefetched and not visited yet: the length so far of each bucket's chain.
     let mut ahead = HashMap::new();
     for &step in steps.iter() {
         match step {
             Step::Lock(bucket) => {
                 prop_assert_eq!(locked, None, "two locks");
-                // All of a bucket that is visited while others are read ahead is in the cache.
+                // A bucket that is visited while others are read ahead is in the cache as a whole.
                 if reading {
                     prop_assert_eq!(ahead.remove(&bucket), Some(table.seen(bucket).max(1)));
                 }
@@ -217,7 +219,7 @@ fn check(table: &Buckets) -> Result<usize, TestCaseError> {
             Step::First(bucket) => {
                 prop_assert!(reading && locked.is_none());
                 prop_assert_eq!(ahead.insert(bucket, 1), None, "begun twice");
-                // Sixteen, and the one that is about to be visited.
+                // Sixteen, and the one that is visited next.
                 prop_assert!(ahead.len() <= 17, "{} chains at once", ahead.len());
             }
             Step::Next(bucket) => {
@@ -325,7 +327,7 @@ fn others_may_run_often_whatever_is_in_the_table() {
     }
 }
 
-/// The depth needs no choice: the same number of loads is under way in a thin table as in a full one.
+/// No depth has to be chosen: as many loads are in flight in a thin table as in a full one.
 #[test]
 fn sixteen_chains_are_read_ahead_however_full_the_table_is() {
     let entry = Entry {
@@ -347,7 +349,7 @@ fn sixteen_chains_are_read_ahead_however_full_the_table_is() {
             .take_while(|step| !matches!(step, Step::Next(_)));
         let begun = before_the_first_read.filter(|step| matches!(step, Step::First(_)));
         assert_eq!(begun.count(), 16);
-        // A visited bucket's place is taken before the visit.
+        // The place of a bucket is taken by the next one before the visit.
         let first_visit = steps.iter().position(|step| matches!(step, Step::Lock(_)));
         let begun = steps[..first_visit.unwrap()]
             .iter()
@@ -377,7 +379,7 @@ fn two_tables_are_counted_together() {
 }
 
 #[test]
-fn an_unknown_state_is_told_with_its_number() {
+fn an_unknown_state_is_an_error_with_its_number() {
     let one = |state, substate| {
         Buckets::new(vec![vec![Entry {
             net: 0,
@@ -387,12 +389,12 @@ fn an_unknown_state_is_told_with_its_number() {
     };
     for state in [0, 13, 255] {
         assert_eq!(tally(&one(state, None), 0), Err(UnknownState(state)));
-        // Of a time-wait socket, the number that has no name is the substate.
+        // For a time-wait socket, the number is that of the substate.
         assert_eq!(tally(&one(6, Some(state)), 0), Err(UnknownState(state)));
-        // Another namespace's sockets are its own business.
+        // The sockets of another namespace do not matter.
         assert_eq!(tally(&one(state, None), 1), Ok(Counts::ZERO));
     }
-    // Found in one table, it is not forgotten over the next.
+    // One that was found in the first table is an error after the second table too.
     let mut tally = Tally::default();
     tally.count(&one(13, None), 0);
     tally.count(&Buckets::with_one_in(1, &[0]), 0);
@@ -474,9 +476,9 @@ proptest! {
         let mut table = Buckets::new(chains);
         table.looks = looks.into_iter().enumerate().take(table.chains.len()).collect();
         let counts = tally(&table, 0);
-        let mut obvious = Tally::default();
-        obvious.count_obviously(&Buckets::new(table.chains.clone()), 0);
-        prop_assert_eq!(counts, obvious.finish());
+        let mut naive = Tally::default();
+        obvious::walk(&Buckets::new(table.chains.clone()), |socket| naive.add(socket, &0));
+        prop_assert_eq!(counts, naive.finish());
         let filled: Vec<_> = (0..table.chains.len()).filter(|&bucket| !table.chains[bucket].is_empty()).collect();
         prop_assert_eq!(table.locked_in_order(), filled);
         check(&table)?;

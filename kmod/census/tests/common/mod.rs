@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A hash table of sockets that lies in memory as the kernel's does, for the benchmark and the tests.
+//! A hash table of sockets with the memory layout of the kernel's, for the tests and the benchmark.
 //!
-//! Sockets are 2,304 bytes apart, and what the walk reads of one is where `struct sock_common` has it on x86-64.
-//! Chains, locks and the order of their operations are those of `list_nulls.h`, `rculist_nulls.h` and
-//! `inet_hashtables.c`. A socket's memory stays a socket's for as long as the table exists, in a chain or not,
-//! which is what `SLAB_TYPESAFE_BY_RCU` gives to a reader in the kernel.
-#![allow(dead_code)] // The benchmark and the tests each use some of it.
+//! Sockets are 2,304 bytes apart, and the fields that the walk reads have their x86-64 offsets of
+//! `struct sock_common`. Chains, locks and the order of their operations are those of
+//! `list_nulls.h`, `rculist_nulls.h` and `inet_hashtables.c`. The memory of a socket remains that
+//! of a socket as long as the table exists, in a chain or not: a reader in the kernel has the same
+//! guarantee from `SLAB_TYPESAFE_BY_RCU`.
+#![allow(dead_code)] // Each test, and the benchmark, uses a part of it.
 
 use std::arch::asm;
 use std::cell::Cell;
@@ -15,11 +16,10 @@ use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering};
 
-use tcpstat_census::services::Listener;
 use tcpstat_census::state::State;
-use tcpstat_census::walk::{Socket, Table};
+use tcpstat_census::table::{Listener, Socket, Table};
 
-/// What is read and written of a `struct tcp_sock`, at the kernel's offsets.
+/// The fields of a `struct tcp_sock` that are read and written here, at the kernel's offsets.
 #[repr(C, align(64))]
 pub(crate) struct Sock {
     _0: [u8; 8],
@@ -40,7 +40,7 @@ pub(crate) struct Sock {
     /// `skc_nulls_node.pprev`.
     pprev: AtomicPtr<AtomicPtr<Sock>>,
     _120: [u8; 20],
-    /// `tw_substate` of a time-wait socket: the third.
+    /// `tw_substate` of a time-wait socket: the third cache line.
     tw_substate: AtomicU8,
     _141: [u8; 3],
     /// `sk_ack_backlog`, `sk_max_ack_backlog` and `sk_drops` of a listener.
@@ -59,7 +59,7 @@ fn is_a_nulls(link: *mut Sock) -> bool {
     link.addr() & 1 == 1
 }
 
-/// Zeroed memory in huge pages, where the system has them to give.
+/// Zeroed memory, in huge pages if the system has them.
 struct Region<T> {
     start: *mut libc::c_void,
     bytes: usize,
@@ -68,7 +68,7 @@ struct Region<T> {
     _owns: PhantomData<T>,
 }
 
-// SAFETY: A region gives out shared references only, as a boxed slice would.
+// SAFETY: A region gives out shared references only, as a boxed slice does.
 unsafe impl<T: Sync> Sync for Region<T> {}
 
 impl<T> Region<T> {
@@ -81,7 +81,7 @@ impl<T> Region<T> {
             .next_multiple_of(Self::HUGE)
             .max(Self::HUGE);
         let bytes = used + Self::HUGE;
-        // SAFETY: A new mapping of its own, which nothing else refers to.
+        // SAFETY: It is a new mapping, to which nothing else refers.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -99,7 +99,7 @@ impl<T> Region<T> {
             std::io::Error::last_os_error()
         );
         let items = start.wrapping_byte_add(start.align_offset(Self::HUGE));
-        // SAFETY: Inside the mapping; this is advice, and changes nothing that a program can see.
+        // SAFETY: The range is inside the mapping, and advice has no effect that a program can see.
         unsafe { libc::madvise(items, used, libc::MADV_HUGEPAGE) };
         Self {
             start,
@@ -115,19 +115,19 @@ impl<T> Deref for Region<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: So many items fit in the mapping, and all zero is a valid item.
+        // SAFETY: The mapping has room for `len` items, and zeros are a valid item.
         unsafe { std::slice::from_raw_parts(self.items, self.len) }
     }
 }
 
 impl<T> Drop for Region<T> {
     fn drop(&mut self) {
-        // SAFETY: The mapping is this region's own, and no reference outlives the region.
+        // SAFETY: The region owns the mapping, and no reference outlives the region.
         unsafe { libc::munmap(self.start, self.bytes) };
     }
 }
 
-/// Numbers that look random and are the same each time (splitmix64).
+/// Pseudorandom numbers, the same in every run (splitmix64).
 pub(crate) struct Numbers(pub(crate) u64);
 
 impl Numbers {
@@ -140,7 +140,7 @@ impl Numbers {
     }
 }
 
-/// `struct inet_hashinfo` with its buckets and locks, and the slab of all sockets that there are.
+/// `struct inet_hashinfo` with its buckets and locks, and the slab of all sockets.
 pub(crate) struct Hashinfo {
     ehash: Region<AtomicPtr<Sock>>,
     ehash_locks: Region<AtomicU32>,
@@ -151,7 +151,7 @@ impl Hashinfo {
     /// A table of empty buckets, and sockets that are in no chain. `locks` is a power of two.
     pub(crate) fn new(buckets: usize, locks: usize, sockets: usize) -> Self {
         assert!(locks.is_power_of_two());
-        // SAFETY: All are made of atomics and bytes, for which zero is a value as good as any.
+        // SAFETY: All are made of atomics and bytes, for which zero is a valid value.
         let (ehash, ehash_locks, sockets) = unsafe {
             (
                 Region::<AtomicPtr<Sock>>::zeroed(buckets),
@@ -169,7 +169,7 @@ impl Hashinfo {
         }
     }
 
-    /// Gives `socket` its namespace, its state and the substate that a time-wait socket has.
+    /// Sets the namespace and the state of `socket`, and its substate as a time-wait socket.
     pub(crate) fn set(&self, socket: usize, net: u64, state: u8, tw_substate: u8) {
         let socket = &self.sockets[socket];
         socket.net.store(net, Ordering::Relaxed);
@@ -177,12 +177,12 @@ impl Hashinfo {
         socket.tw_substate.store(tw_substate, Ordering::Relaxed);
     }
 
-    /// Gives `socket` its local port.
+    /// Sets the local port of `socket`.
     pub(crate) fn set_port(&self, socket: usize, port: u16) {
         self.sockets[socket].num.store(port, Ordering::Relaxed);
     }
 
-    /// Gives `socket` what a listener has: its accept queue, its backlog, its drops.
+    /// Sets the accept queue, the backlog and the drops of `socket` as a listener.
     pub(crate) fn set_listener(&self, socket: usize, values: [u32; 3]) {
         for (to, value) in self.sockets[socket].listener.iter().zip(values) {
             to.store(value, Ordering::Relaxed);
@@ -208,21 +208,22 @@ impl Hashinfo {
         }
     }
 
-    /// Takes `socket` out of the chain that it is in; its own link stays (`hlist_nulls_del_init_rcu`).
+    /// Takes `socket` out of its chain; its own link stays (`hlist_nulls_del_init_rcu`).
     pub(crate) fn remove(&self, socket: usize) {
         let socket = &self.sockets[socket];
         let _guard = self.lock(socket.hash.load(Ordering::Relaxed) as usize);
         let next = socket.next.load(Ordering::Relaxed);
         let pprev = socket.pprev.load(Ordering::Relaxed);
-        // SAFETY: While a socket is in a chain, this is the head or a socket's link, both of them in this table.
+        // SAFETY: While a socket is in a chain, this is the head or another socket's link, in this
+        // table.
         unsafe { &*pprev }.store(next, Ordering::Relaxed);
         if let Some(next) = self.socket(next) {
             next.pprev.store(pprev, Ordering::Relaxed);
         }
     }
 
-    /// A table of `sockets` sockets, each in a bucket of its own choice, linked in an order that has nothing to do
-    /// with where they lie; and that order. So many of a hundred are time-wait sockets.
+    /// A table of `sockets` sockets, each in a random bucket, linked in an order that is
+    /// independent of their addresses; and that order. `time_wait` per cent are time-wait sockets.
     pub(crate) fn filled(
         buckets: usize,
         locks: usize,
@@ -248,8 +249,8 @@ impl Hashinfo {
         (table, order)
     }
 
-    /// A table of listeners, one on each port from 1 on, with as many buckets as the kernel gives it on a machine of
-    /// 32 GiB (`tcp_init`: one for 2 MiB, and a lock in each).
+    /// A table of listeners, one on each port from 1 on, with the kernel's number of buckets on a
+    /// machine of 32 GiB (`tcp_init`: one for 2 MiB, each with a lock).
     pub(crate) fn listening(listeners: usize) -> Self {
         const BUCKETS: usize = 1 << 14;
         let table = Self::new(BUCKETS, BUCKETS, listeners);
@@ -261,8 +262,8 @@ impl Hashinfo {
         table
     }
 
-    /// Gives every second socket, at random, a port that has a listener in a table of so many, and the others ports
-    /// for outgoing connections (`ip_local_port_range`).
+    /// Gives half of the sockets, chosen at random, a port of a listener in a table of `listening`,
+    /// and the others a port for outgoing connections (`ip_local_port_range`).
     pub(crate) fn set_ports(&self, listening: usize) {
         let mut numbers = Numbers(listening as u64);
         for socket in 0..self.sockets.len() {
@@ -274,12 +275,12 @@ impl Hashinfo {
         }
     }
 
-    /// The sockets themselves, in the order in which they lie in memory.
+    /// All sockets, in the order of their addresses.
     pub(crate) fn sockets(&self) -> &[Sock] {
         &self.sockets
     }
 
-    /// The lock of `bucket` (`inet_ehash_lockp`), taken.
+    /// Takes the lock of `bucket` (`inet_ehash_lockp`).
     fn lock(&self, bucket: usize) -> LockGuard<'_> {
         let lock = &self.ehash_locks[bucket & (self.ehash_locks.len() - 1)];
         while lock.swap(1, Ordering::Acquire) != 0 {
@@ -290,15 +291,15 @@ impl Hashinfo {
         LockGuard(lock)
     }
 
-    /// The socket that a link leads to, or `None` at the end of a chain.
+    /// The socket at the end of `link`, or `None` at the end of a chain.
     fn socket(&self, link: *mut Sock) -> Option<&Sock> {
-        // SAFETY: Every link that is not the end of a chain leads to a socket of this table, which is there for as
-        // long as the table is, and of which all that changes is atomic.
+        // SAFETY: A link that is not the end of a chain leads to a socket of this table, which
+        // lives as long as the table and has atomic fields.
         (!is_a_nulls(link)).then(|| unsafe { &*link })
     }
 }
 
-/// A lock that is held: one locked instruction to take it, a plain store to release it.
+/// A held lock: one locked instruction takes it, a plain store releases it.
 struct LockGuard<'a>(&'a AtomicU32);
 
 impl Drop for LockGuard<'_> {
@@ -310,7 +311,7 @@ impl Drop for LockGuard<'_> {
 /// Asks the processor to load the cache line at `address`, as the module does.
 fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: A prefetch is a hint: it changes nothing that a program can see, and faults at no address.
+    // SAFETY: A prefetch has no effect that a program can see, and faults at no address.
     unsafe {
         asm!("prefetcht0 [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
     }
@@ -322,13 +323,13 @@ fn prefetch<T>(address: *const T) {
 }
 
 impl Sock {
-    /// Asks the processor to load what a walk reads of this socket.
+    /// Asks the processor to load the cache lines that a walk reads of this socket.
     pub(crate) fn prefetch(&self) {
         prefetch(self);
         prefetch(&self.next);
     }
 
-    /// Reads the link that a walk over the chain would follow.
+    /// Reads the link to the next socket of the chain.
     pub(crate) fn read_link(&self) {
         std::hint::black_box(self.next.load(Ordering::Relaxed));
     }
@@ -368,12 +369,12 @@ impl Listener for Sock {
     }
 }
 
-/// The table as one processor sees it.
+/// The table, as one processor walks it.
 pub(crate) struct Cpu<'t> {
     table: &'t Hashinfo,
-    /// `__preempt_count`: what disabling softirqs costs, a plain addition to a number of this processor.
+    /// `__preempt_count`: to disable softirqs costs a plain addition to a number of this processor.
     softirqs: Cell<u32>,
-    /// What `cond_resched` looks at.
+    /// The flag that `cond_resched` reads.
     need_resched: Cell<bool>,
 }
 
@@ -387,7 +388,7 @@ impl<'t> Cpu<'t> {
     }
 }
 
-/// `rcu_read_lock`: nothing to be done in a kernel that does not preempt itself, and here.
+/// `rcu_read_lock`: does nothing here, as in a kernel without preemption.
 pub(crate) struct ReadGuard;
 
 impl Table for Cpu<'_> {

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Counts for a whole network namespace.
+
+use super::counts::Counts;
+use super::state::{State, UnknownState};
+use super::table::{Socket, Table};
+use super::walk::walk;
+
+/// The sockets of one network namespace, counted by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    counts: Counts,
+    unknown: Option<u8>,
+}
+
+impl Tally {
+    /// Counts every socket of `table` that belongs to `net`.
+    pub fn count<T: Table>(&mut self, table: &T, net: T::Net) {
+        walk(table, |socket| self.add(socket, &net));
+    }
+
+    /// Counts `socket` if it belongs to `net`.
+    pub fn add<S: Socket>(&mut self, socket: &S, net: &S::Net) {
+        if socket.net() != *net {
+            return;
+        }
+        match State::of_entry(socket.state(), || socket.tw_substate()) {
+            Ok(state) => self.counts.add_one(state),
+            Err(code) => self.unknown = Some(code),
+        }
+    }
+
+    /// The counts.
+    ///
+    /// # Errors
+    /// A socket was in a state that is none of the eleven.
+    pub fn finish(self) -> Result<Counts, UnknownState> {
+        match self.unknown {
+            None => Ok(self.counts),
+            Some(code) => Err(UnknownState(code)),
+        }
+    }
+}
