@@ -1,8 +1,9 @@
 # Every verb that a person types. Each is a script of its own, or one line.
 
-# The Debian kernel that the module is tested on: a series, or a release as `uname -r` prints it.
+# The Debian kernel that the module is tested on: a series of scripts/kernels, or a release as
+# `uname -r` prints it.
 # With -debug after it (for vm, check): the kernel of the same source that watches itself.
-TEST_KERNEL ?= 7.3
+TEST_KERNEL ?= $(shell scripts/kernels default)
 # The kernel tree that `make module` builds against.
 KDIR ?= /lib/modules/$(shell uname -r)/build
 # Set to a Debian kernel's release: `make module` then prepares its tree itself, and ignores KDIR.
