@@ -16,7 +16,7 @@ export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-debug check check-deps bench bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-debug check lint check-deps bench bench-quick vm install clean clean-cache
 
 help: ## what can be typed
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,6 +46,9 @@ test-debug: ## run the tests of the virtual machine on a kernel that watches its
 
 check: ## formatting and lints only
 	scripts/check $(TEST_KERNEL)
+
+lint: ## the same by this machine's own tools, without the module; lists those that are missing
+	scripts/check --here
 
 check-deps: ## licences, sources and known vulnerabilities of the dependencies, by cargo-deny
 	scripts/deny
