@@ -16,10 +16,10 @@ export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-debug check lint check-deps bench bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-debug check lint check-deps publish-check bench bench-quick vm install clean clean-cache
 
 help: ## what can be typed
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo 'Variables: KDIR, KERNEL (for module, install), TEST_KERNEL (for test, check, bench, vm), PREFIX, TCPSTAT_CACHE'
 
 run: ## build the command and print this machine's counts
@@ -52,6 +52,9 @@ lint: ## the same by this machine's own tools, without the module; lists those t
 
 check-deps: ## licences, sources and known vulnerabilities of the dependencies, by cargo-deny
 	scripts/deny
+
+publish-check: ## package and build what crates.io is given, without uploading it (cargo 1.90 or newer)
+	scripts/publish-check
 
 bench: ## measure everything (a quarter of an hour, 6 GB of memory), into docs/performance.md
 	scripts/bench $(TEST_KERNEL)
