@@ -1,24 +1,25 @@
-# Every verb that a person types. Each is a script of its own, or one line.
+# Every verb that a person types. Each is one script, or one line.
 
-# The Debian kernel that the module is tested on: a series, or a release as `uname -r` prints it.
-# With -debug after it (for vm, check): the kernel of the same source that watches itself.
-TEST_KERNEL ?= 7.3
+# The Debian kernel that the module is tested on: a series of scripts/kernels, or a release as
+# `uname -r` prints it.
+# With -debug after it (for vm, check): the debug kernel of the same source.
+TEST_KERNEL ?= $(shell scripts/kernels default)
 # The kernel tree that `make module` builds against.
 KDIR ?= /lib/modules/$(shell uname -r)/build
-# Set to a Debian kernel's release: `make module` then prepares its tree itself, and ignores KDIR.
+# A Debian kernel's release: `make module` then prepares the tree itself, and ignores KDIR.
 KERNEL ?=
-# Where `make install` puts the command.
+# `make install` puts the command below it.
 PREFIX ?= /usr/local
-# Where downloads, the Debian 13 root and prepared kernel trees are kept. Safe to delete.
+# The folder of downloads, the Debian 13 root and prepared kernel trees. Safe to delete.
 TCPSTAT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tcpstat
 export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-debug check check-deps bench bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-debug check lint check-deps publish-check bench bench-quick vm install clean clean-cache
 
-help: ## what can be typed
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+help: ## list the verbs
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 	@echo 'Variables: KDIR, KERNEL (for module, install), TEST_KERNEL (for test, check, bench, vm), PREFIX, TCPSTAT_CACHE'
 
 run: ## build the command and print this machine's counts
@@ -40,19 +41,25 @@ endif
 test: ## run every test, in the virtual machine too
 	scripts/test $(TEST_KERNEL)
 
-test-debug: ## run the tests of the virtual machine on a kernel that watches itself
+test-debug: ## run the tests of the virtual machine on a kernel with lockdep, KASAN and kmemleak
 	scripts/vm-test $(TEST_KERNEL)-debug
 
-check: ## formatting and lints only
+check: ## formatting and lints only, by the tools of the Debian 13 root
 	scripts/check $(TEST_KERNEL)
+
+lint: ## the same by this machine's own tools, without the module; names those that are missing
+	scripts/check --here
 
 check-deps: ## licences, sources and known vulnerabilities of the dependencies, by cargo-deny
 	scripts/deny
 
-bench: ## measure everything (a quarter of an hour, 6 GB of memory), into docs/performance.md
+publish-check: ## package and build what crates.io is given, without uploading it (cargo 1.90 or newer)
+	scripts/publish-check
+
+bench: ## measure everything, into docs/performance.md (15 minutes, 6 GB of memory)
 	scripts/bench $(TEST_KERNEL)
 
-bench-quick: ## the same in three minutes, into target/bench
+bench-quick: ## the same, into target/bench (3 minutes)
 	scripts/bench --quick $(TEST_KERNEL)
 
 vm: ## a shell in the virtual machine, with the module loaded
@@ -61,8 +68,8 @@ vm: ## a shell in the virtual machine, with the module loaded
 install: ## install the command, what 'make dist' made, and the module if it was built for this kernel
 	scripts/install $(PREFIX)
 
-clean: ## delete what was built in this folder
+clean: ## delete what was built in this checkout
 	rm -rf target
 
-clean-cache: ## delete what is kept outside it
+clean-cache: ## delete the cache of downloads and kernel trees
 	rm -rf --one-file-system $(TCPSTAT_CACHE)

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
-# What the scripts share: where things are, how to say what failed, how to become root. Sourced, never run.
+# What the scripts share: paths, messages, becoming root, the machine's cargo. Sourced, never run.
 
 set -euo pipefail
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
-# Everything that is downloaded or built outside the checkout. Safe to delete.
+# The folder of everything that is downloaded or built outside the checkout. Safe to delete.
 TCPSTAT_CACHE=${TCPSTAT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tcpstat}
 
-# The Rust that the command needs at least, as in Cargo.toml.
+# The oldest Rust that is supported, from Cargo.toml.
 # shellcheck disable=SC2034 # used by the scripts that source this
 MIN_RUST=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$TOP/Cargo.toml")
 
@@ -43,22 +43,22 @@ own_cargo() {
 # The Rust target of static programs.
 # shellcheck disable=SC2034
 STATIC_TARGET=$(uname -m)-unknown-linux-gnu
-# Where static programs come out.
+# The folder of the static programs.
 # shellcheck disable=SC2034
 STATIC_DIR=$TOP/target/static/$STATIC_TARGET/release
 
-# option NAME FILE: the value of a kernel configuration option, without the quotes that some files have round strings.
+# option NAME FILE: the value of a kernel configuration option, without quotes.
 option() { sed -nE "s/^$1=\"?([^\"]*)\"?$/\\1/p" "$2"; }
 
 # compiler_of CONFIG: the C compiler that a kernel was built with, as a command.
 compiler_of() { option CONFIG_CC_VERSION_TEXT "$1" | cut -d ' ' -f 1; }
 
-# The tests make network namespaces. Who is not root becomes root of a user namespace for that.
+# The tests make network namespaces. An ordinary user becomes root of a user namespace for that.
 test_runner=()
 if [ "$(id -u)" != 0 ]; then
     # shellcheck disable=SC2034
     test_runner=("CARGO_TARGET_$(tr '[:lower:]-' '[:upper:]_' <<<"$STATIC_TARGET")_RUNNER=unshare --user --map-root-user")
 fi
 
-# is_debug_kernel FOLDER: whether a folder that kernel-tree printed is that of a debug kernel.
+# is_debug_kernel FOLDER: whether a folder of kernel-tree has a debug kernel.
 is_debug_kernel() { grep -qx 'CONFIG_DEBUG_KMEMLEAK=y' "$1/tree/include/config/auto.conf"; }
