@@ -48,12 +48,6 @@ impl Topic {
     }
 }
 
-/// The state that is called `text`, as [`Topic::find`] finds it.
-pub(crate) fn state(text: &str) -> Option<State> {
-    let name = Topic::find(text)?.name;
-    State::ALL.into_iter().find(|state| state.name() == name)
-}
-
 /// `name` in the form that names are compared in.
 pub(crate) fn typed(name: &str) -> String {
     name.to_lowercase().replace('_', "-")

@@ -9,10 +9,9 @@ use clap::Arg;
 use clap::builder::{PossibleValue, TypedValueParser};
 use tcpstat::State;
 
-use crate::explain::{self, TOPICS};
+use crate::explain::TOPICS;
 
-/// The parser of a state: by its name, or by any other that it is explained by, in any case, with `-`
-/// or `_`.
+/// The parser of a state, by any of its names, in any case, with `-` or `_`.
 pub(crate) const STATE: NameParser<State> = NameParser {
     read: state,
     names: states,
@@ -22,12 +21,12 @@ pub(crate) const STATE: NameParser<State> = NameParser {
 pub(crate) fn states() -> Vec<PossibleValue> {
     let states = TOPICS
         .iter()
-        .filter(|topic| explain::state(topic.name).is_some());
+        .filter(|topic| topic.name.parse::<State>().is_ok());
     states.map(|topic| topic.possible_value()).collect()
 }
 
 fn state(text: &str) -> Result<State, String> {
-    explain::state(text).ok_or_else(|| {
+    text.parse().map_err(|_| {
         let names = State::ALL.map(State::name).join(", ");
         format!("it is not a state; these are: {names}")
     })

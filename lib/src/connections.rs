@@ -10,6 +10,7 @@ use crate::ports::Ports;
 
 /// A TCP socket, connected or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Connection {
     /// Its state. A request socket, a handshake that has no full socket yet, is [`State::SynRecv`].

@@ -12,6 +12,7 @@ use crate::error::Error;
 
 /// A network namespace, and a process that is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Namespace {
     /// The namespace's inode number, which tells it from others: `readlink /proc/PID/ns/net`, `lsns -t net`.

@@ -10,6 +10,7 @@ use crate::source::Source;
 
 /// The sockets of one local port that has a listener: the listeners, and every connection at that port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Service {
     /// The port.

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use tcpstat::State;
 
-use crate::explain::{self, typed};
+use crate::explain::typed;
 
 /// A limit: `[PORT:]WHAT OP NUMBER[%]`. Its `Display` is the shortest text that reads as the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl What {
     }
 
     fn find(text: &str) -> Option<Self> {
-        explain::state(text).map(What::State).or_else(|| {
+        text.parse().ok().map(What::State).or_else(|| {
             Self::NAMED
                 .into_iter()
                 .find(|what| typed(what.name()) == typed(text))

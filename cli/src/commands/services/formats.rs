@@ -204,10 +204,8 @@ impl Collector for All {
 /// `LISTEN` is in the column `LISTENERS`.
 fn services_table(services: &Services) -> String {
     let rows = &services.services;
-    let mut all = services.other.unwrap_or(Counts::ZERO);
-    for service in rows {
-        all.add(&service.counts);
-    }
+    let counts = rows.iter().map(|service| service.counts);
+    let mut all: Counts = counts.chain(services.other).sum();
     all.set(State::Listen, 0);
     let states: Vec<State> = all
         .iter()

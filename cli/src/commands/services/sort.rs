@@ -59,7 +59,7 @@ fn column(text: &str) -> Result<SortBy, String> {
         .into_iter()
         .find(|(name, _)| *name == explain::typed(text));
     let column = named.map(|(_, column)| column);
-    let column = column.or_else(|| explain::state(text).map(SortBy::State));
+    let column = column.or_else(|| text.parse().ok().map(SortBy::State));
     column.ok_or_else(|| {
         let names = SortBy::NAMED.map(|(name, _)| name).join(", ");
         format!("it is not a column: {names}, or a state")

@@ -90,11 +90,9 @@ impl Reader {
         let mut services = self.sampler.services(self.args.port.as_ref())?;
         let totals = match services.other {
             // Every socket is at the port of a service, or at another.
-            Some(mut sum) => {
-                for service in &services.services {
-                    sum.add(&service.counts);
-                }
-                sum
+            Some(other) => {
+                let counts = services.services.iter().map(|service| service.counts);
+                counts.chain([other]).sum()
             }
             None => self.sampler.sample()?.counts,
         };
