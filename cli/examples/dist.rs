@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Writes the manual pages and the completions, from the command line's own description, where `make dist` and
-//! packagers want them: below DIR as below `/usr`.
+//! Writes the manual pages and the shell completions, generated from the description of the command
+//! line, below DIR in the layout of `/usr`. `make dist` and packagers use it.
 //!
 //!     cargo run --example dist -- DIR [DATE]
 //!
-//! It is no part of the command, so that the command depends on nothing for it.
+//! It is an example, so that the command itself does not depend on the generators.
 
 use std::env;
 use std::fs;
@@ -60,7 +60,7 @@ fn write_all(dir: &Path, date: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The command and everything below it, each of which has a page.
+/// The command and all commands below it. Each has a page.
 fn pages(command: &Command) -> Vec<&Command> {
     let below = command
         .get_subcommands()
@@ -75,7 +75,8 @@ fn name(command: &Command) -> &str {
     command.get_display_name().unwrap_or(command.get_name())
 }
 
-/// A manual page, with what `clap_mangen` alone would not lay out: examples, the explanations, the other pages.
+/// A manual page: the sections of `clap_mangen`, the explanations, the end of the help, and the
+/// other pages.
 fn page_text(command: &Command, top: &Command, date: &str) -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone())
         .date(date)
@@ -102,7 +103,7 @@ fn page_text(command: &Command, top: &Command, date: &str) -> io::Result<Vec<u8>
     Ok(text)
 }
 
-/// What `tcpstat explain` says of everything that it can explain.
+/// The texts of `tcpstat explain`, for all topics.
 fn explanations(roff: &mut Roff) {
     roff.control("SH", ["STATES AND QUEUES"]);
     for topic in explain::TOPICS {
@@ -120,8 +121,8 @@ fn explanations(roff: &mut Roff) {
     }
 }
 
-/// The end of the help: blocks, some with a heading that ends with a colon, and lines that are indented below it or text
-/// after it.
+/// The end of the help. It has blocks, some of them with a heading that ends with a colon, followed
+/// by indented lines or by text.
 fn notes(roff: &mut Roff, help: &str) {
     roff.control("SH", ["NOTES"]);
     for block in help.split("\n\n") {
@@ -165,7 +166,7 @@ fn see_also(roff: &mut Roff, command: &Command, top: &Command) {
 mod tests {
     use super::*;
 
-    // That shells and mandoc accept them is for scripts/check, which has these programs.
+    // scripts/check tests that the shells and mandoc accept these files.
     #[test]
     fn every_command_has_a_page_and_every_shell_its_completions() {
         let dir = tempfile::tempdir().unwrap();
@@ -208,7 +209,7 @@ mod tests {
                 "zsh/site-functions/_tcpstat",
                 &["proc-root", "accept-queue", "close-wait"],
             ),
-            // No values of arguments without an option, such as topics: clap_complete has none for fish.
+            // For fish, clap_complete has no values of positional arguments such as topics.
             (
                 "fish",
                 "fish/vendor_completions.d/tcpstat.fish",

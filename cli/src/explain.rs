@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What each state and each queue of a listener means, the usual cause of many of them, and what to do:
-//! the only place of these texts, for `tcpstat explain` and for its man page.
+//! The explanations of each state and each queue of a listener: meaning, usual cause of many, and
+//! what to do. `tcpstat explain` and its man page both print these texts.
 //!
-//! They rest on RFC 9293, section 3.3.2; tcp(7); listen(2); `Documentation/networking/ip-sysctl.rst`; and for the
-//! queues on `tcp_conn_request` and `tcp_v4_syn_recv_sock` in the kernel's `net/ipv4`. Numbers are Linux's defaults.
+//! Sources: RFC 9293, section 3.3.2; tcp(7); listen(2); `Documentation/networking/ip-sysctl.rst`;
+//! for the queues, `tcp_conn_request` and `tcp_v4_syn_recv_sock` in the kernel's `net/ipv4`.
+//! Numbers are Linux's defaults.
 
 use std::fmt;
 
 use clap::builder::PossibleValue;
 use tcpstat::State;
 
-/// Something that can be explained, in four lines; its `Display` is these lines, each of at most 100 columns.
+/// The explanation of a state or a queue. Its `Display` is four lines of at most 100 columns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Topic {
     /// The state as the kernel spells it, or the queue.
     pub name: &'static str,
-    /// What else it is called, where more than case, `-` and `_` differ: by `ss`, and by RFC 9293.
+    /// Its other names, in `ss` and in RFC 9293, if they differ in more than case, `-` and `_`.
     pub(crate) also: &'static [&'static str],
-    /// What it means, in one sentence.
+    /// Its meaning, in one sentence.
     pub means: &'static str,
-    /// What many of them usually mean.
+    /// The usual cause of many of them.
     pub many: &'static str,
-    /// What to look at next.
+    /// The command or file to look at next.
     pub look: &'static str,
-    /// Which side has to act, and what ends it otherwise.
+    /// The side that has to act, and the timeout or limit that ends the state otherwise.
     pub act: &'static str,
 }
 
@@ -39,7 +40,7 @@ impl Topic {
         PossibleValue::new(self.typed()).help(self.means)
     }
 
-    /// The topic that is called `text`, in any case, with `-` or `_`.
+    /// The topic with the name `text`, in any case, with `-` or `_`.
     pub(crate) fn find(text: &str) -> Option<&'static Topic> {
         let text = typed(text);
         TOPICS

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Why a command ends before it has done everything.
+//! The error type of the commands.
 
 use std::io;
 
 use tcpstat::Error;
 
-/// Why a command ends before it has done everything.
+/// Why a command ended early.
 pub(crate) enum Failure {
-    /// Arguments that make no sense together; the reason.
+    /// Arguments that contradict each other; the reason.
     Usage(String),
-    /// There is no answer.
+    /// The connections could not be counted or listed.
     Sample(Error),
-    /// Something is missing from the answer; what, was said already.
+    /// The answer is incomplete. A message on standard error has named the missing part.
     Incomplete,
-    /// The answer could not be written in the format that was asked for.
+    /// The answer could not be written in the requested format.
     Format(Box<dyn std::error::Error>),
     /// The answer could not be printed.
     Print(io::Error),

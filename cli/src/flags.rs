@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Options that several commands have, and what they mean for the library.
+//! Command-line options that several commands share, and their conversion for the library.
 
 use std::path::PathBuf;
 use std::thread;
@@ -30,7 +30,7 @@ pub(crate) struct RepeatFlags {
 }
 
 impl RepeatFlags {
-    /// Calls `once` as often as it is asked for, at ticks that do not drift.
+    /// Calls `once` a single time, or at each tick of the interval. Ticks do not drift.
     pub(crate) fn at_each_tick(
         &self,
         mut once: impl FnMut() -> Result<(), Failure>,
@@ -51,14 +51,14 @@ impl RepeatFlags {
     }
 }
 
-/// The time to the next of the ticks that are `interval` apart. Missed ticks are skipped.
+/// The time until the next tick. Missed ticks are skipped.
 fn until_next_tick(elapsed: Duration, interval: Duration) -> Duration {
-    // Nanoseconds of a Duration are below 2^94, and the rest of a division is below `interval`.
+    // The remainder is below `interval`, which is at most a year: it fits in a u64.
     let since_tick = elapsed.as_nanos() % interval.as_nanos();
     interval - Duration::from_nanos(since_tick as u64)
 }
 
-/// Which source to ask, and whose connections are meant.
+/// The source to use, and the network namespace to count.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceFlags {
     /// Where to count: auto, module, netlink, netlink-full, procfs
@@ -100,7 +100,7 @@ impl SourceFlags {
         }
     }
 
-    /// What the library is asked for.
+    /// The options of the library for these flags.
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::default();
         options.source = self.source();
@@ -109,7 +109,7 @@ impl SourceFlags {
         options
     }
 
-    /// A sampler for the namespace that is meant.
+    /// A sampler for these flags.
     pub(crate) fn sampler(&self) -> Result<Sampler, Failure> {
         let options = self.options();
         let source = options.source.map_or("auto", Source::name);
@@ -121,7 +121,7 @@ impl SourceFlags {
     }
 }
 
-/// Whether every network namespace is asked.
+/// Whether to read every network namespace.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamespaceFlags {
     /// All network namespaces with a process: one line each, identified by inode and one PID
@@ -129,10 +129,10 @@ pub(crate) struct NamespaceFlags {
     pub(crate) all_namespaces: bool,
 }
 
-/// The longest interval, a year: every tick to come can be represented then.
+/// The longest interval: a year, so that the times of ticks cannot overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Reads an interval such as `10s`.
+/// Parses an interval such as `10s`.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     if text
         .parse::<f64>()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the formats of several commands share.
+//! The parts of output formats that several commands share.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ impl Format {
         }
     }
 
-    /// Whether an answer is one line, so that many can follow one another.
+    /// Whether an answer is one line, which `--interval` requires.
     pub(crate) fn is_one_line(self) -> bool {
         matches!(self, Self::Json | Self::Report)
     }
@@ -53,7 +53,7 @@ impl std::fmt::Display for Format {
     }
 }
 
-/// An answer, and its namespace if several are asked.
+/// An answer, and its namespace with `--all-namespaces`.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     pub(crate) namespace: Option<Namespace>,
@@ -65,7 +65,7 @@ pub(crate) fn lines<E>(answers: impl Iterator<Item = Result<String, E>>) -> Resu
     answers.map(|line| Ok(line? + "\n")).collect()
 }
 
-/// A block for each answer, below a line with its namespace if several are asked.
+/// A block for each answer, below a line with its namespace if it has one.
 pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
     let blocks: Vec<String> = answers
         .iter()
@@ -80,14 +80,14 @@ pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> 
 /// Labels of Prometheus.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
-/// The labels of a namespace, if several are asked.
+/// The labels of a namespace; empty for `None`.
 pub(crate) fn labels(namespace: Option<Namespace>) -> Labels {
     namespace.map_or(Vec::new(), |Namespace { inode, pid, .. }| {
         vec![("namespace", inode.to_string()), ("pid", pid.to_string())]
     })
 }
 
-/// The same in JSON.
+/// A namespace in JSON.
 #[derive(Serialize)]
 pub(crate) struct JsonNamespace {
     namespace: u64,
@@ -128,7 +128,7 @@ pub(crate) struct Shares<'a> {
     pub(crate) of: Whole,
 }
 
-/// The whole that shares are parts of.
+/// The number that shares are computed from.
 pub(crate) enum Whole {
     /// All sockets.
     Total,
@@ -169,7 +169,7 @@ pub(crate) fn counts(states: &[(State, u64)]) -> Counts {
     counts
 }
 
-/// A service with these numbers; its backlog and drops are known, or neither is.
+/// A service with these numbers.
 #[cfg(test)]
 pub(crate) fn service(
     port: u16,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What to try next when there is no answer.
+//! Hints that are printed below an error: what to try next.
 
 use std::io::ErrorKind;
 
 use nix::errno::Errno;
 use tcpstat::{Attempt, Error, Source};
 
-/// What to try next, if something may help.
+/// The hint for an error, if there is one.
 pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     let tried = match error {
         Error::NoSource(tried) => tried,
@@ -42,7 +42,7 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     })
 }
 
-/// What to try if the source is there, and the system does not let it answer.
+/// The hint for a system error of a source that exists.
 fn hint_for(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::EMFILE => "This process may open no more files: raise its limit (ulimit -n).",

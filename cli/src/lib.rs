@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The tcpstat command: its command line, and the exit code for each way in which it can end.
+//! The tcpstat command: parses the command line, runs the command, and returns the exit code.
 #![forbid(unsafe_code)]
 
 mod commands;
@@ -74,7 +74,7 @@ pub fn command() -> clap::Command {
     Args::command()
 }
 
-/// Does what the command line of this process asks for.
+/// Runs the command that the command line of this process selects.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -107,7 +107,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints what is wrong with the command line, or the help or version that it asks for.
+/// Prints the error of the command line, or the requested help or version.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return printed(error.print());
@@ -130,7 +130,7 @@ fn printed(result: io::Result<()>) -> ExitCode {
 }
 
 fn fail(error: impl Display) -> ExitCode {
-    // Ignore a failed write to stderr: the exit code says it too.
+    // Ignore a failed write to stderr: the exit code reports the failure too.
     let _ = writeln!(io::stderr(), "tcpstat: {error}");
     ExitCode::FAILURE
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The tcpstat program; all of it is in the library beside this file, for `examples/dist.rs` too.
+//! The tcpstat program. Its code is in the library, so that `examples/dist.rs` can use it too.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Names of states on the command line: those that a shell completes, and others that are understood
-//! as well.
+//! Names of states on the command line: the names that shell completion offers, and their aliases.
 
 use std::ffi::OsStr;
 
@@ -32,7 +31,7 @@ fn state(text: &str) -> Result<State, String> {
     })
 }
 
-/// A parser of values that have names. A shell completes `names`; `read` understands others as well.
+/// A parser of named values. Shell completion offers `names`; `read` accepts aliases too.
 #[derive(Clone, Copy)]
 pub(crate) struct NameParser<T> {
     pub(crate) read: fn(&str) -> Result<T, String>,

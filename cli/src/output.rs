@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Printing: answers on standard output, what is said about them on standard error.
+//! Printing: answers to standard output, messages to standard error.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use tcpstat::{Attempt, Namespace, Source};
 
 use crate::failure::Failure;
 
-/// Prints an answer, and whatever was printed before it.
+/// Prints an answer, and flushes standard output.
 pub(crate) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout
@@ -18,14 +18,14 @@ pub(crate) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         .map_err(Failure::Print)
 }
 
-/// Says something on standard error.
+/// Prints a message to standard error.
 pub(crate) fn say(message: impl Display) {
-    // Ignore a failed write to stderr: the exit code says it too.
+    // Ignore a failed write to stderr.
     let _ = writeln!(io::stderr(), "tcpstat: {message}");
 }
 
-/// Says which source answered, and how, after those that could not. `namespace` is the namespace
-/// of the answer, if several are asked.
+/// Prints to standard error the sources that could not answer, then the source that answered and
+/// its method. `namespace` is the namespace of the answer with `--all-namespaces`.
 pub(crate) fn say_source(
     namespace: Option<Namespace>,
     tried: &[Attempt],

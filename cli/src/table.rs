@@ -7,7 +7,7 @@
 pub(crate) struct Column {
     /// Its heading.
     pub(crate) heading: &'static str,
-    /// Its least width, in characters.
+    /// Its minimum width, in characters.
     least: usize,
     /// Whether cells are aligned to the right, as numbers are.
     is_number: bool,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A connection, and which of them are asked for.
+//! A connection, and the filter that selects connections.
 
 use std::net::SocketAddr;
 
@@ -15,20 +15,20 @@ use crate::ports::Ports;
 pub struct Connection {
     /// Its state. A request socket, a handshake that has no full socket yet, is [`State::SynRecv`].
     pub state: State,
-    /// The local address and port. An IPv6 socket that speaks IPv4 has an address such as
+    /// The local address and port. An IPv6 socket that is used for IPv4 has an address such as
     /// `::ffff:127.0.0.1`.
     pub local: SocketAddr,
     /// The remote address and port; all zeros for a listener.
     pub remote: SocketAddr,
-    /// The user that it belongs to, in the numbers of this process's user namespace; `None` if
-    /// `inode` is `None`.
+    /// The ID of the user that owns it, in this process's user namespace; `None` if `inode` is
+    /// `None`.
     pub uid: Option<u32>,
     /// The inode, as in `/proc/PID/fd`. `None` if no process has it: time-wait and request sockets,
-    /// sockets that were closed and still have something to send, connections that wait for `accept`.
+    /// closed sockets with unsent data, connections that wait for `accept`.
     pub inode: Option<u64>,
     /// Bytes that wait to be read; for a listener, connections that wait for `accept`.
     pub receive_queue: u32,
-    /// Bytes that the other end has not acknowledged yet; for a listener, its backlog: `None` if the
+    /// Bytes that the peer has not acknowledged yet; for a listener, its backlog, or `None` if the
     /// source does not know it (procfs).
     pub send_queue: Option<u32>,
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What can go wrong when connections are counted, and which of it means that another source may be asked.
+//! The errors, and which of them allow another source to be tried.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use crate::source::Source;
 
-/// Why there is no snapshot. Each message says what failed, and on what.
+/// Why connections could not be counted or listed. Each message says what failed, and on what.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +19,7 @@ pub enum Error {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
@@ -28,20 +28,20 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// The module's file went away between being found and being read: the module is being unloaded.
+    /// The module's file disappeared between lookup and read: the module is being unloaded.
     #[error("{}: the module is being unloaded: {}", path.display(), Named(error))]
     Unloading {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// A file does not say what it should. Nothing is known about the connections then.
+    /// A file is malformed. There are no counts then.
     #[error("{}, line {line}: {problem}{}", path.display(), Quoted(text))]
     Line {
         /// The file.
@@ -50,33 +50,33 @@ pub enum Error {
         line: u64,
         /// What is wrong with it.
         problem: String,
-        /// The beginning of what it says instead, escaped; may be empty.
+        /// The beginning of the line, escaped; may be empty.
         text: String,
     },
-    /// A netlink socket could not be had, or the request could not be sent.
+    /// A netlink socket could not be opened or set up, or the request could not be sent.
     #[error("cannot {call} a NETLINK_SOCK_DIAG socket: {}", Named(error))]
     Socket {
         /// The system call: `open`, `connect`, `set the timeout of`, `write to`.
         call: &'static str,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
     /// The kernel's answer could not be received.
     #[error("the answer from NETLINK_SOCK_DIAG did not arrive: {}", Named(error))]
     Receive {
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
     /// The kernel answered a netlink request with an error (in `NLMSG_ERROR` or `NLMSG_DONE`).
     #[error("NETLINK_SOCK_DIAG answers {}", Named(error))]
     Answer {
-        /// What the kernel said.
+        /// The error in the kernel's answer.
         #[source]
         error: io::Error,
     },
-    /// The kernel's netlink answer is not what it should be. Nothing is known about the connections then.
+    /// The kernel's netlink answer is malformed. There are no counts then.
     #[error(
         "the answer from NETLINK_SOCK_DIAG is malformed: datagram {datagram}, byte {offset}: {problem}"
     )]
@@ -88,42 +88,43 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// Netlink answers for the machine that it runs on; it cannot answer for another procfs.
+    /// Netlink answers for this machine only, not for another procfs.
     #[error("it would count this machine's connections, not those of {}", proc_root.display())]
     Elsewhere {
-        /// The root of the procfs that was asked for.
+        /// The root of the requested procfs.
         proc_root: PathBuf,
     },
-    /// Another network namespace may not be entered to ask netlink there, or is gone.
+    /// The network namespace could not be entered to use netlink there: no permission, or it is
+    /// gone.
     #[error("cannot enter the network namespace {}: {}", path.display(), Named(error))]
     Namespace {
         /// The namespace's file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         error: io::Error,
     },
-    /// A process is in another network namespace than it was in, or its number is another process's by now.
+    /// The process is now in another network namespace, or its PID has been reused.
     #[error("{}: it is no longer the network namespace {inode}", path.display())]
     OtherNamespace {
         /// The namespace's file.
         path: PathBuf,
-        /// The inode number of the namespace that it was.
+        /// The inode number of the expected namespace.
         inode: u64,
     },
-    /// The process whose network namespace was asked for is not there.
+    /// The process whose network namespace was requested does not exist.
     #[error("{}: there is no such process, or it is hidden (hidepid=)", path.display())]
     NoProcess {
         /// The process's directory.
         path: PathBuf,
     },
-    /// The network namespaces of all processes were asked for, and there is none.
+    /// The network namespaces of all processes were requested, but there is no process.
     #[error("no process in {}: is a procfs mounted there?", proc_root.display())]
     NoProcesses {
         /// The root of the procfs.
         proc_root: PathBuf,
     },
-    /// The module was asked for each connection.
+    /// A list of connections was requested from the module.
     #[error("the module counts connections and does not list them")]
     NotListed,
     /// Every source that was tried is absent, or refused.
@@ -145,9 +146,9 @@ pub struct Attempt {
 }
 
 impl Error {
-    /// Whether the source is not there, or may not be used: then another one can be asked.
+    /// Whether the source is absent or may not be used, so that another one can be tried.
     ///
-    /// Everything else is a failure of a source that is there, and not a reason to guess.
+    /// All other errors are failures of a source that exists. They must be reported.
     pub fn is_absence_or_refusal(&self) -> bool {
         use Errno::*;
         match self {
@@ -156,9 +157,10 @@ impl Error {
                 errno(error),
                 EPERM | EACCES | EPROTONOSUPPORT | EAFNOSUPPORT | ENOSYS | ECONNREFUSED
             ),
-            // ENOENT: no inet_diag or tcp_diag in the kernel; EOPNOTSUPP: it does not know the request at all.
+            // ENOENT: no inet_diag or tcp_diag in the kernel; EOPNOTSUPP: it does not support the
+            // request.
             Self::Answer { error } => matches!(errno(error), ENOENT | EPERM | EACCES | EOPNOTSUPP),
-            // EINVAL: a file that is no namespace (`setns`), as in a saved procfs.
+            // EINVAL: a file that is not a namespace (`setns`), as in a saved procfs.
             Self::Namespace { error, .. } => {
                 matches!(errno(error), ENOENT | ESRCH | EPERM | EACCES | EINVAL)
             }
@@ -174,8 +176,8 @@ impl Error {
         }
     }
 
-    /// What it means at a file of the module. An entry that is being removed says EIO to readers, and EINVAL to those
-    /// that follow a link (`proc_reg_read`, `proc_get_link`).
+    /// The same error for a file of the module. If the entry is being removed, `read` fails with
+    /// EIO, and following a link with EINVAL (`proc_reg_read`, `proc_get_link`).
     pub(crate) fn of_module(self) -> Self {
         match self {
             Self::Open { path, error } | Self::Read { path, error }
@@ -205,7 +207,7 @@ impl Error {
     }
 }
 
-/// What is wrong with a file's text; where the file is, its reader knows.
+/// An error in the text of a file, without the path of the file, which the reader adds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadLine {
     pub(crate) line: u64,
@@ -246,7 +248,7 @@ fn excerpt(text: &[u8]) -> String {
     }
 }
 
-/// The system's error number; an error of Rust's own (a path with a NUL in it) has none and counts as EINVAL.
+/// The error number of the system. EINVAL if there is none, as for a path with a NUL in it.
 pub(crate) fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
 }

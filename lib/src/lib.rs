@@ -3,9 +3,9 @@
 //! Counts the TCP connections of a Linux machine by state and by service, from the cheapest source
 //! that answers: the tcpstat kernel module, netlink (`NETLINK_SOCK_DIAG`), or `/proc/net/tcp`.
 //!
-//! Counts mean what `ss -tan` means, IPv4 and IPv6 together, in one network namespace. No privilege is
-//! needed for the namespace of the caller. A [`Sampler`] keeps its buffers: memory does not grow with
-//! the number of connections, nor with the number of samples.
+//! Counts are those of `ss -tan`: IPv4 and IPv6 together, in one network namespace. No privilege is
+//! needed for the namespace of the caller. A [`Sampler`] keeps its buffers: memory does not grow
+//! with the number of connections, nor with the number of samples.
 //!
 //! # Totals
 //!
@@ -63,7 +63,8 @@
 //!
 //! # Features
 //!
-//! `serde`: `Serialize` for the types that are read, and both ways for [`State`] and [`Counts`].
+//! `serde`: `Serialize` for the result types; `Serialize` and `Deserialize` for [`State`] and
+//! [`Counts`].
 #![forbid(unsafe_code)]
 
 mod connections;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which network namespaces there are: those that a process is in.
+//! The network namespaces that have a process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,25 +10,26 @@ use std::path::Path;
 
 use crate::error::Error;
 
-/// A network namespace, and a process that is in it.
+/// A network namespace, and a process in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Namespace {
-    /// The namespace's inode number, which tells it from others: `readlink /proc/PID/ns/net`, `lsns -t net`.
+    /// The inode number, which identifies the namespace; `readlink /proc/PID/ns/net` and
+    /// `lsns -t net` print it.
     pub inode: u64,
-    /// The process in it that has the lowest number.
+    /// A process in it; in [`Namespaces::seen`], the one with the lowest PID.
     pub pid: u32,
 }
 
 impl Namespace {
-    /// The namespace with this inode number, which process `pid` is in.
+    /// The namespace with this inode number, and process `pid` in it.
     pub fn new(inode: u64, pid: u32) -> Self {
         Self { inode, pid }
     }
 
-    /// The network namespace that a process is in, in the procfs at `proc_root`; `None` if there is no such process,
-    /// or it is about to end.
+    /// The network namespace of a process, from the procfs at `proc_root`; `None` if there is no
+    /// such process, or it is about to end.
     ///
     /// # Errors
     /// [`Error::Read`] if the link cannot be read, or does not lead to a namespace.
@@ -37,8 +38,8 @@ impl Namespace {
         Ok(inode_at(&path)?.map(|inode| Self { inode, pid }))
     }
 
-    /// The same namespace by another process that is in it, for when this one has ended, or has moved to another
-    /// namespace; `None` if no other is found.
+    /// The same namespace with another process in it, to use if this one has ended or has moved to
+    /// another namespace; `None` if no other is found.
     ///
     /// # Errors
     /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed.
@@ -59,25 +60,26 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// The network namespaces of the processes that are in a procfs.
+/// The network namespaces of the processes in a procfs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Namespaces {
-    /// Each of them once, in the order of their processes.
+    /// Each namespace once, in ascending order of `pid`.
     pub seen: Vec<Namespace>,
-    /// Processes, in ascending order, whose namespace cannot be read: it may or may not be in `seen`.
+    /// Processes, in ascending order, whose namespace cannot be read: it may or may not be in
+    /// `seen`.
     pub hidden: Vec<u32>,
     /// Whether the procfs hides processes: it is mounted with `hidepid=invisible`.
     pub invisible: bool,
 }
 
 impl Namespaces {
-    /// Looks at every process in the procfs at `proc_root`. A namespace without a process, such as one
-    /// that is only mounted (`ip netns add`), is not found.
+    /// Looks at every process in the procfs at `proc_root`. A namespace without a process, such as
+    /// one that is only mounted (`ip netns add`), is not found.
     ///
     /// # Errors
-    /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or say something that is no namespace;
-    /// [`Error::NoProcesses`] if there are none.
+    /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or a link does not
+    /// lead to a namespace; [`Error::NoProcesses`] if there are none.
     pub fn list(proc_root: &Path) -> Result<Self, Error> {
         let mut found = BTreeMap::new();
         let mut hidden = Vec::new();
@@ -87,7 +89,7 @@ impl Namespaces {
                     found.entry(inode).or_insert(pid);
                 }
                 Ok(None) => {}
-                // ptrace_may_access says no.
+                // ptrace_may_access() denies it.
                 Err(Error::Read { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
                     hidden.push(pid);
                 }
@@ -103,7 +105,7 @@ impl Namespaces {
             .map(|(inode, pid)| Namespace { inode, pid })
             .collect();
         seen.sort_by_key(|namespace| namespace.pid);
-        // A procfs that shows the reader to itself has an init.
+        // A live procfs has `self` and, if it hides no processes, process 1.
         let has = |name| fs::metadata(proc_root.join(name)).is_ok();
         let invisible = has("self") && !has("1");
         Ok(Self {
@@ -126,7 +128,8 @@ fn processes(proc_root: &Path) -> Result<Vec<u32>, Error> {
     Ok(pids)
 }
 
-/// The inode number of the network namespace that a link leads to, live or saved; `None` if there is no link.
+/// The inode number of the network namespace that a link leads to, in a live or saved procfs;
+/// `None` if there is no link.
 pub(crate) fn inode_at(path: &Path) -> Result<Option<u64>, Error> {
     match fs::read_link(path) {
         Ok(target) => match inode(&target) {
@@ -155,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// A procfs with these processes and what their `ns/net` leads to.
+    /// A procfs with these processes, and the targets of their `ns/net`.
     fn procfs(processes: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::TempDir::new().unwrap();
         for (pid, target) in processes {
@@ -175,7 +178,7 @@ mod tests {
             ("self", "net:[1]"),
             ("1x", "net:[2]"),
         ]);
-        // One that ends meanwhile.
+        // A process that ends during the reading.
         fs::create_dir(root.path().join("77")).unwrap();
         let expected =
             [(4026532000, 2), (4026531840, 9)].map(|(inode, pid)| Namespace { inode, pid });
@@ -208,7 +211,7 @@ mod tests {
         let [itself, init, other] = ["self", "1", "77"].map(|pid| (pid, "net:[4026531840]"));
         assert!(hides(&[itself, other]));
         assert!(!hides(&[itself, init, other]));
-        // A sample, as a rule, leads to no process of its reader.
+        // A saved procfs usually has no `self`.
         assert!(!hides(&[other]));
     }
 

@@ -20,30 +20,30 @@ use crate::source::Source;
 pub struct Options {
     /// The source to use, or `None` for the first that answers: module, netlink, procfs.
     pub source: Option<Source>,
-    /// Whose connections are counted.
+    /// The network namespace whose connections are counted.
     pub target: Target,
     /// The root of the procfs to read; `/proc` by default. Another may be a host's, mounted in a
     /// container, or a saved sample.
     pub proc_root: PathBuf,
 }
 
-/// Whose connections are counted: those of one network namespace.
+/// The network namespace whose connections are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
-    /// The network namespace of the calling thread, whatever the source; with another procfs than
-    /// `/proc`, the one that its files are about.
+    /// The network namespace of the calling thread, for every source. With another procfs than
+    /// `/proc`, the namespace that its files describe.
     #[default]
     Own,
-    /// The network namespace that the process of this number is in when it is asked.
+    /// The network namespace of the process with this PID, at the time of the call.
     Process(u32),
-    /// This network namespace, through its process. An error if that process is in another one
-    /// now, or if its number has become another process's.
+    /// This network namespace, through its process. An error if that process is in another one now,
+    /// or if its PID has been reused.
     Namespace(Namespace),
 }
 
 impl Target {
-    /// The process whose folder in procfs leads to the network namespace.
+    /// The process whose directory in procfs leads to the network namespace.
     pub(crate) fn pid(self) -> Option<u32> {
         match self {
             Self::Own => None,
@@ -72,11 +72,11 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Where procfs is mounted on every Linux machine.
+    /// The usual mount point of procfs.
     pub const PROC_ROOT: &'static str = "/proc";
 
-    /// Whether netlink would answer for other connections than those of `proc_root`. It enters the
-    /// namespace of a process.
+    /// Whether netlink would count other connections than those of `proc_root`. It would not for
+    /// the namespace of a process, which it enters.
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.target == Target::Own && self.proc_root != Path::new(Self::PROC_ROOT)
     }

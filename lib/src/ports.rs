@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which ports are meant: `443,8000-8100`.
+//! A set of ports: `443,8000-8100`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Some of the 65,536 port numbers, as ranges; never empty.
+/// A set of port numbers, as ranges; never empty.
 ///
 /// ```
 /// let ports: tcpstat::Ports = "8000-8100,443".parse()?;
@@ -18,7 +18,7 @@ use std::str::FromStr;
 pub struct Ports(Vec<RangeInclusive<u16>>);
 
 impl Ports {
-    /// Whether `port` is one of these.
+    /// Whether `port` is in the set.
     pub fn contains(&self, port: u16) -> bool {
         // The last range that does not begin after the port.
         let after = self.0.partition_point(|range| *range.start() <= port);
@@ -31,7 +31,7 @@ impl Ports {
     }
 }
 
-/// Why a text does not name ports: its `Display` is a sentence with the wrong part and the reason.
+/// Why a text could not be parsed as ports. Its `Display` has the wrong part and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{part}\" {problem}")]
 pub struct PortsError {
@@ -42,10 +42,10 @@ pub struct PortsError {
 impl FromStr for Ports {
     type Err = PortsError;
 
-    /// Reads ports and ranges of ports, with commas between them.
+    /// Parses ports and ranges of ports, separated by commas.
     ///
     /// # Errors
-    /// Which part is wrong, and why.
+    /// [`PortsError`] with the wrong part and the reason.
     fn from_str(text: &str) -> Result<Self, PortsError> {
         let mut ranges = text
             .split(',')
@@ -60,7 +60,7 @@ impl FromStr for Ports {
         let mut merged: Vec<RangeInclusive<u16>> = Vec::new();
         for range in ranges {
             match merged.last_mut() {
-                // They overlap, or one goes on where the other ends.
+                // They overlap or are adjacent.
                 Some(last) if *range.start() <= last.end().saturating_add(1) => {
                     *last = *last.start()..=*last.end().max(range.end());
                 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which source is asked, and what is done when one cannot answer.
+//! The sampler: asks the sources in order, until one can answer.
 
 use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
@@ -28,7 +28,7 @@ impl Sampler {
     /// A sampler; nothing is opened or read yet.
     ///
     /// # Errors
-    /// [`Error::Elsewhere`] if netlink is asked for together with another procfs than `/proc`.
+    /// [`Error::Elsewhere`] if the source is netlink with another procfs than `/proc`.
     pub fn new(options: Options) -> Result<Self, Error> {
         if options.source.is_some_and(Source::is_netlink) && options.is_elsewhere() {
             return Err(Error::Elsewhere {
@@ -45,11 +45,11 @@ impl Sampler {
         })
     }
 
-    /// Counts the connections, now. Which source answers is found out anew each time.
+    /// Counts the connections now. Each call selects the source again.
     ///
     /// # Errors
-    /// [`Error::NoSource`] if every source is absent or refused. Any other error is from a source that is there
-    /// but did not answer as it should, or about a process that is not there; the sampler can be used again.
+    /// [`Error::NoSource`] if every source is absent or refused. Any other error is a failure of a
+    /// source that exists, or about a process that does not exist; the sampler can be used again.
     pub fn sample(&mut self) -> Result<Snapshot, Error> {
         let (options, root) = (&self.options, &self.root);
         let whole = |counts| (counts, Method::Whole);
@@ -75,7 +75,8 @@ impl Sampler {
         })
     }
 
-    /// Counts the connections of each service, now: of every port that something listens on, or of those of `ports`.
+    /// Counts the connections of each service now: of every port with a listener, or only of
+    /// `ports`.
     ///
     /// The module counts in the kernel. All other sources list every socket; netlink only those at
     /// the given ports. [`Source::Netlink`] and [`Source::NetlinkFull`] are the same here.
@@ -104,9 +105,8 @@ impl Sampler {
         })
     }
 
-    /// Lists the connections that `filter` accepts, one by one. The kernel is asked as the iterator
-    /// goes on, and the memory is the same for ten connections and for a million; a call such as
-    /// `psutil.net_connections()` builds a list of all of them.
+    /// Lists the connections that `filter` accepts, one by one. The iterator reads from the kernel
+    /// as it advances, so that memory does not grow with the number of connections.
     ///
     /// Netlink answers, or procfs if netlink is absent or refused. [`Source::Netlink`] and
     /// [`Source::NetlinkFull`] are the same here.
@@ -114,7 +114,7 @@ impl Sampler {
     /// ```
     /// use tcpstat::{Filter, Options, Sampler, State};
     ///
-    /// // Which connections to a database has only the database closed?
+    /// // Connections to a database that only the database has closed.
     /// let mut filter = Filter::default();
     /// filter.states = Some(vec![State::CloseWait]);
     /// filter.remote_ports = Some("5432".parse()?);
@@ -126,8 +126,8 @@ impl Sampler {
     /// ```
     ///
     /// # Errors
-    /// Same as [`Sampler::sample`], and [`Error::NotListed`] if the source is the module. An error
-    /// that the iterator gives is one of the source that answers, and no other is asked.
+    /// Same as [`Sampler::sample`], and [`Error::NotListed`] if the source is the module. After an
+    /// error from the iterator, no other source is tried.
     pub fn connections(&self, filter: Filter) -> Result<Connections, Error> {
         let (options, root) = (&self.options, &self.root);
         let first = options.first_of(&Source::LISTING, |source| match source {
@@ -167,7 +167,8 @@ impl Iterator for Listing {
 }
 
 impl Options {
-    /// Asks the source that is named, or those of `auto` in order until one is neither absent nor refused.
+    /// Asks the source of the options, or those of `auto` in order until one is neither absent nor
+    /// refused.
     fn first_of<T>(
         &self,
         auto: &[Source],
@@ -200,11 +201,11 @@ impl Options {
     }
 }
 
-/// The connections of a network namespace, one after another, in no order, and in memory that does
-/// not grow with their number. See [`Sampler::connections`].
+/// The connections of a network namespace, one by one, in no particular order, in constant memory.
+/// See [`Sampler::connections`].
 ///
-/// Connections come and go while they are listed: one that changes meanwhile may be missed, or listed
-/// twice. An error ends the list; the connections before it are valid.
+/// Connections come and go while they are listed: one that changes meanwhile may be missed, or
+/// listed twice. An error ends the list; the connections before it are valid.
 #[derive(Debug)]
 pub struct Connections {
     listing: Listing,

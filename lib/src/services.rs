@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Counts for each service: a local port that something listens on.
+//! Counts for each service: a local port with a listener.
 
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
@@ -8,30 +8,31 @@ use tcpstat_census::state::State;
 use crate::error::Attempt;
 use crate::source::Source;
 
-/// The sockets of one local port that has a listener: the listeners, and every connection at that port.
+/// The sockets of one local port that has a listener: the listeners, and every connection at that
+/// port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Service {
     /// The port.
     pub port: u16,
-    /// How many sockets listen on it: several where they share it (`SO_REUSEPORT`), or have an address each.
-    /// 0 from the module if the last of them closed while it was counting.
+    /// The number of sockets that listen on it: several if they share it (`SO_REUSEPORT`) or have
+    /// different addresses. 0 from the module if the last one was closed during the count.
     pub listeners: u64,
-    /// Connections that wait for `accept`, in the queues of all listeners together (`sk_ack_backlog`).
+    /// Connections that wait for `accept`: the sum over all listeners (`sk_ack_backlog`).
     pub accept_queue: u64,
-    /// How many these queues may hold together (`sk_max_ack_backlog`); each holds one more than its
-    /// backlog. `None` if the source does not know: procfs.
+    /// The sum of the listeners' backlogs (`sk_max_ack_backlog`); each queue holds one connection
+    /// more than its backlog. `None` if the source does not know it (procfs).
     pub backlog: Option<u64>,
-    /// What the listeners dropped since each began to listen (`sk_drops`): refused handshakes,
-    /// mostly because a queue was full. `None` if the source does not know: procfs.
+    /// The drops of the current listeners since each started (`sk_drops`): refused handshakes,
+    /// mostly because a queue was full. `None` if the source does not know them (procfs).
     pub drops: Option<u64>,
     /// The sockets at this port by state, the listeners included.
     pub counts: Counts,
 }
 
 impl Service {
-    /// A service at `port` without a listener or a connection; what may be unknown is.
+    /// A service at `port` without sockets; `backlog` and `drops` are `None`.
     pub fn new(port: u16) -> Self {
         Self {
             port,
@@ -43,19 +44,19 @@ impl Service {
         }
     }
 
-    /// The connections: all sockets at this port without its listeners. Shares of a service are
-    /// shares of these.
+    /// The number of connections: all sockets at this port except its listeners. Shares of a
+    /// service are shares of this number.
     pub fn connections(&self) -> u64 {
         let mut connections = self.counts;
         connections.set(State::Listen, 0);
         connections.total()
     }
 
-    /// How full the accept queues are: 0 is empty, 1 is full, and it may be a little more. `None` if
-    /// the source does not know the backlog.
+    /// The fill level of the accept queues: 0 is empty, 1 is full, slightly above 1 is possible.
+    /// `None` if the source does not know the backlog.
     pub fn accept_queue_ratio(&self) -> Option<f64> {
         match self.backlog? {
-            // Such a queue holds one connection.
+            // A queue with a backlog of 0 holds one connection.
             0 => Some(self.accept_queue as f64),
             backlog => Some(self.accept_queue as f64 / backlog as f64),
         }
@@ -69,7 +70,7 @@ pub struct Services {
     /// The services, by port in ascending order.
     pub services: Vec<Service>,
     /// The sockets at ports without a listener, mostly outgoing connections. `None` if only some
-    /// ports were asked for.
+    /// ports were requested.
     pub other: Option<Counts>,
     /// The source that answered.
     pub source: Source,
@@ -78,7 +79,7 @@ pub struct Services {
 }
 
 impl Services {
-    /// No service; `source` answered at once.
+    /// No services, counted by `source`; no other source was tried.
     pub fn new(source: Source) -> Self {
         Self {
             services: Vec::new(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! How many connections are in each state, and how that was found.
+//! The number of connections in each state, and how it was counted.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use tcpstat_census::state::State;
 use crate::error::{Attempt, Error};
 use crate::source::Source;
 
-/// How many connections are in each state, and the source that counted.
+/// The number of connections in each state, and the source that counted.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -18,14 +18,14 @@ pub struct Snapshot {
     pub counts: Counts,
     /// The source that answered.
     pub source: Source,
-    /// How it found the answer; its `Display` is a line for people.
+    /// How it counted; its `Display` is one line of text.
     pub method: Method,
     /// The sources that were tried before it, and could not answer.
     pub tried: Vec<Attempt>,
 }
 
 impl Snapshot {
-    /// These counts; `source` answered at once, and counted everything.
+    /// These counts: `source` counted everything, and no other source was tried.
     pub fn new(source: Source, counts: Counts) -> Self {
         Self {
             counts,
@@ -36,22 +36,23 @@ impl Snapshot {
     }
 }
 
-/// How an answer was found.
+/// A method of counting.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Method {
     /// The source counted everything: a line or a message for every connection, or the module.
     Whole,
-    /// Netlink listed the rare states; two are from the kernel's counters.
+    /// Netlink listed the rare states; the counts of two states are from the kernel's counters.
     Difference {
         /// The state that was left out together with `TIME_WAIT`: `ESTABLISHED`, or `CLOSE_WAIT`.
         left_out: State,
-        /// How many sockets were listed.
+        /// The number of listed sockets.
         listed: u64,
-        /// How many sockets moved at most, by the counters, while these were listed.
+        /// The maximum number of sockets that changed state during the dump, by the counters.
         moved: u64,
     },
-    /// Counting by difference would not have been cheaper, or not safe: a message for every connection.
+    /// A message for every connection, since counting by difference was not cheaper or not
+    /// reliable.
     Fallback(Reason),
 }
 
@@ -59,38 +60,39 @@ pub enum Method {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reason {
-    /// There are so few sockets that it would not be cheaper.
+    /// There are too few sockets for it to be cheaper.
     Few {
-        /// How many there are by the counters.
+        /// The number of sockets, by the counters.
         sockets: u64,
     },
     /// The counters cannot be read.
     NoCounters(Error),
-    /// Most sockets are in states that counters do not tell apart.
+    /// Most sockets are in states that the counters do not distinguish.
     Elsewhere {
-        /// How many are in these.
+        /// The number of sockets in these states.
         elsewhere: u64,
-        /// Of how many, by the counters.
+        /// The number of all sockets, by the counters.
         sockets: u64,
     },
-    /// The counters contradict each other or the dump by more than the sockets that moved meanwhile.
+    /// The counters contradict each other or the dump by more than the sockets that changed
+    /// meanwhile.
     Contradiction {
         /// The state that was left out.
         left_out: State,
-        /// What `sockstat` leaves for it.
+        /// The number that `sockstat` leaves for it.
         rest: i128,
-        /// What `sockstat` leaves for `TIME_WAIT`.
+        /// The number that `sockstat` leaves for `TIME_WAIT`.
         time_wait: i128,
-        /// The `CLOSE_WAIT` sockets that were listed, or the `ESTABLISHED` ones.
+        /// The listed `CLOSE_WAIT` sockets; with `CLOSE_WAIT` left out, the `ESTABLISHED` ones.
         other: u64,
         /// `CurrEstab`.
         curr_estab: u64,
     },
-    /// Too many sockets moved while the others were listed.
+    /// Too many sockets changed state during the dump.
     Moved {
-        /// How many, at most.
+        /// The maximum number of sockets that changed.
         moved: u64,
-        /// Of how many.
+        /// The number of all sockets.
         sockets: u64,
     },
 }
@@ -146,7 +148,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The other one of the two that `CurrEstab` counts.
+/// The other of the two states that `CurrEstab` counts.
 pub(crate) const fn partner(left_out: State) -> State {
     match left_out {
         State::CloseWait => State::Established,

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Which sources there are.
+//! The sources of counts.
 
 use std::fmt;
 
-/// Where counts come from.
+/// A source of counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 #[non_exhaustive]
 pub enum Source {
     /// `/proc/tcpstat`, counted in the kernel by the tcpstat module.
@@ -33,7 +37,7 @@ impl Source {
     /// The order in which sources are tried: the cheapest first.
     pub(crate) const AUTO: [Source; 3] = [Source::Module, Source::Netlink, Source::Procfs];
 
-    /// The order of those that list each connection.
+    /// The same order, without the module, which cannot list connections.
     pub(crate) const LISTING: [Source; 2] = [Source::Netlink, Source::Procfs];
 
     /// The source's name: `module`, `netlink`, `netlink-full` or `procfs`.

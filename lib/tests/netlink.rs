@@ -15,10 +15,8 @@ use tcpstat_tests::sockets::{Family, Mix, repaired};
 use common::can_make_namespaces;
 
 fn sampler(source: Source) -> Sampler {
-    let options = Options {
-        source: Some(source),
-        ..Options::default()
-    };
+    let mut options = Options::default();
+    options.source = Some(source);
     Sampler::new(options).unwrap()
 }
 
@@ -76,22 +74,14 @@ fn the_kernel_leaves_out_what_is_not_asked_for() {
             let ports = |port: u16| -> Option<Ports> {
                 Some(format!("{port},1-2,{}", port.max(3) - 1).parse().unwrap())
             };
-            let states = Filter {
-                states: Some(vec![connection.state]),
-                ..Filter::default()
-            };
-            let local = Filter {
-                local_ports: ports(connection.local.port()),
-                ..states.clone()
-            };
-            let remote = Filter {
-                remote_ports: ports(connection.remote.port()),
-                ..local.clone()
-            };
-            let only_remote = Filter {
-                remote_ports: remote.remote_ports.clone(),
-                ..Filter::default()
-            };
+            let mut states = Filter::default();
+            states.states = Some(vec![connection.state]);
+            let mut local = states.clone();
+            local.local_ports = ports(connection.local.port());
+            let mut remote = local.clone();
+            remote.remote_ports = ports(connection.remote.port());
+            let mut only_remote = Filter::default();
+            only_remote.remote_ports = ports(connection.remote.port());
             [states, local, remote, only_remote]
         });
         for filter in filters {
@@ -101,15 +91,11 @@ fn the_kernel_leaves_out_what_is_not_asked_for() {
         }
         // Too many ranges for the kernel to compare: it lists all, and the reader picks.
         let ports: Vec<String> = (0..100).map(|port| (2 * port + 1).to_string()).collect();
-        let filter = Filter {
-            local_ports: Some(ports.join(",").parse().unwrap()),
-            ..Filter::default()
-        };
+        let mut filter = Filter::default();
+        filter.local_ports = Some(ports.join(",").parse().unwrap());
         assert_eq!(listed(&filter), (all.len() as u64, 0));
-        let no_state = Filter {
-            states: Some(Vec::new()),
-            ..Filter::default()
-        };
+        let mut no_state = Filter::default();
+        no_state.states = Some(Vec::new());
         assert_eq!(listed(&no_state), (0, 0));
 
         // Both queries that services are made from.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat connections`: every connection, one after another, as the kernel lists them.
+//! `tcpstat connections`: lists connections one by one, in the order of the kernel.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -38,10 +38,10 @@ pub(crate) struct ConnectionsArgs {
     source: SourceFlags,
 }
 
-/// The size of what is printed at a time, in bytes: whole lines.
+/// The size of a write, in bytes, rounded up to whole lines.
 const CHUNK: usize = 32 * 1024;
 
-/// Prints a line for each connection. Those before an error are printed.
+/// Prints a line for each connection. If there is an error, the connections before it are printed.
 pub(crate) fn run(args: &ConnectionsArgs) -> Result<(), Failure> {
     if args.source.source() == Some(Source::Module) {
         return Err(Failure::Usage(format!(
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &ConnectionsArgs) -> Result<(), Failure> {
     end(complete)
 }
 
-/// Prints connections up to the last, or to an error of the source, which is returned.
+/// Prints connections until the end or an error of the source. The inner result has that error.
 fn list(
     connections: Connections,
     namespace: Option<Namespace>,
@@ -92,13 +92,13 @@ fn list(
     Ok(end)
 }
 
-/// A connection as a line of JSON. What is not known, or not there, is `null`.
+/// A connection as a line of JSON. A value that is unknown or does not exist is `null`.
 #[derive(Serialize)]
 struct Json {
-    /// Its namespace, if several are asked.
+    /// Its namespace, with `--all-namespaces`.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<u64>,
-    /// A process in that namespace, which may not be the one that has the connection.
+    /// A process in that namespace; not necessarily the owner of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
     state: &'static str,
@@ -112,7 +112,7 @@ struct Json {
     send_queue: Option<u32>,
 }
 
-/// Writes a connection and the end of its line.
+/// Writes a connection as a line.
 fn line(
     to: &mut impl Write,
     namespace: Option<Namespace>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat explain`: what a state or a queue means, and what to do about many of them.
+//! `tcpstat explain`: explains a state or a queue.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -20,7 +20,7 @@ pub(crate) struct ExplainArgs {
     topic: Option<&'static Topic>,
 }
 
-/// Prints the four lines of the topic; without one, a line for each.
+/// Prints the four lines of the topic; without a topic, one line for each.
 pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     match args.topic {
         Some(topic) => print(&topic.to_string()),
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     }
 }
 
-/// Finds a topic by its name, and suggests one if there is none of that name.
+/// Finds a topic by its name. The error for an unknown name suggests a similar one.
 #[derive(Clone)]
 struct TopicParser;
 
@@ -54,7 +54,8 @@ impl TypedValueParser for TopicParser {
         let text = value.to_string_lossy();
         match Topic::find(&text) {
             Some(topic) => Ok(topic),
-            // The error of clap for a wrong name; it looks for suggestions by the normalized name.
+            // The error of clap for an unknown name, which suggests names similar to the normalized
+            // one.
             None => PossibleValuesParser::new(Self::names())
                 .try_map(|name| Topic::find(&name).ok_or("there is no such topic"))
                 .parse_ref(command, arg, explain::typed(&text).as_ref()),

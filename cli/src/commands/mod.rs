@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A folder or file for each command: its arguments, what it asks, its formats, its text.
+//! The commands. Each folder or file has the arguments, the queries and the output of one command.
 
 pub(crate) mod check;
 pub(crate) mod connections;

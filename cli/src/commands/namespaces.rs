@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Asking one network namespace, or every one that a process is in.
+//! Reads one network namespace, or all network namespaces that have a process.
 
 use std::path::{Path, PathBuf};
 use std::vec;
@@ -12,24 +12,24 @@ use crate::flags::{NamespaceFlags, SourceFlags};
 use crate::format::Answer;
 use crate::output::say;
 
-/// The network namespaces to ask, again and again.
+/// The network namespaces that a command reads, once or at an interval.
 pub(crate) enum Scope {
-    /// The namespace of `--pid`, or the caller's own.
+    /// The namespace of `--pid`, or of the caller.
     One(Box<Sampler>),
-    /// Every namespace, listed anew for each reading.
+    /// Every namespace, listed again for each reading.
     All {
         options: Options,
-        /// Whether it was said that some cannot be seen.
+        /// Whether it was printed that some namespaces cannot be seen.
         said: bool,
     },
 }
 
-/// What was read of the network namespaces.
+/// The result of reading the network namespaces.
 #[must_use = "a namespace may be missing"]
 pub(crate) enum Reading<T> {
-    /// Of every namespace.
+    /// Every namespace answered.
     Complete(T),
-    /// Some could not be seen, or did not answer; which, was said on standard error.
+    /// Some could not be seen or did not answer. Messages on standard error name them.
     Incomplete(T),
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn end(complete: bool) -> Result<(), Failure> {
 }
 
 impl Scope {
-    /// What the command line asks for.
+    /// The scope for these flags.
     pub(crate) fn new(source: &SourceFlags, namespaces: &NamespaceFlags) -> Result<Self, Failure> {
         Ok(if namespaces.all_namespaces {
             Self::All {
@@ -68,7 +68,7 @@ impl Scope {
         })
     }
 
-    /// Asks each namespace, one after the other.
+    /// Asks each namespace in turn.
     pub(crate) fn read<T>(
         &mut self,
         mut ask: impl FnMut(&mut Sampler) -> Result<T, Error>,
@@ -81,7 +81,7 @@ impl Scope {
         round.end(answers)
     }
 
-    /// Begins a reading, for which the namespaces are asked one by one.
+    /// Begins a reading, which asks the namespaces one by one.
     pub(crate) fn round(&mut self) -> Result<Round<'_>, Failure> {
         match self {
             Self::One(sampler) => Ok(Round::One(Some(sampler))),
@@ -101,17 +101,17 @@ impl Scope {
     }
 }
 
-/// A reading that goes on from namespace to namespace.
+/// A reading in progress.
 pub(crate) enum Round<'a> {
-    /// The one namespace, until it is asked.
+    /// The only namespace; `None` after it was asked.
     One(Option<&'a mut Sampler>),
-    /// The namespaces that are not asked yet, and how it went with the others.
+    /// The namespaces that are still to be asked, and the outcome of the others.
     All {
         options: &'a Options,
         namespaces: vec::IntoIter<Namespace>,
         /// Whether the namespaces of some processes cannot be seen.
         hides: bool,
-        /// Whether it was said that some cannot be seen.
+        /// Whether it was printed that some namespaces cannot be seen.
         missing: bool,
         answered: bool,
         failed: bool,
@@ -119,8 +119,8 @@ pub(crate) enum Round<'a> {
 }
 
 impl Round<'_> {
-    /// The answer of the next namespace that answers; `None` after the last. A failure in one of
-    /// several namespaces is said on standard error.
+    /// The answer of the next namespace that answers; `None` after the last. With
+    /// `--all-namespaces`, a failure is printed to standard error.
     pub(crate) fn next<T>(
         &mut self,
         ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
@@ -155,7 +155,7 @@ impl Round<'_> {
         }
     }
 
-    /// Notes that a namespace's answer is not whole. Where it is the only one, that is the end.
+    /// Records that a namespace did not answer completely. Returns the error if it is the only one.
     pub(crate) fn failed(
         &mut self,
         namespace: Option<Namespace>,
@@ -191,8 +191,8 @@ impl Round<'_> {
     }
 }
 
-/// Asks a namespace through its process, and if that has left it, once more through another; `None`
-/// if there is no other. Returns the process through which it answered.
+/// Asks a namespace through its process. If the process has left it, asks through another one;
+/// `None` if there is no other. The returned namespace has the process that was used.
 fn in_namespace<T>(
     options: &Options,
     namespace: Namespace,
@@ -214,13 +214,13 @@ fn in_namespace<T>(
     }
 }
 
-/// Whether it failed because the process has ended, or is in another namespace now.
+/// Whether the cause of the error is that the process has ended or moved to another namespace.
 fn has_left(proc_root: &Path, namespace: Namespace, error: &Error) -> bool {
     matches!(error, Error::OtherNamespace { .. })
         || matches!(Namespace::of(proc_root, namespace.pid), Ok(now) if now != Some(namespace))
 }
 
-/// Says that some namespaces cannot be seen, if that is so.
+/// Prints a message if some namespaces cannot be seen. Returns whether it did.
 fn say_what_is_hidden(namespaces: &Namespaces) -> bool {
     const MAYBE: &str =
         "may or may not be among those shown. Run as root (CAP_SYS_PTRACE) to see all.";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What `tcpstat check` compares: `443:accept_queue>80%`. Read, written, and decided, all of it exactly.
+//! The expressions of `tcpstat check`, such as `443:accept_queue>80%`: parsing, printing and exact
+//! comparison.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -11,34 +12,35 @@ use tcpstat::State;
 
 use crate::explain::typed;
 
-/// A limit: `[PORT:]WHAT OP NUMBER[%]`. Its `Display` is the shortest text that reads as the same.
+/// A limit: `[PORT:]WHAT OP NUMBER[%]`. Its `Display` is the shortest text that parses to the same
+/// limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expression {
-    /// What is compared.
+    /// The left-hand side.
     pub(crate) subject: Subject,
-    /// How it is compared.
+    /// The operator.
     pub(crate) op: Op,
-    /// With what.
+    /// The right-hand side.
     pub(crate) limit: Limit,
 }
 
-/// Expressions with commas between them, as they are typed together.
+/// Expressions separated by commas: the value of one option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expressions(pub(crate) Vec<Expression>);
 
-/// A number that can be asked for.
+/// A number that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
     /// The service; without it, the whole network namespace.
     pub(crate) port: Option<u16>,
-    /// What is counted.
+    /// The quantity.
     pub(crate) what: What,
-    /// Whether the share is meant, in per cent: of all sockets, at a port of its connections, for `accept_queue` of the
-    /// backlog.
+    /// Whether its share is compared: of all sockets; at a port, of its connections; for
+    /// `accept_queue`, of the backlog.
     pub(crate) share: bool,
 }
 
-/// What can be counted.
+/// A quantity that can be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     /// The sockets in a state.
@@ -47,9 +49,9 @@ pub(crate) enum What {
     Total,
     /// The connections that wait for `accept`.
     AcceptQueue,
-    /// What was dropped at the listeners.
+    /// The drops at the listeners.
     Drops,
-    /// The sockets that listen.
+    /// The listeners.
     Listeners,
 }
 
@@ -76,7 +78,7 @@ impl What {
     }
 }
 
-/// How a number is compared with a limit.
+/// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// `>`
@@ -90,7 +92,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Those of two characters first, since the others are how they begin.
+    /// Operators of two characters first, since the others are their prefixes.
     const ALL: [Op; 4] = [Op::AtLeast, Op::AtMost, Op::Above, Op::Below];
 
     const fn sign(self) -> &'static str {
@@ -112,7 +114,7 @@ impl Op {
     }
 }
 
-/// The number that is compared with.
+/// The right-hand side of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     /// A count.
@@ -122,7 +124,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// How `amount`, as a share of `of`, compares with this. If the whole is 0, 1 is used.
+    /// Compares `amount`, or its share of `of`, with this limit. If `of` is 0, 1 is used.
     pub(crate) fn compare(self, amount: u64, of: Option<u64>) -> Ordering {
         match self {
             Self::Count(count) => amount.cmp(&count),
@@ -141,15 +143,15 @@ impl Decimal {
 
     const TOO_LONG: &str = "a share has at most two digits after the point, and is below 42949672%";
 
-    /// How `amount / of` compares with this, without a division. `amount` must be below 2^110, and
-    /// `of` below 2^96.
+    /// Compares `amount / of` with this, without a division. `amount` must be below 2^110, and `of`
+    /// below 2^96.
     pub(crate) fn compare(self, amount: u128, of: u128) -> Ordering {
         (amount * 10_000).cmp(&(u128::from(self.0) * of))
     }
 }
 
 impl Expression {
-    /// Whether `amount`, for shares of `of`, is on the wrong side of the limit.
+    /// Whether `amount`, or its share of `of`, crosses the limit.
     pub(crate) fn holds(&self, amount: u64, of: Option<u64>) -> bool {
         self.op.holds(self.limit.compare(amount, of))
     }
@@ -196,11 +198,11 @@ impl fmt::Display for Expression {
     }
 }
 
-/// What is wrong with an expression, and where; its `Display` shows the place below it.
+/// An error in an expression. Its `Display` shows the expression, with carets below the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrong {
     text: String,
-    /// In bytes, at the boundaries of characters.
+    /// The bytes of the wrong part, at character boundaries.
     place: Range<usize>,
     problem: String,
 }
@@ -209,7 +211,7 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let before = self.text[..self.place.start].chars().count();
         let wrong = self.text[self.place.clone()].chars().count().max(1);
-        // A character for each, so that the carets are below the right ones.
+        // One column for each character, so that the carets line up.
         let shown: String = self
             .text
             .chars()
@@ -235,7 +237,7 @@ impl std::error::Error for Wrong {}
 impl FromStr for Expression {
     type Err = Wrong;
 
-    /// Reads an expression, with or without spaces between its parts.
+    /// Parses an expression, with or without spaces between its parts.
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let mut parts = Parts { text, at: 0 };
         if parts.rest().is_empty() {
@@ -296,7 +298,7 @@ impl FromStr for Expression {
 impl FromStr for Expressions {
     type Err = Wrong;
 
-    /// Reads each of them. Where one is wrong, its place is shown in the whole text.
+    /// Parses each expression. An error shows its place in the whole text.
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let mut begin = 0;
         let each = text.split(',').map(|one| {
@@ -328,7 +330,7 @@ fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
     }
     let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
     let problem = if is_number && &parts.text[parts.next()] == "%" {
-        // What is left of TIME_WAIT>12,5%.
+        // The second part of TIME_WAIT>12,5%.
         "a comma ends an expression; a fraction has a point, as in 12.5%".into()
     } else if is_number {
         format!("a port needs a colon, and what to count there: {name}:total")
@@ -341,7 +343,7 @@ fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
     Err(parts.wrong(word, problem))
 }
 
-/// The digits before the point, and those after it without zeros at the end.
+/// The number before the point, and the digits after it without trailing zeros.
 fn number<'a>(parts: &Parts<'a>, place: Range<usize>) -> Result<(u64, &'a str), Wrong> {
     let text = &parts.text[place.clone()];
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -366,14 +368,14 @@ fn share_limit(whole: u64, fraction: &str) -> Option<Decimal> {
     u32::try_from(all).ok().map(Decimal)
 }
 
-/// An expression, and how far it is read.
+/// The text of an expression, and the position of the parser in it.
 struct Parts<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl Parts<'_> {
-    /// The next characters that belong together, after spaces.
+    /// Takes the next characters for which `belongs` is true, after spaces.
     fn take(&mut self, belongs: fn(char) -> bool) -> Range<usize> {
         let rest = &self.text[self.at..];
         let begin = self.text.len() - rest.trim_start().len();
@@ -403,7 +405,7 @@ impl Parts<'_> {
         }
     }
 
-    /// What is left, without the spaces round it.
+    /// The rest of the text, without surrounding spaces.
     fn rest(&self) -> Range<usize> {
         let rest = self.text[self.at..].trim_end();
         let end = self.at + rest.len();
@@ -549,7 +551,7 @@ mod tests {
     #[test]
     fn shares_are_exact_at_the_limit() {
         let holds = |text: &str, amount, of| read(text).holds(amount, Some(of));
-        // 0.1 and 0.7 are no binary fractions.
+        // 0.1 and 0.7 have no exact binary representation.
         assert!(!holds("LISTEN>0.7%", 7, 1000));
         assert!(holds("LISTEN>=0.7%", 7, 1000));
         assert!(holds("LISTEN<=0.1%", 1, 1000));
@@ -559,7 +561,7 @@ mod tests {
         assert!(!holds("LISTEN>=100%", u64::MAX - 1, u64::MAX));
         assert!(holds("LISTEN>=100%", u64::MAX, u64::MAX));
         assert!(holds("accept_queue>100%", 129, 128));
-        // Of nothing it is nothing; a queue with no room holds one connection.
+        // A share of 0 sockets is 0; an accept queue with a limit of 0 holds one connection.
         assert!(holds("LISTEN<5%", 0, 0));
         assert!(!holds("LISTEN>0%", 0, 0));
         assert!(holds("accept_queue>=100%", 1, 0));

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What was counted beside its limits, and which answer that gives.
+//! A number with its limits, and the resulting status.
 
 use std::process::ExitCode;
 
 use super::expression::{Expression, Subject};
 
-/// The answer of a monitoring plugin; the worst is the greatest.
+/// The status of a monitoring plugin, in ascending severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Status {
-    /// No limit is passed.
+    /// No limit is crossed.
     Ok,
-    /// It cannot be told.
+    /// The number is not known.
     Unknown,
-    /// A limit of `--warn` is passed.
+    /// A limit of `--warn` is crossed.
     Warning,
-    /// A limit of `--crit` is passed.
+    /// A limit of `--crit` is crossed.
     Critical,
 }
 
 impl Status {
-    /// Its name, as every plugin prints it.
+    /// Its name in the output of monitoring plugins.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Status::Ok => "OK",
@@ -40,12 +40,12 @@ impl Status {
     }
 }
 
-/// A number that was asked for, and the limits on it.
+/// A number, and the limits it is compared with.
 #[derive(Debug)]
 pub(super) struct Judged {
-    /// What was asked for.
+    /// The number that the limits name.
     pub(super) subject: Subject,
-    /// The number, or why it is not known.
+    /// Its value, or why it is not known.
     pub(super) value: Result<Value, String>,
     /// The limits of `--warn` on it.
     pub(super) warn: Vec<Expression>,
@@ -56,16 +56,17 @@ pub(super) struct Judged {
 /// A number that was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Value {
-    /// The service that it is of, if it is of one.
+    /// The port, for a number of one service.
     pub(super) port: Option<u16>,
-    /// How many.
+    /// The count.
     pub(super) amount: u64,
-    /// Of how many: all sockets; at a service its connections; for `accept_queue` the backlog, if it is known.
+    /// The whole of which it is a share: all sockets; at a port its connections; for `accept_queue`
+    /// the backlog. `None` if there is no whole, or it is not known.
     pub(super) of: Option<u64>,
 }
 
 impl Value {
-    /// A number that is no share of anything, nor of one service.
+    /// A count without a whole and without a port.
     pub(super) fn of_none(amount: u64) -> Self {
         Self {
             port: None,
@@ -76,7 +77,7 @@ impl Value {
 }
 
 impl Judged {
-    /// What this number alone would mean, and the limit that it passed.
+    /// The status of this number alone, and the limit that it crosses.
     pub(super) fn status(&self) -> (Status, Option<&Expression>) {
         let Ok(value) = self.value else {
             return (Status::Unknown, None);

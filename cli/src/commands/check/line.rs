@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The line of `tcpstat check`: the answer, what it rests on, and the numbers for graphs (perfdata), as the guidelines
-//! of the Monitoring Plugins have them.
+//! The output line of `tcpstat check`: the status, the reasons, and the numbers for graphs
+//! (perfdata), in the format of the guidelines of the Monitoring Plugins.
 
 use std::cmp::Reverse;
 
 use super::expression::{Expression, Limit, Op, What};
 use super::judge::{Judged, Status, Value};
 
-/// The worst answer, and the line that says it; without the newline.
+/// The worst status, and the line for it, without the newline.
 ///
-/// Where all is well, every number is named; else those that are not, the worst first.
+/// If all numbers are OK, the line has all of them; otherwise only the others, the worst first.
 pub(crate) fn answer(judged: &[Judged]) -> (Status, String) {
     let mut named: Vec<(Status, String)> = Vec::new();
     for one in judged {
@@ -20,7 +20,7 @@ pub(crate) fn answer(judged: &[Judged]) -> (Status, String) {
         }
     }
     named.extend(unknowns(judged).map(|text| (Status::Unknown, text)));
-    // Stable: those that are equally bad stay in order.
+    // The sort is stable: equal statuses stay in order.
     named.sort_by_key(|(status, _)| Reverse(*status));
     let worst = named.first().map_or(Status::Ok, |(status, _)| *status);
     let parts: Vec<String> = named
@@ -36,13 +36,13 @@ pub(crate) fn answer(judged: &[Judged]) -> (Status, String) {
     (worst, line)
 }
 
-/// The line where nothing could be compared.
+/// The line of a check that could not compare anything.
 pub(crate) fn unknown(problem: &str) -> String {
     head(Status::Unknown, problem)
 }
 
 fn head(status: Status, text: &str) -> String {
-    // One line, and nothing in it that looks as if perfdata began.
+    // Keep it on one line, without a `|`, which would begin perfdata.
     let text: String = text
         .chars()
         .map(|character| match character {
@@ -69,7 +69,8 @@ fn sentence(judged: &Judged, value: &Value, limit: Option<&Expression>) -> Strin
     format!("{port}{what} {number}{percent}{of}{limit}")
 }
 
-/// `443:accept_queue% is not known: procfs does not know the backlog`; what has the same reason, together.
+/// `443:accept_queue% is not known: procfs does not know the backlog`. Numbers with the same reason
+/// share a text.
 fn unknowns(judged: &[Judged]) -> impl Iterator<Item = String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for one in judged {
@@ -83,7 +84,7 @@ fn unknowns(judged: &[Judged]) -> impl Iterator<Item = String> {
     }
     reasons.into_iter().map(|(reason, names)| {
         let verb = if names.len() == 1 { "is" } else { "are" };
-        // Each source that was tried has a line.
+        // The reason has a line for each source that was tried.
         let reason: Vec<&str> = reason.lines().map(str::trim).collect();
         format!(
             "{} {verb} not known: {}",
@@ -109,8 +110,8 @@ fn percent_sign(judged: &Judged) -> &'static str {
     if judged.subject.share { "%" } else { "" }
 }
 
-/// The limits as a range: outside of it, or inside after an `@`, the limit is passed. Empty where one range cannot say
-/// the same as they do.
+/// The limits as a range: values outside it, or with an `@` inside it, cross the limit. Empty if
+/// one range cannot express the limits.
 fn range(limits: &[Expression]) -> String {
     match limits {
         [one] => match one.op {
@@ -126,8 +127,8 @@ fn range(limits: &[Expression]) -> String {
     }
 }
 
-/// The number; a share in per cent, with one digit after the point. Where that would be on the other
-/// side of a limit than the share itself, with up to six.
+/// The number; a share in per cent, with one decimal. If rounding would move the share to the other
+/// side of a limit, it has up to six decimals.
 fn number(judged: &Judged, value: &Value) -> String {
     let (true, Some(of)) = (judged.subject.share, value.of) else {
         return value.amount.to_string();
@@ -164,7 +165,7 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    /// What is said of `amount` of `of`, against these limits on one number.
+    /// `amount` of `of`, compared with these limits.
     fn judged(amount: u64, of: Option<u64>, warn: &[&str], crit: &[&str]) -> Judged {
         let (warn, crit) = (limits(warn), limits(crit));
         let subject = warn.first().or(crit.first()).unwrap().subject;

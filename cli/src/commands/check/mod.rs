@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat check`: compares counts with limits, for a monitoring system that reads one line and the
-//! exit code.
+//! `tcpstat check`: compares counts with limits, for a monitoring system that reads one line and
+//! the exit code.
 //!
-//! The answers and their order are those of the Monitoring Plugins (their guidelines, and
+//! The statuses and their order are those of the Monitoring Plugins (their guidelines, and
 //! `max_state_alt` in their library): CRITICAL, then WARNING, then UNKNOWN, then OK.
 
 mod expression;
@@ -58,7 +58,7 @@ pub(crate) struct CheckArgs {
     source: SourceFlags,
 }
 
-/// Compares, prints the line, and gives the exit code.
+/// Compares, prints the line, and returns the exit code.
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let mut sampler = args.source.sampler()?;
     let mut subjects: Vec<Subject> = Vec::new();
@@ -88,13 +88,13 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     Ok(answer(status, &line))
 }
 
-/// All limits of an option, however they were typed.
+/// All limits of an option, whether separated by commas or in repeated options.
 fn each(limits: &[Expressions]) -> impl Iterator<Item = &Expression> {
     limits.iter().flat_map(|Expressions(together)| together)
 }
 
-/// Whether these arguments of the command line `known` ask for a check, even if they are wrong. Wrong
-/// usage is UNKNOWN then: the exit code of other usage errors would mean CRITICAL.
+/// Whether these arguments of the command `top` select the check, even if they are wrong. The exit
+/// code is then that of UNKNOWN, since the one of other usage errors would mean CRITICAL.
 pub(crate) fn is_meant(
     known: &clap::Command,
     arguments: impl IntoIterator<Item = OsString>,
@@ -105,12 +105,12 @@ pub(crate) fn is_meant(
     command.is_some_and(|command| command.get_name() == "check")
 }
 
-/// Answers wrong usage in one line. All of the message is on standard error.
+/// Reports wrong usage in one line. The full message is on standard error.
 pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.to_string();
     let mut lines = text.lines();
     let mut problem = lines.next().unwrap_or_default().to_owned();
-    // The next lines belong to it.
+    // The message continues on the next lines.
     if problem.ends_with(':') {
         problem.extend(lines.take_while(|line| !line.is_empty()));
     }
@@ -119,7 +119,7 @@ pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
     answer(Status::Unknown, &line)
 }
 
-/// Prints the line. A reader that closed the pipe still has the exit code.
+/// Prints the line. If the reader has closed the pipe, the exit code does not change.
 fn answer(status: Status, line: &str) -> ExitCode {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
@@ -131,10 +131,10 @@ fn answer(status: Status, line: &str) -> ExitCode {
     }
 }
 
-/// What was counted, each of it when it is asked for.
+/// The answers of the sampler, each requested when it is first needed.
 struct Counted<'a> {
     sampler: &'a mut Sampler,
-    /// The services that are asked for; all of them, if `None`.
+    /// The ports of the services to count; `None` for all services.
     ports: Option<Ports>,
     totals: Option<Result<Snapshot, String>>,
     services: Option<Result<Services, String>>,
@@ -151,7 +151,7 @@ impl<'a> Counted<'a> {
         };
         Self {
             sampler,
-            // No ports are no list of ports; they are not asked for then, either.
+            // Without ports, the empty text does not parse. Then services are not requested.
             ports: match subjects.iter().any(every) {
                 true => None,
                 false => ports.join(",").parse().ok(),
@@ -219,7 +219,7 @@ impl<'a> Counted<'a> {
         }
     }
 
-    /// Says on standard error which sources answered.
+    /// Prints to standard error which sources answered.
     fn say_sources(&self) {
         if let Some(Ok(snapshot)) = &self.totals {
             say_source(None, &snapshot.tried, snapshot.source, &snapshot.method);
@@ -258,11 +258,12 @@ fn at_service(service: &Service, what: What, share: bool, source: Source) -> Res
     })
 }
 
-/// The service where most wait for `accept`, or where the queue is fullest; of several, that of the lowest port.
+/// The service with the longest accept queue, or with the fullest one if `share`. Of equal ones,
+/// the lowest port.
 fn fullest(services: &[Service], share: bool) -> Option<&Service> {
     services.iter().rev().max_by(|a, b| {
         let backlog = |service: &Service| match share {
-            // As Service::accept_queue_ratio, without rounding.
+            // Same as Service::accept_queue_ratio, without rounding.
             true => u128::from(service.backlog.unwrap_or(0).max(1)),
             false => 1,
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The formats in which the services of a namespace are printed.
+//! The output formats of `tcpstat services`.
 
 use std::fmt;
 
@@ -19,10 +19,10 @@ use crate::format::{
 };
 use crate::table::{self, Column};
 
-/// The formats of services.
+/// The values of `--format`.
 pub(super) const FORMATS: [Format; 3] = [Format::Json, Format::Prometheus, Format::Table];
 
-/// The services as text, with its last newline. `timestamp` is the time of the reading.
+/// The services as text, with the final newline. `timestamp` is the time of the reading.
 pub(super) fn text(
     format: Format,
     answers: &[Answer<Services>],
@@ -30,7 +30,7 @@ pub(super) fn text(
 ) -> Result<String, Box<dyn std::error::Error>> {
     let json = |answer| serde_json::to_string(&Json::new(answer, timestamp));
     Ok(match format {
-        // Its JSON has time, source and ratios as it is.
+        // The JSON of services always has time, source and ratios.
         Format::Json | Format::Report => lines(answers.iter().map(json))?,
         Format::Prometheus => prometheus(answers)?,
         Format::Table => blocks(answers, services_table),
@@ -48,8 +48,8 @@ struct Json<'a> {
     other: Option<JsonOther<'a>>,
 }
 
-/// A service; what the source does not know is `null`. Shares are of its connections, so that of `LISTEN` is `null` too;
-/// `total` has the listeners.
+/// A service. Values that the source does not know are `null`. Shares are of its connections, so
+/// the ratio of `LISTEN` is `null` too; `total` includes the listeners.
 #[derive(Serialize)]
 struct JsonService<'a> {
     port: u16,
@@ -103,7 +103,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// What the sockets at ports without a listener are called where a port's number stands otherwise.
+/// Replaces the port number for the sockets at ports without a listener.
 const OTHER: &str = "other";
 
 fn prometheus(answers: &[Answer<Services>]) -> Result<String, fmt::Error> {
@@ -122,7 +122,7 @@ fn prometheus(answers: &[Answer<Services>]) -> Result<String, fmt::Error> {
 #[derive(Debug)]
 struct All(Vec<Metrics>);
 
-/// What there is to say of one namespace.
+/// The metrics of one namespace.
 #[derive(Debug)]
 struct Metrics {
     labels: Labels,
@@ -176,7 +176,7 @@ impl Collector for All {
                 "Number of connections that may wait to be accepted.",
                 |service| service.backlog,
             ),
-            // No counter: with a listener that is closed, what was dropped at it goes from the sum.
+            // Not a counter: when a listener is closed, its drops are subtracted from the sum.
             (
                 "tcpstat_service_drops",
                 "Number of segments and connections dropped at the listeners that there are now.",
@@ -187,7 +187,7 @@ impl Collector for All {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for all in &self.0 {
                 for service in &all.services {
-                    // What the source does not know is left out.
+                    // Values that the source does not know are left out.
                     let Some(value) = value(service) else {
                         continue;
                     };
@@ -341,7 +341,7 @@ mod tests {
              {\"port\":22,\"listeners\":2,\"accept_queue\":0,\"backlog\":256,\"accept_queue_ratio\":0.0,\
              \"drops\":0,\"total\":3,\"states\":{\"ESTABLISHED\":{\"count\":1,\"ratio\":1.0},"
         ));
-        // Listeners are no connections; at the other ports there are none.
+        // Listeners are not connections, so they have no ratio; the other ports have no listeners.
         assert_eq!(
             text.matches("\"LISTEN\":{\"count\":2,\"ratio\":null}")
                 .count(),

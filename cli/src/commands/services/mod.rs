@@ -53,7 +53,7 @@ pub(crate) struct ServicesArgs {
     source: SourceFlags,
 }
 
-/// Counts and prints, as often as it is asked for.
+/// Counts and prints, once or at each tick.
 pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
     if args.repeat.interval.is_some() && !args.format.is_one_line() {
         return Err(Failure::Usage(

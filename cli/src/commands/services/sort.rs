@@ -10,7 +10,7 @@ use tcpstat::{Service, State};
 use crate::explain;
 use crate::names::{self, NameParser};
 
-/// What services are sorted by.
+/// The column to sort services by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SortBy {
     Port,
@@ -45,7 +45,7 @@ impl SortBy {
     }
 }
 
-/// The parser of a column: by its name, in any case, with `-` or `_`; or of a state.
+/// The parser of a column or a state: its name in any case, with `-` or `_`.
 pub(crate) const COLUMN: NameParser<SortBy> = NameParser {
     read: column,
     names: || {

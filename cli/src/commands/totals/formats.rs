@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The formats in which the counts of all connections are printed.
+//! The output formats of `tcpstat` without a command.
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -16,7 +16,7 @@ use crate::format::{
 };
 use crate::table::{self, Column};
 
-/// The formats of the totals.
+/// The values of `--format`.
 pub(super) const FORMATS: [Format; 4] = [
     Format::Json,
     Format::Report,
@@ -24,7 +24,7 @@ pub(super) const FORMATS: [Format; 4] = [
     Format::Table,
 ];
 
-/// The answers as text, with its last newline. `timestamp` is the time of the reading.
+/// The answers as text, with the final newline. `timestamp` is the time of the reading.
 pub(super) fn text(
     format: Format,
     answers: &[Answer<Snapshot>],
@@ -40,7 +40,7 @@ pub(super) fn text(
     })
 }
 
-/// `{"ESTABLISHED":5,...}`: all states in kernel order; before them the namespace, where it is told.
+/// `{"ESTABLISHED":5,...}`: all states in kernel order, after the namespace if there is one.
 struct Json<'a>(&'a Answer<Snapshot>);
 
 impl Serialize for Json<'_> {
@@ -95,7 +95,7 @@ fn prometheus(answers: &[Answer<Snapshot>]) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
-/// A `Family` of the library would print the states in another order each time.
+/// Prints states in kernel order. A `Family` of the library would print them in random order.
 #[derive(Debug)]
 struct InKernelOrder(Vec<(Labels, Counts)>);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat` alone: the number of connections of the network namespace in each state.
+//! `tcpstat` without a command: the number of connections in each state.
 
 mod formats;
 
@@ -13,7 +13,7 @@ use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
 use crate::format::Format;
 use crate::output::{print, say_source};
 
-/// `tcpstat` alone: the connections of the network namespace.
+/// The options of `tcpstat` without a command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TotalsArgs {
     /// What to print: json, report, prometheus, table
@@ -31,7 +31,7 @@ pub(crate) struct TotalsArgs {
     source: SourceFlags,
 }
 
-/// Counts and prints, as often as it is asked for.
+/// Counts and prints, once or at each tick.
 pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
     if args.repeat.interval.is_some() && !args.format.is_one_line() {
         return Err(Failure::Usage(

@@ -1,57 +1,57 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A reading, and what it says beside the one before it.
+//! A reading, and its changes since the previous reading.
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use tcpstat::{Counts, Service, Services, Source};
 
-/// What was read.
+/// A reading of the totals and the services.
 pub(crate) struct Reading {
-    /// When it was begun.
+    /// When the reading began.
     pub(crate) at: Timestamp,
     /// The sockets at all ports.
     pub(crate) totals: Counts,
-    /// The services, in the order in which they are shown.
+    /// The services, in the order of the screen.
     pub(crate) services: Services,
 }
 
-/// What one reading says, beside what the reading before it said.
+/// A reading, and the numbers of the previous one.
 pub(crate) struct Figures {
-    /// When the reading was begun.
+    /// When the reading began.
     pub(crate) at: Timestamp,
-    /// Who answered.
+    /// The source that answered.
     pub(crate) source: Source,
     /// The sockets at all ports.
     pub(crate) totals: Compared,
-    /// The services in their order, then what is at ports without one.
+    /// The services in the order of the screen, then the sockets at all other ports.
     pub(crate) rows: Vec<Row>,
 }
 
-/// The sockets of one port with a listener, or of all ports without one.
+/// The sockets of one port with a listener, or of all ports without a listener.
 pub(crate) struct Row {
-    /// The port's listeners and their queues; `None` where nothing listens.
+    /// The service; `None` for the sockets at ports without a listener.
     pub(crate) service: Option<Service>,
     /// The sockets by state.
     pub(crate) counts: Compared,
-    /// What the reading before said was dropped, if it knew.
+    /// The drops at the previous reading, if known.
     pub(crate) drops_before: Option<u64>,
 }
 
-/// Counts, and those of the reading before.
+/// The counts of this reading and of the previous one.
 #[derive(Clone, Copy)]
 pub(crate) struct Compared {
     pub(crate) now: Counts,
-    /// `None` where there was no reading before.
+    /// `None` at the first reading.
     pub(crate) before: Option<Counts>,
 }
 
 impl Figures {
-    /// What was read, compared with `before`. Who was not there then had no sockets.
+    /// The figures for `reading`, with the numbers of `before`. A new service had no sockets then.
     pub(crate) fn new(reading: &Reading, before: Option<&Self>) -> Self {
         let services = &reading.services;
-        // By port: `None` is what is at ports without a listener.
+        // By port; `None` is the row of the ports without a listener.
         let rows_before: HashMap<Option<u16>, &Row> = before
             .iter()
             .flat_map(|figures| &figures.rows)
@@ -98,7 +98,7 @@ impl Figures {
         }
     }
 
-    /// How many services there are.
+    /// The number of services.
     pub(crate) fn services(&self) -> usize {
         self.rows.iter().filter(|row| row.service.is_some()).count()
     }
@@ -157,10 +157,10 @@ mod tests {
             before,
             [
                 (Some(22), Some(3)),
-                // Who was not there had nothing.
+                // A new service had no sockets.
                 (Some(0), Some(0)),
                 (Some(80), Some(3)),
-                // What is at ports without a service.
+                // The ports without a service.
                 (Some(7), None),
             ]
         );

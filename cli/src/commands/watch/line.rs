@@ -2,24 +2,24 @@
 
 //! A line of the screen: pieces of text that fit its width, each in a style.
 
-/// How a piece of text looks. No meaning is in the style alone: what it marks, the text says too.
+/// The style of a piece of text. The text is complete without it, for terminals without colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Plain,
     Heading,
     Bar,
-    /// What somebody should look at.
+    /// Needs attention.
     Alarm,
-    /// What is no longer so.
+    /// Out of date.
     Old,
 }
 
-/// A line that is never wider than it may be.
+/// A line that is never wider than its limit.
 #[derive(Debug)]
 pub(crate) struct Line {
     pieces: Vec<(Style, String)>,
     room: usize,
-    /// Whether something did not fit: what comes after it is not to stand in its place.
+    /// Set when a piece did not fit: later pieces must not take its place.
     is_closed: bool,
 }
 
@@ -33,8 +33,8 @@ impl Line {
         }
     }
 
-    /// Adds `text` if all of it fits: part of a number would be another number. Where it does not, nothing can be
-    /// added any more. Whether it did.
+    /// Adds `text` if all of it fits, since part of a number would be a wrong number. Otherwise
+    /// closes the line. Returns whether the text was added.
     pub(crate) fn whole(&mut self, style: Style, text: impl Into<String>) -> bool {
         let text = shown(&text.into());
         self.is_closed |= text.chars().count() > self.room;
@@ -44,7 +44,7 @@ impl Line {
         !self.is_closed
     }
 
-    /// Adds `text`, or of it what fits, with dots where it is cut.
+    /// Adds `text`; if it is too long, cuts it and ends it with dots.
     fn cut(&mut self, style: Style, text: &str) {
         let text = shown(text);
         if text.chars().count() <= self.room {
@@ -57,7 +57,7 @@ impl Line {
         }
     }
 
-    /// Adds `items` with commas between them, each with what is to be added to it, as far as they fit; dots stand
+    /// Adds `items`, separated by commas, each with its addition, as far as they fit. Dots stand
     /// for the rest.
     pub(crate) fn list(&mut self, style: Style, items: &[[String; 2]]) {
         let mut comma = "";
@@ -87,12 +87,12 @@ impl Line {
         self.pieces.push((style, text));
     }
 
-    /// How many columns are free.
+    /// The number of free columns.
     pub(crate) fn room(&self) -> usize {
         self.room
     }
 
-    /// What it is made of, from left to right.
+    /// The pieces, from left to right.
     pub(crate) fn pieces(&self) -> &[(Style, String)] {
         &self.pieces
     }
@@ -100,10 +100,10 @@ impl Line {
 
 const DOTS: &str = "...";
 
-/// What stands for the rest of a list.
+/// Stands for the rest of a list.
 const REST: &str = " ...";
 
-/// `text` in lines of `width` columns, `most` of them at most.
+/// `text` wrapped to `width` columns, in at most `most` lines.
 pub(crate) fn wrapped(style: Style, text: &str, width: usize, most: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     for text in text.lines().map(shown) {
@@ -123,7 +123,7 @@ pub(crate) fn wrapped(style: Style, text: &str, width: usize, most: usize) -> Ve
     lines
 }
 
-/// `text` with everything escaped that is not known to be one column wide on every terminal.
+/// `text` with escapes for all characters that may not be one column wide on some terminal.
 fn shown(text: &str) -> String {
     let is_shown = |c: char| c == ' ' || c.is_ascii_graphic() || BLOCKS.contains(&c);
     text.chars().fold(String::new(), |mut shown, c| {
@@ -136,13 +136,14 @@ fn shown(text: &str) -> String {
     })
 }
 
-/// What bars are made of where the terminal knows UTF-8: a whole column, and half of one.
+/// The characters of bars on a terminal with UTF-8: a whole column, and half a column.
 const BLOCKS: [char; 2] = ['█', '▌'];
 
-/// The same in ASCII.
+/// The same for other terminals, in ASCII.
 const SIGNS: [char; 2] = ['#', '-'];
 
-/// A bar for `share`, 0 to 1, of at most `width` columns. Whatever is not nothing is seen.
+/// A bar for `share`, 0 to 1, of at most `width` columns. A share above 0 has at least half a
+/// column.
 pub(crate) fn bar(share: f64, width: usize, utf8: bool) -> String {
     let [whole, half] = if utf8 { BLOCKS } else { SIGNS };
     let mut halves = (share.min(1.0) * 2.0 * width as f64).round() as usize;

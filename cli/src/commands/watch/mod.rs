@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat watch`: totals and services on one screen, read again and again.
+//! `tcpstat watch`: totals and services on one screen, read at an interval.
 
 mod figures;
 mod line;
@@ -78,7 +78,7 @@ pub(crate) fn run(args: WatchArgs) -> Result<(), Failure> {
     }
 }
 
-/// Takes the readings, in whichever thread.
+/// Takes the readings.
 struct Reader {
     args: WatchArgs,
     sampler: Sampler,
@@ -104,7 +104,7 @@ impl Reader {
         })
     }
 
-    /// Says which source answered, if that is asked for.
+    /// With `--verbose`, prints which source answered.
     fn say_source(&self, Reading { services, .. }: &Reading) {
         if self.args.source.verbose {
             let found = format!("{} services", services.services.len());
@@ -120,8 +120,8 @@ impl Reader {
     }
 }
 
-/// Prints lines at each tick. After the first answer, a failure is said on standard error, and the
-/// next reading is tried.
+/// Prints lines at each tick. After the first answer, a failure is printed to standard error, and
+/// the next reading is tried.
 fn lines(mut reader: Reader) -> Result<(), Failure> {
     let mut last: Option<Figures> = None;
     reader.repeat().at_each_tick(|| {
@@ -142,24 +142,24 @@ fn lines(mut reader: Reader) -> Result<(), Failure> {
     })
 }
 
-/// How long leaving the screen may take when a signal ends the command.
+/// The time limit for leaving the screen after a signal that ends the command.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The signals that are sent to end a process, or end it because nothing is done about them.
+/// Signals that end the process, by request or by default.
 const ENDS: [i32; 7] = [SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGALRM, SIGUSR1, SIGUSR2];
 
-/// What the screen reacts to.
+/// An event that the screen reacts to.
 enum Event {
     Reading(Box<Result<Reading, Error>>),
     Key(KeyEvent),
     Signal(i32),
 }
 
-/// Shows the figures, and reacts to what happens until that is the end.
+/// Shows the figures and handles events, until a key or a signal ends the command.
 fn screen(mut reader: Reader) -> Result<(), Failure> {
-    // Until there is something to show, the terminal stays as it is.
+    // Take the terminal only after the first answer.
     let first = reader.read().map_err(Failure::Sample)?;
-    // For when the screen is left; on it, a message would be in the way.
+    // Print this before the screen is taken, so that it stays readable.
     reader.say_source(&first);
     let mut view = View {
         figures: Figures::new(&first, None),
@@ -174,7 +174,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
         utf8: terminal::is_utf8(|name| env::var(name).ok()),
     };
 
-    // A sender that is faster than the screen has to wait.
+    // The channel is bounded: a sender that is faster than the screen waits.
     let (events, incoming) = mpsc::sync_channel(8);
     let mut signals =
         Signals::new(ENDS.iter().chain(&[SIGTSTP, SIGWINCH])).map_err(Failure::Screen)?;
@@ -187,7 +187,8 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
                 // If the channel is full, the screen is drawn again anyway.
                 let _ = events.try_send(Event::Signal(signal));
                 if ENDS.contains(&signal) {
-                    // The terminal may take nothing more: then the screen cannot be left.
+                    // If the main thread has not ended the process by now, its write to the
+                    // terminal is blocked and the screen cannot be left.
                     thread::sleep(GRACE);
                     terminal::give_settings_back();
                     let _ = emulate_default_handler(signal);
@@ -241,7 +242,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
             Event::Signal(SIGTSTP) => terminal = stopped(terminal)?,
             Event::Signal(signal) => {
                 drop(terminal);
-                // The end, with an exit status that says so.
+                // End by the signal itself, so that the exit status shows it.
                 return emulate_default_handler(signal).map_err(Failure::Screen);
             }
         }
@@ -253,7 +254,7 @@ fn start(work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     thread.map(drop).map_err(Failure::Screen)
 }
 
-/// Lets the shell have the terminal, until it gives it back.
+/// Returns the terminal to the shell and stops; takes it again when the process continues.
 fn stopped(terminal: Terminal) -> Result<Terminal, Failure> {
     drop(terminal);
     emulate_default_handler(SIGTSTP)
@@ -268,7 +269,7 @@ enum Key {
     Scroll(Scroll),
 }
 
-/// What a key is for. Ctrl-C and Ctrl-Z are keys, since the terminal makes no signals of them now.
+/// The action of a key. Ctrl-C and Ctrl-Z are keys here, since raw mode sends no signals for them.
 fn meaning(key: KeyEvent) -> Option<Key> {
     let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
     Some(match key.code {

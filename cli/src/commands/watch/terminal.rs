@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The terminal while `watch` has it: its own screen, no cursor, keys unread by anybody else. However the command
-//! ends, the terminal is as it was before.
+//! The terminal during `watch`: alternate screen, no cursor, raw mode. However the command ends,
+//! the terminal is restored.
 
 use std::io::{self, Write};
 use std::sync::Once;
@@ -18,24 +18,24 @@ use crossterm::{execute, queue};
 
 use super::line::{Line, Style};
 
-/// The terminal, taken; given back when it is dropped, or when there is a panic.
+/// The terminal in use by `watch`. Restored on drop and on a panic.
 pub(crate) struct Terminal {
     keys: bool,
     colours: bool,
-    /// The size for which the screen was filled last.
+    /// The size of the screen when it was last cleared.
     filled: (u16, u16),
 }
 
-/// Whether the terminal is taken.
+/// Whether the terminal is in use and must be restored.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 impl Terminal {
-    /// Takes the terminal.
+    /// Takes the terminal: enters raw mode and the alternate screen.
     pub(crate) fn take() -> io::Result<Self> {
         give_back_on_panic();
         TAKEN.store(true, Ordering::SeqCst);
         let terminal = Self {
-            // Where there is none to read from, there are signals.
+            // Without a terminal to read from there are no keys, but signals work.
             keys: enable_raw_mode().is_ok(),
             colours: has_colours(|name| env::var(name).ok()),
             filled: (0, 0),
@@ -51,7 +51,7 @@ impl Terminal {
 
     /// Shows `lines`, from the top.
     pub(crate) fn show(&mut self, lines: &[Line], size: (u16, u16)) -> io::Result<()> {
-        // In one piece, so that nobody sees half of it.
+        // Write the frame in one piece, so that half a frame is never visible.
         let mut frame = Vec::new();
         if self.filled != size {
             queue!(frame, Clear(ClearType::All))?;
@@ -62,7 +62,7 @@ impl Terminal {
             for (style, text) in line.pieces() {
                 self.write(&mut frame, *style, text)?;
             }
-            // After the last column, the cursor is still on it.
+            // On a full line the cursor stays on the last column, which would be cleared.
             if line.room() > 0 {
                 queue!(frame, Clear(ClearType::UntilNewLine))?;
             }
@@ -101,10 +101,10 @@ impl Drop for Terminal {
     }
 }
 
-/// Gives the terminal back if it is taken.
+/// Restores the terminal if it is in use.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        // Where that fails, the terminal is gone.
+        // Ignore a failure: the terminal is gone.
         let _ = execute!(
             io::stdout(),
             SetAttribute(Attribute::Reset),
@@ -115,13 +115,13 @@ fn give_back() {
     }
 }
 
-/// Gives back what can be given back where nothing can be written.
+/// Restores the settings of the terminal, which needs no write to it.
 pub(crate) fn give_settings_back() {
-    // Where that fails, there is no terminal any more.
+    // Ignore a failure: the terminal is gone.
     let _ = disable_raw_mode();
 }
 
-/// The message of a panic, in whichever thread, is to be read on the terminal as it was, and is the end.
+/// On a panic in any thread, restores the terminal, prints the message, and aborts.
 fn give_back_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -134,7 +134,7 @@ fn give_back_on_panic() {
     });
 }
 
-/// The size of the terminal in columns and rows. One that does not know its own, as on a serial line, counts as 80x24.
+/// The size of the terminal in columns and rows; 80x24 if it is unknown, as on a serial line.
 pub(crate) fn columns_and_rows() -> (u16, u16) {
     match size() {
         Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
@@ -142,12 +142,13 @@ pub(crate) fn columns_and_rows() -> (u16, u16) {
     }
 }
 
-/// Whether colours are wanted (<https://no-color.org>), and the terminal is none that is known to have none.
+/// Whether to use colours: not with `NO_COLOR` (<https://no-color.org>), nor on terminals that are
+/// known to have no colours.
 fn has_colours(variable: impl Fn(&str) -> Option<String>) -> bool {
     let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
     let term = variable("TERM").unwrap_or_default();
     let is_monochrome = term.ends_with("-m") || term.ends_with("-mono");
-    // DEC's terminals, and who says to be one of them.
+    // The terminals of DEC, and their emulations.
     let is_vt = ["vt1", "vt2", "vt3", "vt4", "vt5"]
         .iter()
         .any(|vt| term.starts_with(vt));
@@ -160,14 +161,14 @@ pub(crate) fn has_screen() -> bool {
     io::stdout().is_terminal() && moves_cursor(|name| env::var(name).ok())
 }
 
-/// Whether the terminal is none that is known to have no cursor to move, and none of which nothing is known: those
-/// that terminfo calls `dumb`, and its generic ones.
+/// Whether the cursor can be moved. It cannot for `dumb`, for the generic types of terminfo, and
+/// without `TERM`.
 fn moves_cursor(variable: impl Fn(&str) -> Option<String>) -> bool {
     let term = variable("TERM").unwrap_or_default();
     !["", "dumb", "unknown", "dialup", "network"].contains(&term.as_str())
 }
 
-/// Whether the terminal is told by the locale to show UTF-8.
+/// Whether the locale says that the terminal shows UTF-8.
 pub(crate) fn is_utf8(variable: impl Fn(&str) -> Option<String>) -> bool {
     // The first that is set counts, as for setlocale(3).
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
@@ -202,7 +203,7 @@ mod tests {
         }
         let mut terminal = tcpstat_tests::terminal::Terminal::new(80, 24).unwrap();
         let settings = terminal.settings().unwrap();
-        // This test again, in a process that may be ended.
+        // Run this test again in a child process, which aborts.
         let mut command = process::Command::new(env::current_exe().unwrap());
         command
             .args(["--exact", "--nocapture"])

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What `watch` shows: the lines of the screen, or those that are printed where there is no screen.
+//! The output of `watch`: the lines of the screen, or the lines printed without a screen.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -13,25 +13,25 @@ use super::line::{Line, Style, bar, wrapped};
 use crate::format::ratio;
 use crate::table::{self, Column};
 
-/// Everything that is on the screen.
+/// The content of the screen.
 pub(crate) struct View {
-    /// What was read last.
+    /// The last reading that succeeded.
     pub(crate) figures: Figures,
-    /// Why the readings after it failed.
+    /// The error of the last reading, if it failed.
     pub(crate) failure: Option<String>,
     /// The time between two readings.
     pub(crate) interval: Duration,
-    /// The state that each row names first, before the others in kernel order: the last ones may not fit.
+    /// The state that each row lists first; the others follow in kernel order, and may not fit.
     pub(crate) first_state: Option<State>,
-    /// How many rows of services are above the first one on the screen.
+    /// The number of rows of services above the first one on the screen.
     pub(crate) above: usize,
-    /// Whether there are keys to press.
+    /// Whether keys can be read.
     pub(crate) keys: bool,
-    /// Whether the terminal knows more than ASCII.
+    /// Whether the terminal shows UTF-8.
     pub(crate) utf8: bool,
 }
 
-/// Which rows of services to show next.
+/// A move through the rows of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scroll {
     Up,
@@ -42,29 +42,29 @@ pub(crate) enum Scroll {
     Last,
 }
 
-/// What is on a screen of some size.
+/// The parts of a screen of a given size.
 struct Layout {
     /// The lines above the services.
     totals: Vec<Line>,
-    /// The rows of services.
+    /// The rows of services that are on the screen.
     rows: Range<usize>,
-    /// How many rows of either are not on it.
+    /// The number of rows, of states or services, that are not on the screen.
     hidden: usize,
 }
 
-/// The heading of the services, and one of them.
+/// The minimum number of lines for services: the heading and one row.
 const LEAST_OF_SERVICES: usize = 2;
 
-/// The line of the status.
+/// The number of lines for the status.
 const STATUS: usize = 1;
 
-/// An error takes no more lines than this.
+/// The maximum number of lines for an error.
 const ERROR_LINES: usize = 4;
 
-/// The widest bar of a state's share.
+/// The maximum width of the bar of a share, in columns.
 const SHARE_BAR: usize = 40;
 
-/// The width of the bars of the accept queues.
+/// The width of the bars of the accept queues, in columns.
 const QUEUE_BAR: usize = 5;
 
 impl View {
@@ -86,7 +86,7 @@ impl View {
         lines
     }
 
-    /// Moves the rows, until the last one is on a screen of this size.
+    /// Scrolls the rows, at most until the last one is on a screen of this size.
     pub(crate) fn scroll(&mut self, to: Scroll, width: usize, height: usize) {
         let rows = self.layout(width, height).rows;
         let last = self.figures.rows.len() - rows.len();
@@ -101,8 +101,9 @@ impl View {
         self.above = above.min(last);
     }
 
-    /// What is on a screen of this size: all states, a blank line, the services. Where that leaves no room for a
-    /// service, the blank line and the states without sockets are left out, then other states, the last ones first.
+    /// Lays out a screen of this size: all states, a blank line, the services. If this leaves no
+    /// room for a service, the blank line and the states without sockets are left out, then the
+    /// other states from the last one on.
     fn layout(&self, width: usize, height: usize) -> Layout {
         let room = height.saturating_sub(self.error(width, height).len() + STATUS);
         let all = self.figures.rows.len();
@@ -117,7 +118,7 @@ impl View {
             let states = states(&self.figures.totals).map(|(state, _)| state);
             let mut states: Vec<_> = states.collect();
             let rows = states.len() + 1;
-            // Less the heading and the sum, which are there as long as there is room for both.
+            // Less the heading and the total, which are shown if both fit.
             states.truncate(most.saturating_sub(2));
             totals = self.totals(width, &states);
             if totals.len() > most {
@@ -134,7 +135,7 @@ impl View {
         }
     }
 
-    /// These states of the machine, and the sum of all, below their heading.
+    /// The heading, these states, and the total.
     fn totals(&self, width: usize, states: &[State]) -> Vec<Line> {
         let Compared { now, before } = self.figures.totals;
         let row = |name: &str, count: u64, before: Option<u64>| {
@@ -170,18 +171,18 @@ impl View {
         lines
     }
 
-    /// These rows of the services, below their heading.
+    /// The heading, and these rows of services.
     fn services(&self, width: usize, shown: Range<usize>) -> Vec<Line> {
         let rows = &self.figures.rows;
         let cells: Vec<_> = rows.iter().map(|row| self.cells(row)).collect();
-        // The widths are those of all rows, so that they stay when others are scrolled to.
+        // Use the widths of all rows, so that the columns do not move on scrolling.
         let widths = widths(&SERVICE_COLUMNS, &cells);
         let mut first = heading(&SERVICE_COLUMNS, &widths, width);
         first.whole(Style::Heading, "STATES");
         let mut lines = vec![first];
         for index in shown {
             let mut line = self.row(&SERVICE_COLUMNS, &widths, &cells[index], width);
-            // Those of the state LISTEN are in a column of their own.
+            // LISTEN has a column of its own.
             let (mut states, others): (Vec<_>, Vec<_>) = states(&rows[index].counts)
                 .filter(|&(state, _)| state != State::Listen)
                 .partition(|&(state, _)| Some(state) == self.first_state);
@@ -251,7 +252,7 @@ impl View {
         line
     }
 
-    /// What went wrong, in as many lines as that takes, or as there are.
+    /// The error, in at most `ERROR_LINES` lines.
     fn error(&self, width: usize, height: usize) -> Vec<Line> {
         let room = height.saturating_sub(LEAST_OF_SERVICES + STATUS);
         let failure = self.failure.as_ref();
@@ -265,7 +266,7 @@ impl View {
         })
     }
 
-    /// How many rows are not on the screen, who said the others, and when.
+    /// The status: the number of rows not on the screen, the source, the time, and the interval.
     fn status(&self, width: usize, hidden: usize) -> Line {
         let figures = &self.figures;
         let plural = |count| if count == 1 { "" } else { "s" };
@@ -297,7 +298,7 @@ impl View {
     }
 }
 
-/// A piece of a table, before it has its width.
+/// A cell of a table, before it is padded.
 type Cell = (Style, String);
 
 const STATE_COLUMNS: [Column; 4] = [
@@ -336,19 +337,19 @@ fn heading(columns: &[Column], widths: &[usize], width: usize) -> Line {
     line
 }
 
-/// What is shown where the source does not know.
+/// Shown for a number that the source does not know.
 const UNKNOWN: &str = "?";
 
 fn known(number: Option<u64>) -> String {
     number.map_or(UNKNOWN.to_owned(), |number| number.to_string())
 }
 
-/// Who waits in the accept queues, and how many may.
+/// The length of the accept queues, and its limit.
 fn queue(service: &Service) -> String {
     format!("{}/{}", service.accept_queue, known(service.backlog))
 }
 
-/// `+3` or `-2`; nothing where nothing changed, or where there is nothing to compare with.
+/// `+3` or `-2`; empty if nothing changed, or if there is no number to compare with.
 fn change(now: u64, before: Option<u64>) -> String {
     match before {
         Some(before) if before < now => format!("+{}", now - before),
@@ -357,7 +358,7 @@ fn change(now: u64, before: Option<u64>) -> String {
     }
 }
 
-/// The states in which there are sockets, or were at the reading before, in kernel order.
+/// The states that have sockets, or had some at the previous reading, in kernel order.
 fn states(counts: &Compared) -> impl Iterator<Item = (State, [String; 2])> + '_ {
     let states = counts.now.iter().map(|(state, now)| {
         let before = counts.before.map(|before| before.get(state));
@@ -375,16 +376,17 @@ fn changed(name: &str, now: u64, before: Option<u64>) -> [String; 2] {
     [format!("{name} {now}"), format!("{space}{change}")]
 }
 
-/// RFC 3339, in seconds: the screen is for people.
+/// RFC 3339, in seconds.
 fn utc(timestamp: Timestamp) -> String {
     format!("{timestamp:.0}")
 }
 
-/// The lines of one reading where there is no screen: the totals, then each service with connections, with something
-/// in its accept queue, or with drops since the reading before. `all_services` has a line for the others too.
+/// The lines of a reading without a screen: the totals, then each service that has connections, a
+/// non-empty accept queue, or drops since the previous reading. With `all_services`, every service.
 ///
 /// `2026-01-02T03:04:05.678Z module: total 20 +1, ESTABLISHED 6 +1, LISTEN 14`
-/// `2026-01-02T03:04:05.678Z module: port 443: total 9, ESTABLISHED 6, LISTEN 3, accept queue 0/128, drops 0`
+///
+/// `... module: port 443: total 9, ESTABLISHED 6, LISTEN 3, accept queue 0/128, drops 0`
 pub(crate) fn plain_lines(figures: &Figures, all_services: bool) -> String {
     let of = |counts: &Compared| {
         let before = counts.before.map(|before| before.total());
@@ -455,7 +457,8 @@ mod tests {
         }
     }
 
-    /// Two readings: one connection more, and one service more, which is full and drops.
+    /// Two readings. The second has one more connection, and one more service with a full queue and
+    /// drops.
     fn two_readings() -> View {
         let ssh = |established| service(22, None, established);
         let totals = |established| counts(&[(State::Established, established), (State::Listen, 4)]);
@@ -468,7 +471,7 @@ mod tests {
         ))
     }
 
-    /// So many services, with nothing in them but the listener.
+    /// This number of services, without connections.
     fn many(services: u16) -> View {
         let services = (1..=services).map(|port| service(port, Some(0), 0));
         view(Figures::new(
@@ -715,7 +718,7 @@ PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
                             .iter()
                             .map(|(_, text)| text.chars().count())
                             .sum();
-                        // What is said to be free is cleared.
+                        // The free columns are cleared.
                         assert_eq!(columns + line.room(), width);
                     }
                 }
