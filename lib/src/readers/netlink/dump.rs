@@ -29,8 +29,11 @@ impl States {
     /// `SYN_RECV`; bound-but-unused sockets (13) are no connections.
     pub(crate) const ALL: Self = Self(0b1_1111_1111_1110);
 
+    /// No state.
+    pub(crate) const NONE: Self = Self(0);
+
     /// The sockets that listen.
-    const LISTEN: Self = Self(1 << State::Listen.code());
+    pub(crate) const LISTEN: Self = Self(1 << State::Listen.code());
 
     /// These, and a request socket's where `SYN_RECV` is one of them.
     pub(crate) fn of(states: &[State]) -> Self {
@@ -44,6 +47,16 @@ impl States {
     /// All of these but `state`.
     pub(crate) const fn without(self, state: State) -> Self {
         Self(self.0 & !(1 << state.code()))
+    }
+
+    /// These and `state`, with the request sockets if it is `SYN_RECV`.
+    pub(crate) fn with(self, state: State) -> Self {
+        Self(self.0 | Self::of(&[state]).0)
+    }
+
+    /// Whether `state` is one of these.
+    pub(crate) const fn contains(self, state: State) -> bool {
+        self.0 & (1 << state.code()) != 0
     }
 }
 

@@ -60,6 +60,9 @@ pub(crate) trait List {
     ///
     /// A connection that changes its state meanwhile may be listed in a state that was not asked for.
     fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error>;
+
+    /// The cookies of all listeners, in ascending order. The kernel walks no other table for it.
+    fn listeners(&mut self) -> Result<Vec<u64>, Error>;
 }
 
 /// Netlink in one network namespace.
@@ -75,6 +78,16 @@ impl List for Netlink<'_> {
         let mut tally = Tally::default();
         while answer.receive(self.buffer, |message| tally.add(message))? && go_on(&tally) {}
         Ok(tally)
+    }
+
+    fn listeners(&mut self) -> Result<Vec<u64>, Error> {
+        let mut cookies = Vec::new();
+        self.each(Query::of(States::LISTEN), |message| {
+            cookies.push(message.cookie());
+            Ok(())
+        })?;
+        cookies.sort_unstable();
+        Ok(cookies)
     }
 }
 

@@ -121,6 +121,13 @@ impl InetDiagMsg {
         State::from_code(code).ok_or_else(|| format!("unknown state {code}"))
     }
 
+    /// The number that the socket has as long as it exists, and no other socket of this machine has
+    /// before a restart (`sock_gen_cookie`).
+    pub(super) fn cookie(&self) -> u64 {
+        let [low, high] = self.id.cookie;
+        u64::from(high.get()) << 32 | u64::from(low.get())
+    }
+
     #[inline]
     pub(super) fn local_port(&self) -> u16 {
         self.id.source_port.get()
