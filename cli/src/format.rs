@@ -42,7 +42,7 @@ impl Format {
             .map(|format| PossibleValue::new(format.name()));
         PossibleValuesParser::new(names).try_map(|name| {
             let found = formats.iter().find(|format| format.name() == name);
-            found.copied().ok_or("there is no such format")
+            found.copied().ok_or("unknown format")
         })
     }
 }

@@ -30,12 +30,12 @@ use failure::Failure;
 const AFTER_HELP: &str = "\
 Examples:
   tcpstat                                  all eleven states, as one line of JSON
-  tcpstat --format table                   the same for people
+  tcpstat --format table                   the same as a table
   tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
-  tcpstat services --format table          by service, with what waits in its accept queue
+  tcpstat services --format table          by service, with its accept queue
   tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
-  tcpstat --pid 1234                       the network namespace of process 1234: a container's
+  tcpstat --pid 1234                       the network namespace of process 1234 (of a container)
   tcpstat --all-namespaces --format table  every network namespace that a process is in
 
 Sources, the cheapest first; without --source, the first that answers:
@@ -45,7 +45,7 @@ Sources, the cheapest first; without --source, the first that answers:
   netlink-full  sock_diag, as ss does: a binary message for every connection
   procfs        /proc/net/tcp and tcp6: a line of text for every connection
 
-Exit codes: 0 answered; 1 no source could answer, an answer is malformed, a namespace could not be seen,
+Exit codes: 0 success; 1 no source could answer, an answer is malformed, a namespace could not be seen,
 or the output could not be written; 2 usage";
 
 /// Count TCP connections by state, IPv4 and IPv6 together, in this network namespace

@@ -105,7 +105,7 @@ pub enum Error {
         error: io::Error,
     },
     /// The process is now in another network namespace, or its PID has been reused.
-    #[error("{}: it is no longer the network namespace {inode}", path.display())]
+    #[error("{}: no longer the network namespace {inode}", path.display())]
     OtherNamespace {
         /// The namespace's file.
         path: PathBuf,

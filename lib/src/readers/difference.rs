@@ -355,7 +355,7 @@ mod tests {
         let (reason, tried) = reason(&mut few, vec![Some(counters)]);
         assert!(matches!(reason, Reason::Few { sockets: 1000 }), "{reason}");
         assert_eq!(tried, 0);
-        assert_eq!(reason.to_string(), "there are few, 1000 by the counters");
+        assert_eq!(reason.to_string(), "too few sockets: 1000 by the counters");
     }
 
     #[test]
@@ -391,7 +391,7 @@ mod tests {
             assert_eq!(tried, 0);
             assert_eq!(
                 reason.to_string(),
-                "2000 of 3000 are in states that the counters do not tell apart"
+                "2000 of 3000 are in states that the counters do not distinguish"
             );
         }
         // Time-wait sockets are told apart, so a few of the others do not matter.
@@ -739,9 +739,9 @@ mod tests {
             };
             for (mix, by) in [
                 (close_wait, "CLOSE_WAIT and TIME_WAIT are from sockstat"),
-                (listen, "in states that the counters do not tell apart"),
+                (listen, "in states that the counters do not distinguish"),
                 (time_wait, "ESTABLISHED and TIME_WAIT are from sockstat"),
-                (Mix::default(), "there are few, 0 by the counters"),
+                (Mix::default(), "too few sockets: 0 by the counters"),
             ] {
                 netns::in_new(|| {
                     let fixture = mix.make().unwrap();

@@ -126,7 +126,7 @@ mod tests {
             let error = Handle::open(path.clone().into(), Some(first)).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("{path}: it is no longer the network namespace {first}")
+                format!("{path}: no longer the network namespace {first}")
             );
             assert!(!error.is_absence_or_refusal());
         })

@@ -256,7 +256,7 @@ impl FromStr for Expression {
         let op = Op::ALL
             .into_iter()
             .find(|op| parts.skip(op.sign()))
-            .ok_or_else(|| parts.wrong(parts.next(), "one of > >= < <= must be here"))?;
+            .ok_or_else(|| parts.wrong(parts.next(), "expected one of > >= < <="))?;
         let place = parts.number();
         let number = number(&parts, place.clone())?;
         let sign = parts.next();
@@ -269,7 +269,7 @@ impl FromStr for Expression {
         }
         if let (Some(port), What::State(State::Listen), true) = (port, what, share) {
             let problem = format!(
-                "shares at a port are of its connections, and listeners are none: compare their number, {port}:LISTEN{op}1"
+                "shares at a port are of its connections, which listeners are not: compare the count, {port}:LISTEN{op}1"
             );
             return Err(parts.wrong(sign, problem));
         }
@@ -319,7 +319,7 @@ fn port(parts: &Parts<'_>, word: Range<usize>) -> Result<u16, Wrong> {
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match digits.parse() {
         Ok(port) if is_number && port > 0 => Ok(port),
-        _ => Err(parts.wrong(word, "before the colon must be a port, 1 to 65535")),
+        _ => Err(parts.wrong(word, "expected a port before the colon, 1 to 65535")),
     }
 }
 
@@ -333,10 +333,10 @@ fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
         // The second part of TIME_WAIT>12,5%.
         "a comma ends an expression; a fraction has a point, as in 12.5%".into()
     } else if is_number {
-        format!("a port needs a colon, and what to count there: {name}:total")
+        format!("a port must be followed by a colon and a quantity: {name}:total")
     } else {
         format!(
-            "here must be total, accept_queue, drops, listeners or a state: {}",
+            "expected total, accept_queue, drops, listeners or a state: {}",
             State::ALL.map(State::name).join(", ")
         )
     };
@@ -349,7 +349,7 @@ fn number<'a>(parts: &Parts<'a>, place: Range<usize>) -> Result<(u64, &'a str), 
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits_only = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if !digits_only(whole) || !digits_only(fraction) {
-        return Err(parts.wrong(place, "here must be a number such as 100 or 12.5"));
+        return Err(parts.wrong(place, "expected a number such as 100 or 12.5"));
     }
     match whole.parse() {
         Ok(whole) if whole < 10u64.pow(18) => Ok((whole, fraction.trim_end_matches('0'))),
@@ -469,10 +469,10 @@ mod tests {
             ("CLOSE_WIAT>1", "^^^^^^^^^^", "a state: ESTABLISHED"),
             ("443:>1", "    ^", "a state: ESTABLISHED"),
             ("8080>1", "^^^^", "8080:total"),
-            ("http:total>1", "^^^^", "a port, 1 to 65535"),
-            ("0:total>1", "^", "a port, 1 to 65535"),
-            ("65536:total>1", "^^^^^", "a port, 1 to 65535"),
-            (":total>1", "^", "a port, 1 to 65535"),
+            ("http:total>1", "^^^^", "port before the colon"),
+            ("0:total>1", "^", "port before the colon"),
+            ("65536:total>1", "^^^^^", "port before the colon"),
+            (":total>1", "^", "port before the colon"),
             ("total", "     ^", "one of > >= < <="),
             ("total=1", "     ^", "one of > >= < <="),
             ("total  é1", "       ^", "one of > >= < <="),
@@ -491,7 +491,7 @@ mod tests {
             (
                 "443:LISTEN>5%",
                 "            ^",
-                "compare their number, 443:LISTEN>1",
+                "compare the count, 443:LISTEN>1",
             ),
             ("LISTEN>100.1%", "       ^^^^^", "at most 100%"),
             ("LISTEN>1% 5", "          ^", "should end here"),

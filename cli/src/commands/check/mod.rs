@@ -46,11 +46,11 @@ know the number (procfs: drops and backlogs), or wrong usage. Of several, the wo
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, group = ArgGroup::new("limits").required(true).multiple(true))]
 pub(crate) struct CheckArgs {
-    /// WARNING if one of these holds: several by commas, or by repeating the option
+    /// WARNING if one of these is true; separate several by commas, or repeat the option
     #[arg(long, value_name = "EXPR", group = "limits")]
     warn: Vec<Expressions>,
 
-    /// CRITICAL if one of these holds
+    /// CRITICAL if one of these is true
     #[arg(long, value_name = "EXPR", group = "limits")]
     crit: Vec<Expressions>,
 
@@ -242,7 +242,7 @@ fn at_service(service: &Service, what: What, share: bool, source: Source) -> Res
         What::Drops => Value::of_none(
             service
                 .drops
-                .ok_or_else(|| format!("{source} does not know what was dropped"))?,
+                .ok_or_else(|| format!("{source} does not know the drops"))?,
         ),
         What::AcceptQueue if share && service.backlog.is_none() => {
             return Err(format!("{source} does not know the backlog"));

@@ -142,7 +142,7 @@ impl Collector for All {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(
             "tcpstat_service_connection_states",
-            "Number of sockets at the ports that something listens on, by state.",
+            "Number of sockets at ports with a listener, by state.",
             None,
             MetricType::Gauge,
         )?;
@@ -173,13 +173,13 @@ impl Collector for All {
             ),
             (
                 "tcpstat_service_backlog",
-                "Number of connections that may wait to be accepted.",
+                "Maximum number of connections that wait to be accepted.",
                 |service| service.backlog,
             ),
             // Not a counter: when a listener is closed, its drops are subtracted from the sum.
             (
                 "tcpstat_service_drops",
-                "Number of segments and connections dropped at the listeners that there are now.",
+                "Number of segments and connections dropped at the current listeners.",
                 |service| service.drops,
             ),
         ];
@@ -261,7 +261,7 @@ fn services_table(services: &Services) -> String {
 
     let mut text = table::text(&columns, &cells);
     if rows.is_empty() && services.other.is_none() {
-        text += "nothing listens on the ports asked for\n";
+        text += "nothing listens on the requested ports\n";
     }
     text += &format!("\nsource: {}", services.source);
     if rows.iter().any(|service| service.backlog.is_none()) {
@@ -366,7 +366,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text(Format::Json)).unwrap();
         assert_eq!(json["services"], serde_json::json!([]));
         assert!(json.get("other").is_none());
-        assert!(text(Format::Table).contains("nothing listens on the ports asked for"));
+        assert!(text(Format::Table).contains("nothing listens on the requested ports"));
         assert!(!text(Format::Prometheus).contains("port="));
     }
 
