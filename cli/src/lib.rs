@@ -114,7 +114,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     // Ignore a failed write to stderr.
     let _ = error.print();
-    if commands::check::is_meant(&command(), std::env::args_os().skip(1)) {
+    if commands::check::is_requested(&command(), std::env::args_os().skip(1)) {
         return commands::check::refuse(error);
     }
     ExitCode::from(2)
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_explanations_say_to_type_is_understood() {
+    fn commands_in_the_explanations_parse() {
         let mut typed = 0;
         for line in TOPICS.iter().flat_map(|topic| [topic.look, topic.act]) {
             for (at, name) in line.match_indices("tcpstat ") {
@@ -171,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_completes_is_understood() {
+    fn completions_of_a_shell_parse() {
         let args = command();
         for (command, option, expected) in [
             ("services", "sort", SortBy::NAMED.len() + State::COUNT),
             ("watch", "sort", SortBy::NAMED.len() + State::COUNT),
             ("connections", "state", State::COUNT),
         ] {
-            let known = args.find_subcommand(command).unwrap();
-            let mut options = known.get_opts();
+            let subcommand = args.find_subcommand(command).unwrap();
+            let mut options = subcommand.get_opts();
             let found = options.find(|found| found.get_long() == Some(option));
             let values = found.unwrap().get_possible_values();
             assert_eq!(values.len(), expected, "{command}");

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_namespace_is_an_error() {
+    fn a_link_to_no_namespace_is_an_error() {
         for target in ["net:[]", "net:[12", "pid:[12]", "net:[-1]", "elsewhere"] {
             let root = procfs(&[("1", target)]);
             let error = Namespaces::list(root.path()).unwrap_err().to_string();

@@ -192,7 +192,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
                     // If the main thread has not ended the process by now, its write to the
                     // terminal is blocked and the screen cannot be left.
                     thread::sleep(GRACE);
-                    terminal::give_settings_back();
+                    terminal::restore_settings();
                     let _ = emulate_default_handler(signal);
                 }
             }
