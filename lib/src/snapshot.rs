@@ -137,11 +137,11 @@ impl fmt::Display for Method {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Few { sockets } => write!(f, "there are few, {sockets} by the counters"),
+            Self::Few { sockets } => write!(f, "too few sockets: {sockets} by the counters"),
             Self::NoCounters(error) => write!(f, "no counters: {error}"),
             Self::Elsewhere { elsewhere, sockets } => write!(
                 f,
-                "{elsewhere} of {sockets} are in states that the counters do not tell apart"
+                "{elsewhere} of {sockets} are in states that the counters do not distinguish"
             ),
             Self::Contradiction {
                 left_out,

@@ -264,9 +264,9 @@ fn agrees_where_other_states_are_the_many() {
                 close_wait,
                 "CLOSE_WAIT and TIME_WAIT are from the kernel's counters",
             ),
-            (listen, "in states that the counters do not tell apart"),
+            (listen, "in states that the counters do not distinguish"),
             (time_wait, ": TIME_WAIT is from the kernel's counters"),
-            (Mix::default(), "there are few, 0 by the counters"),
+            (Mix::default(), "too few sockets: 0 by the counters"),
         ] {
             netns::in_new(|| {
                 let fixture = mix.make().unwrap();

@@ -654,7 +654,7 @@ mod tests {
         let counters = few.counters();
         let reason = reason(&mut few, vec![Some(counters)]);
         assert!(matches!(reason, Reason::Few { sockets: 1000 }), "{reason}");
-        assert_eq!(reason.to_string(), "there are few, 1000 by the counters");
+        assert_eq!(reason.to_string(), "too few sockets: 1000 by the counters");
     }
 
     #[test]
@@ -689,7 +689,7 @@ mod tests {
             let reason = reason(&mut many, vec![Some(counters)]);
             assert_eq!(
                 reason.to_string(),
-                "2000 of 3000 are in states that the counters do not tell apart"
+                "2000 of 3000 are in states that the counters do not distinguish"
             );
         }
         // Time-wait sockets have a counter of their own.
