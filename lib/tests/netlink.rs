@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Netlink on the kernel that runs the tests, in full and by difference: it agrees with procfs on sockets in every
-//! state, and the kernel leaves out what is not asked for.
+//! Netlink on the kernel that runs the tests, in full and by difference: it agrees with procfs on
+//! sockets in every state, and the kernel leaves out what is not asked for.
 
 mod common;
 

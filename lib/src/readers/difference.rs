@@ -1,25 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Netlink by difference: asks only for the states that are few, and takes the two that are many from the
-//! counters that the kernel keeps anyway.
+//! Netlink by difference: lists the sockets in rare states only, and takes the two common states
+//! from counters that the kernel keeps anyway.
 //!
-//! Of the sockets of a namespace, `inuse` of them are full and `tw` are time-wait sockets; request sockets are in
-//! neither. So what a dump leaves out is known by what it lists:
+//! `inuse` counts the full sockets of a namespace, and `tw` its time-wait sockets; request sockets
+//! are in neither. So the sockets that a dump lists give the number of those that it leaves out:
 //!
 //! - `ESTABLISHED` = `inuse` − the full sockets listed in all other states;
 //! - `TIME_WAIT` = `tw` − the time-wait sockets listed in `FIN_WAIT2`;
-//! - and `CurrEstab`, which is counted at another place, must be `ESTABLISHED`, with or without `CLOSE_WAIT`.
+//! - and `CurrEstab`, which the kernel counts elsewhere, must be `ESTABLISHED`, with or without
+//!   `CLOSE_WAIT`.
 //!
-//! The counters are per namespace in every kernel that is supported, and know only sockets of `tcp_prot` and
-//! `tcpv6_prot`, and of the copies of these that MPTCP, TLS and BPF make (they share `inuse_idx`): all that TCP's hash
-//! tables hold. Sockets that are bound or closed are in neither. For `tw` there is no second witness.
+//! The counters are per namespace in every supported kernel. They count only sockets of `tcp_prot`
+//! and `tcpv6_prot`, and of the copies of these that MPTCP, TLS and BPF make (they share
+//! `inuse_idx`): all that TCP's hash tables hold. Sockets that are bound or closed are in neither.
+//! There is no second counter to check `tw` against.
 //!
-//! **The rule.** The counters are read before and after the dump. The answer is taken if no more sockets moved
-//! between the two readings (opened, closed, expired: `ActiveOpens` and `PassiveOpens` tell those too that came and
-//! went) than 1 % of all, and if `CurrEstab` disagrees by no more than moved: exactly, where nothing did. If not, it
-//! is tried again, three times in all; then, or when the counters cannot be read, or say that the states asked for
-//! are the many or that all are few, every socket is asked for. `CLOSE_WAIT` takes the place of `ESTABLISHED`
-//! where the dump finds it the one that is many.
+//! **The rule.** The counters are read before and after the dump. The result is accepted if at most
+//! 1 % of all sockets changed between the two readings (opened, closed or expired; `ActiveOpens`
+//! and `PassiveOpens` also count those that came and went), and if `CurrEstab` disagrees by at most
+//! the number that changed. Otherwise it is tried again, three times in all. Then every socket is
+//! listed: slower, but correct. That is also done if the counters cannot be read, or show that
+//! there are few sockets, or that most are in the states to be listed. If the dump finds that
+//! `CLOSE_WAIT` is the common state, that is left out instead of `ESTABLISHED`.
 
 use super::netlink::dump::States;
 use super::netlink::{List, Tally};
@@ -29,21 +32,23 @@ use crate::snapshot::{Method, Reason, partner};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// Up to so many sockets, a full dump costs less than looking for a way round it.
+/// Up to this many sockets, a full dump costs less than counting by difference.
 pub(crate) const FEW: u64 = 1000;
 
 /// How often counting by difference is tried.
 const ATTEMPTS: usize = 3;
 
-/// So much of the whole may move while it is counted: one part in so many.
+/// Accept a result only if at most 1/STEADY of all sockets changed during the dump.
 const STEADY: u64 = 100;
 
-/// So much of `CurrEstab` is not listed as long as the other of its two states might be less: one part in so many.
+/// Stop a dump that has listed more than 1/MANY of `CurrEstab`, and try with the other state left
+/// out.
 const MANY: u64 = 8;
 
-/// Counts by difference if that is cheaper and safe, and everything if not. See the top of this file.
+/// Counts by difference if that is cheaper and safe, and lists every socket if not. See the top of
+/// this file.
 ///
-/// Up to `few` sockets, it is not cheaper.
+/// With at most `few` sockets, it is not cheaper.
 pub(crate) fn count(
     netlink: &mut impl List,
     counters: Result<impl ReadCounters, Error>,
@@ -58,7 +63,7 @@ pub(crate) fn count(
     })
 }
 
-/// Only what netlink itself says wrong is an error for good.
+/// Fails only if netlink does. Anything wrong with the counters is a reason to list every socket.
 fn attempt(
     netlink: &mut impl List,
     counters: Result<impl ReadCounters, Error>,
@@ -73,8 +78,9 @@ fn attempt(
         return Ok(Err(reason));
     }
 
-    // The counters do not tell which of these two is many, so a dump that finds out begins again with the other.
-    // If both are, the first it is: to list one of them is still less than to list both.
+    // The counters do not say which of the two states is common. A dump that turns out to list it
+    // is stopped, and begun again with that one left out. If both are common, ESTABLISHED is left
+    // out: one of them is less than both.
     let too_many = few.max(before.curr_estab / MANY);
     let mut left_out = State::Established;
     let mut most = too_many;
@@ -125,10 +131,11 @@ impl Counters {
         }
     }
 
-    /// How many sockets may have been opened, closed or expired, or changed between states, since `before`.
+    /// How many sockets may have been opened, closed or expired, or changed between states, since
+    /// `before`.
     fn moved(&self, before: &Self) -> u64 {
         let opened = self.opens.wrapping_sub(before.opens);
-        // What was opened and is not there was closed.
+        // Each socket that was opened may have been closed again.
         [
             opened,
             self.inuse.abs_diff(before.inuse),
@@ -140,14 +147,15 @@ impl Counters {
     }
 }
 
-/// The answer, if the counters before and after the dump bear it out.
+/// The answer, if the counters before and after the dump confirm it.
 fn judge(
     left_out: State,
     before: &Counters,
     tally: &Tally,
     after: &Counters,
 ) -> Result<(Counts, Method), Reason> {
-    // A socket that just changed to a state that is left out is listed in it, and counted by difference.
+    // A socket that changed to a left-out state during the dump is listed in it, but counted by
+    // difference.
     let mut counts = tally.counts;
     counts.set(left_out, 0);
     counts.set(State::TimeWait, 0);
@@ -172,11 +180,11 @@ fn judge(
     };
     let agrees =
         |counted: i128| counted.abs_diff(i128::from(after.curr_estab)) <= u128::from(moved);
-    // Before 6.11, CurrEstab is ESTABLISHED alone, and does not vouch for CLOSE_WAIT.
-    let vouched =
+    // On older kernels, CurrEstab is ESTABLISHED alone, and does not confirm CLOSE_WAIT.
+    let confirmed =
         agrees(rest + i128::from(other)) || (left_out == State::Established && agrees(rest));
     match (u64::try_from(rest), u64::try_from(time_wait)) {
-        (Ok(rest), Ok(time_wait)) if vouched => {
+        (Ok(rest), Ok(time_wait)) if confirmed => {
             counts.set(left_out, rest);
             counts.set(State::TimeWait, time_wait);
             Ok((
@@ -215,7 +223,7 @@ mod tests {
                     tally.counts.set(state, 0);
                 }
             }
-            // What was found so far does not matter any more.
+            // A dump that is stopped has an incomplete tally.
             if !go_on(&tally) {
                 tally.counts.set(State::Listen, 0);
             }
@@ -246,7 +254,7 @@ mod tests {
     }
 
     impl Sockets {
-        /// What a kernel that does not lie says of them.
+        /// The counters of a correct kernel.
         fn counters(&self) -> Counters {
             let get = |state| self.tally.counts.get(state);
             let tw = get(State::TimeWait) + self.tally.fin_wait2_timewait;
@@ -259,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Readings one after another; the last one for ever.
+    /// Readings one after another; the last one is repeated.
     struct Readings(Vec<Option<Counters>>);
 
     impl ReadCounters for Readings {
@@ -305,7 +313,8 @@ mod tests {
         count(sockets, Ok(Readings(readings)), FEW).unwrap()
     }
 
-    /// Counts `sockets`, which must be right whatever the readings are, and says why everything was listed.
+    /// Counts `sockets`, which must be right whatever the readings are. Returns why every socket
+    /// was listed.
     fn reason(sockets: &mut Sockets, readings: Vec<Option<Counters>>) -> (Reason, usize) {
         let (counts, method) = counted(sockets, readings);
         assert_eq!(counts, sockets.tally.counts);
@@ -421,7 +430,8 @@ mod tests {
                 .contains("CLOSE_WAIT and TIME_WAIT are from sockstat, 13 other"),
             "{method}"
         );
-        // There is no vouching for it where CurrEstab does not count it; most are elsewhere by the counters then.
+        // If CurrEstab does not count CLOSE_WAIT, it cannot confirm it; by the counters, most are
+        // elsewhere then.
         let old = Counters {
             curr_estab: 10,
             ..good
@@ -505,7 +515,7 @@ mod tests {
             "the counters contradict each other: sockstat leaves -36 for ESTABLISHED and 20000 for TIME_WAIT, \
              70 CLOSE_WAIT are listed, CurrEstab says 100070"
         );
-        // Whom CurrEstab does not count, nobody vouches for.
+        // Nothing confirms the sockets that CurrEstab does not count.
         let many = [(State::Established, 0), (State::CloseWait, 2000)];
         let lie = Counters {
             inuse: 1990,
@@ -536,7 +546,7 @@ mod tests {
             curr_estab: good.curr_estab - 90,
             opens: good.opens.wrapping_sub(400),
         };
-        // It disagrees, but by less than moved.
+        // It disagrees, but by less than the number that changed.
         let after = Counters {
             curr_estab: good.curr_estab + 80,
             ..good
@@ -562,7 +572,7 @@ mod tests {
         let mut sockets = usual();
         let good = sockets.counters();
         for busy in [
-            // As many closed as opened, in which the other counters show nothing.
+            // As many were closed as opened: the other counters show nothing.
             Counters {
                 opens: good.opens.wrapping_sub(700),
                 ..good
@@ -601,8 +611,8 @@ mod tests {
 
     #[test]
     fn what_changed_to_a_state_that_was_not_asked_for_is_not_counted_twice() {
-        struct Changed(Sockets);
-        impl List for Changed {
+        struct ChangingSockets(Sockets);
+        impl List for ChangingSockets {
             fn list(
                 &mut self,
                 states: States,
@@ -616,7 +626,7 @@ mod tests {
         }
         let expected = usual();
         let counters = Ok(Readings(vec![Some(expected.counters())]));
-        let (counts, method) = count(&mut Changed(usual()), counters, FEW).unwrap();
+        let (counts, method) = count(&mut ChangingSockets(usual()), counters, FEW).unwrap();
         assert!(
             matches!(method, Method::Difference { listed: 209, .. }),
             "{method}"
@@ -626,8 +636,8 @@ mod tests {
 
     #[test]
     fn what_netlink_says_wrong_is_an_error() {
-        struct Refused;
-        impl List for Refused {
+        struct BrokenNetlink;
+        impl List for BrokenNetlink {
             fn list(&mut self, _: States, _: impl Fn(&Tally) -> bool) -> Result<Tally, Error> {
                 Err(Error::Receive {
                     error: io::Error::from_raw_os_error(11),
@@ -636,7 +646,7 @@ mod tests {
         }
         for counters in [usual().counters(), Counters::default()] {
             let counters = Ok(Readings(vec![Some(counters)]));
-            let error = count(&mut Refused, counters, FEW).unwrap_err();
+            let error = count(&mut BrokenNetlink, counters, FEW).unwrap_err();
             assert!(matches!(error, Error::Receive { .. }), "{error}");
         }
     }
