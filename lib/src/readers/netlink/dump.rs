@@ -215,7 +215,7 @@ impl Dump {
             problem,
         };
         let Some(bytes) = buffer.get(..length) else {
-            let problem = format!("{length} bytes were sent, of which only so many arrived");
+            let problem = format!("datagram of {length} bytes was truncated");
             return Err(bad_at(buffer.len(), problem));
         };
         if bytes.is_empty() {
@@ -408,7 +408,7 @@ mod tests {
             assert!(
                 error
                     .to_string()
-                    .contains(&format!("{} bytes were sent", answer.len())),
+                    .contains(&format!("datagram of {} bytes was truncated", answer.len())),
                 "{error}"
             );
         }
