@@ -19,6 +19,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// Every source, in the order of their cost: the cheapest first.
+    pub const ALL: [Source; 4] = [
+        Source::Module,
+        Source::Netlink,
+        Source::NetlinkFull,
+        Source::Procfs,
+    ];
+
     /// The order in which sources are tried: the cheapest first.
     pub(crate) const AUTO: [Source; 3] = [Source::Module, Source::Netlink, Source::Procfs];
 
