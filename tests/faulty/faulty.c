@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A module that does what the debug kernel is there to see, once, when it is loaded: kind=leak, sleep, inversion,
- * free, lockup or hang. The silence of a test run means something only because this is not met with silence.
+ * A module with the faults that the debug kernel must report, one at each loading: kind=leak, sleep, inversion,
+ * free, lockup or hang. The clean log of a test run is evidence only because the kernel reports these.
  */
 #include <linux/jiffies.h>
 #include <linux/module.h>
@@ -18,9 +18,9 @@ static DEFINE_SPINLOCK(first);
 static DEFINE_SPINLOCK(second);
 
 /*
- * For kmemleak. Many, as if something were lost each time that the scenarios load the module: the allocator's
- * caches (struct slab_sheaf) keep the addresses of the last few objects that they gave away, and kmemleak takes these
- * for references.
+ * For kmemleak. Many objects, as if one were leaked each time that the scenarios load the module: the allocator's
+ * caches (struct slab_sheaf) keep the addresses of the last few objects that they gave out, and kmemleak takes
+ * these for references.
  */
 static noinline int leak(void)
 {
@@ -35,7 +35,7 @@ static noinline int leak(void)
 	return 0;
 }
 
-/* For DEBUG_ATOMIC_SLEEP: this allocation may sleep, and hardly ever does. */
+/* For DEBUG_ATOMIC_SLEEP: this allocation may sleep, but rarely does. */
 static int sleep(void)
 {
 	void *text;
@@ -47,7 +47,7 @@ static int sleep(void)
 	return 0;
 }
 
-/* For PROVE_LOCKING: the two orders never meet, and could. */
+/* For PROVE_LOCKING: the two orders could deadlock, but here never run at the same time. */
 static int inversion(void)
 {
 	spin_lock(&first);
@@ -75,7 +75,7 @@ static int use_after_free(void)
 	return 0;
 }
 
-/* For the detector of soft lockups, with kernel.watchdog_thresh=1: it complains after twice that. */
+/* For the detector of soft lockups, with kernel.watchdog_thresh=1: it complains after 2 s. */
 static int lockup(void)
 {
 	unsigned long end = jiffies + 5 * HZ;
