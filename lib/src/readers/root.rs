@@ -4,7 +4,10 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use super::namespace::Handle;
 use crate::error::Error;
@@ -106,8 +109,22 @@ impl From<&Path> for Root {
     }
 }
 
+/// Opens a file of a procfs, or of a saved sample: neither is a FIFO or a device, on which `open`
+/// and `read` could wait.
 pub(crate) fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
-    match File::open(&path) {
+    let open = || {
+        let mut options = File::options();
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = options.read(true).custom_flags(flags.bits()).open(&path)?;
+        let kind = file.metadata()?.file_type();
+        // A directory says so when it is read (EISDIR).
+        if kind.is_file() || kind.is_dir() {
+            Ok(file)
+        } else {
+            Err(io::Error::other("not a regular file"))
+        }
+    };
+    match open() {
         Ok(file) => Ok((path, file)),
         Err(error) => Err(Error::open(&path, error)),
     }

@@ -19,7 +19,7 @@ use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
 
 use crate::failure::Failure;
 use crate::flags::SourceFlags;
-use crate::output::{say, say_source};
+use crate::output::{say, say_source, without};
 use expression::{Expression, Expressions, Subject, What};
 use judge::{Judged, Status, Value};
 
@@ -225,7 +225,8 @@ impl<'a> Counted<'a> {
             say_source(None, &snapshot.tried, snapshot.source, &snapshot.method);
         }
         if let Some(Ok(services)) = &self.services {
-            say_source(None, &services.tried, services.source, "counted by port");
+            let method = without("counted by port", services.missing.as_deref());
+            say_source(None, &services.tried, services.source, method);
         }
     }
 }
