@@ -57,7 +57,7 @@ pub fn procfs(text: &[u8], ipv6: bool, step: usize, buffer: usize) -> Result<Cou
     let digits = digits(ipv6);
     let mut counts = Counts::ZERO;
     let text = Steps { text, step };
-    procfs::count(text, digits, &mut vec![0; buffer], &mut counts).map_err(wrong)?;
+    procfs::count(Rows::new(text, digits, vec![0; buffer]), &mut counts).map_err(wrong)?;
     Ok(counts)
 }
 
@@ -67,7 +67,8 @@ pub fn procfs(text: &[u8], ipv6: bool, step: usize, buffer: usize) -> Result<Cou
 /// The line and what is wrong with it.
 pub fn procfs_services(text: &[u8], ipv6: bool) -> Result<(Vec<Service>, Counts), Problem> {
     let mut table = PortTable::new(None);
-    procfs::count_by_port(text, digits(ipv6), &mut vec![0; LONGEST], &mut table).map_err(wrong)?;
+    let rows = Rows::new(text, digits(ipv6), vec![0; LONGEST]);
+    procfs::count_by_port(rows, &mut table).map_err(wrong)?;
     Ok(services(table))
 }
 

@@ -4,13 +4,15 @@
 //! their words and numbers.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use super::interrupted::retried;
 use crate::error::{BadLine, Error};
 
-/// The most that one system call reads.
-pub(crate) const BUFFER: usize = 1 << 20;
+/// The size of a buffer for lines, in bytes: four of the largest pages that a kernel has. The kernel
+/// gives at most a page a read of a table.
+pub(crate) const BUFFER: usize = 1 << 18;
 
 /// Reads lines. Each must fit into `buffer`.
 #[derive(Debug)]
@@ -20,8 +22,15 @@ pub(crate) struct Lines<R, B> {
     /// The bytes that were read and not used yet are between these two.
     start: usize,
     end: usize,
+    /// Where the line is that was read last, without its end.
+    line: Range<usize>,
     /// How many lines were read.
     read: u64,
+    /// A read of fewer bytes than this, with room for more, is the last.
+    full: usize,
+    /// How many reads there were.
+    fills: u64,
+    ended: bool,
 }
 
 /// A line without its end.
@@ -83,13 +92,28 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
             buffer,
             start: 0,
             end: 0,
+            line: 0..0,
             read: 0,
+            full: 1,
+            fills: 0,
+            ended: false,
         }
     }
 
-    /// The next line, or `None` after the last. A last line without a newline is an error: the file
-    /// is cut.
+    /// Ends after a read of fewer than `full` bytes, without another read.
+    pub(crate) fn ending_below(mut self, full: usize) -> Self {
+        self.full = full;
+        self
+    }
+
+    /// The next line, or `None` after the last.
     pub(crate) fn next(&mut self) -> Result<Option<Line<'_>>, Failure> {
+        Ok(self.advance()?.then(|| self.line()))
+    }
+
+    /// Reads the next line. Returns whether there was one. A last line that does not end is an
+    /// error: the file is cut.
+    pub(crate) fn advance(&mut self) -> Result<bool, Failure> {
         let mut searched = self.start;
         let newline = loop {
             let unused = &self.buffer.as_ref()[searched..self.end];
@@ -99,23 +123,31 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
             let without_end = self.end - self.start;
             if !self.fill()? {
                 return match &self.buffer.as_ref()[self.start..self.end] {
-                    [] => Ok(None),
+                    [] => Ok(false),
                     rest => Err(self.bad("the line is cut", rest)),
                 };
             }
             searched = self.start + without_end;
         };
-        let line = self.start..newline;
+        self.line = self.start..newline;
         self.start = newline + 1;
         self.read += 1;
-        Ok(Some(Line {
+        Ok(true)
+    }
+
+    /// The line that was read last.
+    pub(crate) fn line(&self) -> Line<'_> {
+        Line {
             number: self.read,
-            text: &self.buffer.as_ref()[line],
-        }))
+            text: &self.buffer.as_ref()[self.line.clone()],
+        }
     }
 
     /// Reads more after the unused bytes. Returns whether there was more.
     fn fill(&mut self) -> Result<bool, Failure> {
+        if self.ended {
+            return Ok(false);
+        }
         let buffer = self.buffer.as_mut();
         buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -123,13 +155,31 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
         if self.end == buffer.len() {
             return Err(self.bad("the line does not end", self.buffer.as_ref()));
         }
-        let read = retried(|| self.file.read(&mut self.buffer.as_mut()[self.end..]))
-            .map_err(Failure::Read)?;
+        let room = &mut self.buffer.as_mut()[self.end..];
+        let read = retried(|| self.file.read(room)).map_err(Failure::Read)?;
+        self.ended = read < self.full.min(room.len());
+        self.fills += 1;
         self.end += read;
         Ok(read > 0)
     }
 
-    /// A problem of the line after those that were read.
+    /// Ends here: there are no more lines.
+    pub(crate) fn end(&mut self) {
+        self.start = self.end;
+        self.ended = true;
+    }
+
+    /// Whether nothing more is read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The number of reads, of which the line that was read last came with the last.
+    pub(crate) fn fills(&self) -> u64 {
+        self.fills
+    }
+
+    /// What is wrong with the line after those that were read.
     pub(crate) fn bad(&self, problem: impl Into<String>, text: &[u8]) -> Failure {
         BadLine::new(self.read + 1, problem, text).into()
     }

@@ -3,12 +3,13 @@
 //! Opening sockets and files of another network namespace than that of the calling thread.
 
 use std::fs::{self, File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 
 use crate::error::Error;
@@ -32,7 +33,11 @@ impl Handle {
     /// # Errors
     /// [`Error::Namespace`]; [`Error::OtherNamespace`] if it has another inode number than `inode`.
     pub(crate) fn open(path: PathBuf, inode: Option<u64>) -> Result<Self, Error> {
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file)));
+        // A saved sample may have a FIFO there: opening it must not wait.
+        let mut options = File::options();
+        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let opened = options.open(&path);
+        let opened = opened.and_then(|file| Ok((file.metadata()?.ino(), file)));
         match (opened, inode) {
             (Ok((found, _)), Some(inode)) if found != inode => {
                 Err(Error::OtherNamespace { path, inode })

@@ -4,10 +4,14 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
 use super::namespace::Handle;
-use crate::error::Error;
+use crate::error::{Error, errno};
 use crate::namespaces::inode_at;
 use crate::options::Options;
 
@@ -110,8 +114,27 @@ impl From<&Path> for Root {
     }
 }
 
+/// Opens a file of a procfs, or of a saved sample: neither is a FIFO or a device, on which `open`
+/// and `read` could wait.
 pub(crate) fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
-    match File::open(&path) {
+    let irregular = || io::Error::other("not a regular file");
+    let open = || {
+        let mut options = File::options();
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let opened = options.read(true).custom_flags(flags.bits()).open(&path);
+        let file = opened.map_err(|error| match errno(&error) {
+            Errno::ENXIO => irregular(),
+            _ => error,
+        })?;
+        let kind = file.metadata()?.file_type();
+        // A directory is refused when it is read (EISDIR).
+        if kind.is_file() || kind.is_dir() {
+            Ok(file)
+        } else {
+            Err(irregular())
+        }
+    };
+    match open() {
         Ok(file) => Ok((path, file)),
         Err(error) => Err(Error::open(&path, error)),
     }

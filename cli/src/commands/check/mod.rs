@@ -19,7 +19,7 @@ use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
 
 use crate::failure::Failure;
 use crate::flags::SourceFlags;
-use crate::output::{say, say_source};
+use crate::output::{say, say_source, without};
 use expression::{Expression, Expressions, Quantity, Subject};
 use judge::{Comparison, Status, Value};
 
@@ -228,7 +228,8 @@ impl<'a> Answers<'a> {
             say_source(None, &snapshot.tried, snapshot.source, &snapshot.method);
         }
         if let Some(Ok(services)) = &self.services {
-            say_source(None, &services.tried, services.source, "counted by port");
+            let method = without("counted by port", services.missing.as_deref());
+            say_source(None, &services.tried, services.source, method);
         }
     }
 }

@@ -12,7 +12,7 @@ use super::namespaces::{Scope, end};
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
 use crate::format::Format;
-use crate::output::{print, say_source};
+use crate::output::{print, say_source, without};
 use sort::SortBy;
 
 const AFTER_HELP: &str = "\
@@ -73,6 +73,7 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
             args.sort.sort(&mut services.services);
             if args.source.verbose {
                 let found = format!("{} services", services.services.len());
+                let found = without(found, services.missing.as_deref());
                 say_source(answer.namespace, &services.tried, services.source, found);
             }
         }
