@@ -244,13 +244,21 @@ fn at_service(service: &Service, what: What, share: bool, source: Source) -> Res
                 .drops
                 .ok_or_else(|| format!("{source} does not know what was dropped"))?,
         ),
-        What::AcceptQueue if share && service.backlog.is_none() => {
-            return Err(format!("{source} does not know the backlog"));
-        }
-        What::AcceptQueue => Value {
-            of: service.backlog,
-            ..Value::of_none(service.accept_queue)
+        What::AcceptQueue if share => match service.fullest {
+            Some(fullest) => Value {
+                of: Some(fullest.backlog.into()),
+                ..Value::of_none(fullest.length.into())
+            },
+            None if service.backlog.is_none() => {
+                return Err(format!("{source} does not know the backlog"));
+            }
+            None => {
+                return Err(format!(
+                    "the {source} is too old to know the fullest listener"
+                ));
+            }
         },
+        What::AcceptQueue => Value::of_none(service.accept_queue),
     };
     Ok(Value {
         port: Some(service.port),
@@ -258,16 +266,12 @@ fn at_service(service: &Service, what: What, share: bool, source: Source) -> Res
     })
 }
 
-/// The service with the longest accept queue, or with the fullest one if `share`. Of equal ones,
-/// the lowest port.
+/// The service with the longest accept queue, or with the fullest listener if `share`. Of equal
+/// ones, the lowest port.
 fn fullest(services: &[Service], share: bool) -> Option<&Service> {
-    services.iter().rev().max_by(|a, b| {
-        let backlog = |service: &Service| match share {
-            // Same as Service::accept_queue_ratio, without rounding.
-            true => u128::from(service.backlog.unwrap_or(0).max(1)),
-            false => 1,
-        };
-        let (a_waits, b_waits) = (u128::from(a.accept_queue), u128::from(b.accept_queue));
-        (a_waits * backlog(b)).cmp(&(b_waits * backlog(a)))
-    })
+    let services = services.iter().rev();
+    match share {
+        true => services.max_by_key(|service| service.fullest),
+        false => services.max_by_key(|service| service.accept_queue),
+    }
 }
