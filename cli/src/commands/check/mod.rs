@@ -253,13 +253,21 @@ fn at_service(
                 .drops
                 .ok_or_else(|| format!("{source} does not know the drops"))?,
         ),
-        Quantity::AcceptQueue if share && service.backlog.is_none() => {
-            return Err(format!("{source} does not know the backlog"));
-        }
-        Quantity::AcceptQueue => Value {
-            whole: service.backlog,
-            ..Value::count(service.accept_queue)
+        Quantity::AcceptQueue if share => match service.fullest {
+            Some(fullest) => Value {
+                whole: Some(fullest.backlog.into()),
+                ..Value::count(fullest.length.into())
+            },
+            None if service.backlog.is_none() => {
+                return Err(format!("{source} does not know the backlog"));
+            }
+            None => {
+                return Err(format!(
+                    "the {source} is too old to know the fullest listener"
+                ));
+            }
         },
+        Quantity::AcceptQueue => Value::count(service.accept_queue),
     };
     Ok(Value {
         port: Some(service.port),
@@ -267,16 +275,12 @@ fn at_service(
     })
 }
 
-/// The service with the longest accept queue, or with the fullest one if `share`. Of equal ones,
-/// the lowest port.
+/// The service with the longest accept queue, or with the fullest listener if `share`. Of equal
+/// ones, the lowest port.
 fn fullest(services: &[Service], share: bool) -> Option<&Service> {
-    services.iter().rev().max_by(|a, b| {
-        let backlog = |service: &Service| match share {
-            // Same as Service::accept_queue_ratio, without rounding.
-            true => u128::from(service.backlog.unwrap_or(0).max(1)),
-            false => 1,
-        };
-        let (a_waits, b_waits) = (u128::from(a.accept_queue), u128::from(b.accept_queue));
-        (a_waits * backlog(b)).cmp(&(b_waits * backlog(a)))
-    })
+    let services = services.iter().rev();
+    match share {
+        true => services.max_by_key(|service| service.fullest),
+        false => services.max_by_key(|service| service.accept_queue),
+    }
 }
