@@ -83,7 +83,7 @@ mod source;
 
 pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
-pub use namespaces::{Namespace, Namespaces};
+pub use namespaces::{Namespace, Namespaces, Origin};
 pub use options::{Options, Target};
 pub use ports::{Ports, PortsError};
 pub use sampler::{Connections, Sampler};

@@ -16,11 +16,22 @@ use crate::error::Error;
 /// The calling thread's own network namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
+/// The files of the calling thread's own network namespace.
+pub(crate) const THREAD_NET: &str = "/proc/thread-self/net";
+
+/// What identifies a file, and with it a namespace: device and inode number.
+pub(crate) type Id = (u64, u64);
+
+pub(crate) fn id(metadata: &Metadata) -> Id {
+    (metadata.dev(), metadata.ino())
+}
+
 /// A network namespace that is held open: it stays the same one, whatever becomes of the process that led to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     path: PathBuf,
     file: Arc<File>,
+    id: Id,
 }
 
 impl Handle {
@@ -31,42 +42,43 @@ impl Handle {
     /// # Errors
     /// [`Error::Namespace`]; [`Error::OtherNamespace`] if it has another inode number than `inode`.
     pub(crate) fn open(path: PathBuf, inode: Option<u64>) -> Result<Self, Error> {
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file)));
+        let opened = File::open(&path).and_then(|file| Ok((id(&file.metadata()?), file)));
         match (opened, inode) {
-            (Ok((found, _)), Some(inode)) if found != inode => {
+            (Ok(((_, found), _)), Some(inode)) if found != inode => {
                 Err(Error::OtherNamespace { path, inode })
             }
-            (Ok((_, file)), _) => Ok(Self {
+            (Ok((id, file)), _) => Ok(Self {
                 path,
                 file: Arc::new(file),
+                id,
             }),
             (Err(error), _) => Err(Error::Namespace { path, error }),
         }
     }
 
-    /// Whether it is the calling thread's own. What its link says would not do: that of a process on another machine
-    /// may say the same.
+    pub(crate) fn inode(&self) -> u64 {
+        self.id.1
+    }
+
+    /// Whether it is the calling thread's own. The text of its link is not enough: that of a
+    /// process on another machine may be the same.
     fn is_own(&self) -> bool {
-        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        // Where there is no /proc, one's own is not known, and can be entered like another.
-        match (fs::metadata(OWN), self.file.metadata()) {
-            (Ok(own), Ok(this)) => id(own) == id(this),
-            _ => false,
-        }
+        // Without /proc the caller's own is not known, and can be entered like another.
+        fs::metadata(OWN).is_ok_and(|own| id(&own) == self.id)
     }
 }
 
 /// Calls `work` in `namespace`; in that of the calling thread, if there is none.
 ///
-/// A netlink socket belongs to the namespace in which it was opened, wherever it is used then, and so does a file below
-/// `/proc/thread-self/net`. The calling thread stays where it is: another one enters the namespace, which takes
-/// `CAP_SYS_ADMIN` in both (`setns(2)`).
+/// A netlink socket belongs to the namespace in which it was opened, wherever it is used then, and
+/// so does a file below `/proc/thread-self/net`. The calling thread stays where it is: another one
+/// enters the namespace, which needs `CAP_SYS_ADMIN` in both (`setns(2)`).
 pub(crate) fn inside<T: Send>(
     namespace: Option<&Handle>,
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
     let handle = match namespace {
-        // One's own needs no right.
+        // The caller's own needs no right.
         Some(handle) if !handle.is_own() => handle,
         _ => return work(),
     };
@@ -79,7 +91,10 @@ pub(crate) fn inside<T: Send>(
     thread::scope(|scope| {
         let entered = thread::Builder::new()
             .spawn_scoped(scope, move || enter().and_then(|()| work()))
-            .map_err(failed)?;
+            .map_err(|error| Error::Thread {
+                path: handle.path.clone(),
+                error,
+            })?;
         entered.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }

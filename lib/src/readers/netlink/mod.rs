@@ -16,7 +16,7 @@ use self::dump::{Query, States};
 use self::socket::Answer;
 use self::wire::InetDiagMsg;
 use super::by_port::ByPort;
-use super::namespace::{Handle, inside};
+use super::namespace::{Handle, THREAD_NET, inside};
 use super::sockstat::Sockstat;
 use crate::connections::{Connection, Filter};
 use crate::error::Error;
@@ -65,7 +65,7 @@ pub(crate) trait List {
 /// Netlink in one network namespace.
 #[derive(Debug)]
 pub(crate) struct Netlink<'a> {
-    namespace: Option<Handle>,
+    namespace: Option<&'a Handle>,
     buffer: &'a mut Vec<u8>,
 }
 
@@ -81,7 +81,7 @@ impl List for Netlink<'_> {
 impl<'a> Netlink<'a> {
     /// Netlink in this network namespace; in the calling thread's, if there is none. Datagrams are received into
     /// `buffer`, which is allocated here if it is empty, and never grows.
-    pub(crate) fn new(namespace: Option<Handle>, buffer: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(namespace: Option<&'a Handle>, buffer: &'a mut Vec<u8>) -> Self {
         if buffer.is_empty() {
             *buffer = vec![0; BUFFER];
         }
@@ -91,8 +91,7 @@ impl<'a> Netlink<'a> {
     /// The counters of the network namespace that is asked.
     pub(crate) fn counters(&self) -> Result<Sockstat, Error> {
         // Of the thread that opens them, as a netlink socket is. Those of a procfs that is named may be saved ones.
-        let net = Path::new("/proc/thread-self/net");
-        inside(self.namespace.as_ref(), || Sockstat::open(net))
+        inside(self.namespace, || Sockstat::open(Path::new(THREAD_NET)))
     }
 
     /// Counts every connection of the network namespace.
@@ -121,7 +120,7 @@ impl<'a> Netlink<'a> {
     }
 
     fn ask(&self, query: Query) -> Result<Answer, Error> {
-        Answer::ask(self.namespace.as_ref(), query)
+        Answer::ask(self.namespace, query)
     }
 }
 
