@@ -70,11 +70,11 @@ pub(crate) struct SourceFlags {
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
 
-    /// Another procfs: a host's (its process 1 is meant), a process's directory, or a saved sample
+    /// Another procfs: a host's, a process's directory, or a saved sample
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
     proc_root: PathBuf,
 
-    /// Say on standard error which network namespace was read, which source answered, and how
+    /// Say on standard error which network namespace and source answered, and how
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
@@ -120,7 +120,10 @@ impl SourceFlags {
             ))
         })?;
         if self.verbose {
-            say(sampler.origin().map_err(Failure::Sample)?);
+            // An error is reported by the first reading, which has it as well.
+            if let Ok(origin) = sampler.origin() {
+                say(origin);
+            }
         }
         Ok(sampler)
     }

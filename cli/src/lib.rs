@@ -60,7 +60,7 @@ struct Args {
     #[command(flatten)]
     totals: TotalsArgs,
 
-    /// Print the version; with -v also the module's, the kernel's, and which sources answer
+    /// Print the version; with -v the module's and kernel's too, and which sources answer
     #[arg(short = 'V', long)]
     version: bool,
 }

@@ -6,6 +6,8 @@
 
 mod alone;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +18,7 @@ use tcpstat::{Counts, Method, Options, Reason, Sampler, Source, State};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix, repaired};
+use tempfile::TempDir;
 
 fn report(arguments: &[&str]) -> Value {
     let output = Command::new(cargo_bin!("tcpstat"))
@@ -123,14 +126,16 @@ fn verbose_says_how_it_was_counted() {
             said(&[], "netlink"),
             "tcpstat: netlink: counted by difference: ESTABLISHED and TIME_WAIT are from sockstat, ",
         );
-        assert_eq!(
-            said(&[], "netlink-full"),
-            "tcpstat: netlink-full: counted everything\n"
-        );
-        assert_eq!(
-            said(&[], "procfs"),
-            "tcpstat: procfs: counted everything\n"
-        );
+        let inode = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+        for source in ["netlink-full", "procfs"] {
+            assert_eq!(
+                said(&[], source),
+                format!(
+                    "tcpstat: network namespace {inode}, through /proc/thread-self/ns/net\n\
+                     tcpstat: {source}: counted everything\n"
+                )
+            );
+        }
         let auto = said(&[], "auto");
         if !Path::new("/proc/tcpstat").exists() {
             check(auto, "tcpstat: module: /proc/tcpstat: cannot open: ENOENT");
@@ -239,12 +244,13 @@ fn a_thread_in_a_namespace_of_its_own_counts_that() {
 }
 
 #[test]
-fn samplers_of_another_procfs_refuse_netlink() {
+fn samplers_of_a_saved_sample_refuse_netlink() {
     let _alone = alone();
+    let saved = TempDir::new().unwrap();
     let elsewhere = |source| {
         let mut options = Options::default();
         options.source = source;
-        options.proc_root = "/proc/1".into();
+        options.proc_root = saved.path().to_owned();
         Sampler::new(options)
     };
     assert!(matches!(
@@ -256,8 +262,10 @@ fn samplers_of_another_procfs_refuse_netlink() {
         Err(tcpstat::Error::Elsewhere { .. })
     ));
     assert!(elsewhere(None).is_ok());
-    let mut options = Options::default();
-    options.source = Some(Source::Netlink);
-    options.proc_root = "/proc/".into();
-    assert!(Sampler::new(options).is_ok());
+    for live in ["/proc/", "/proc/1", "/proc/self"] {
+        let mut options = Options::default();
+        options.source = Some(Source::Netlink);
+        options.proc_root = live.into();
+        assert!(Sampler::new(options).is_ok());
+    }
 }

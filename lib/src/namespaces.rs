@@ -136,8 +136,10 @@ pub enum Origin {
         /// The link in a procfs that led to it.
         path: PathBuf,
     },
+    /// That of the calling thread, which only a procfs could identify.
+    Own,
     /// The namespace that files describe: those of a saved sample, or of a process whose namespace
-    /// may not be identified.
+    /// may not be looked at.
     Files {
         /// The directory of the files.
         path: PathBuf,
@@ -151,6 +153,7 @@ impl fmt::Display for Origin {
             Self::Namespace { inode, path } => {
                 write!(f, "network namespace {inode}, through {}", path.display())
             }
+            Self::Own => f.write_str("the network namespace of this process"),
             Self::Files { path } => write!(f, "the files in {}", path.display()),
         }
     }

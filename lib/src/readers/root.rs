@@ -175,19 +175,23 @@ impl Root {
 
     /// Whose connections are counted.
     pub(crate) fn origin(&self) -> Result<Origin, Error> {
-        let (path, inode) = match (&self.kind, self.held()?) {
-            (Kind::Own, _) => {
-                let path = self.path.join("thread-self").join(NAMESPACE);
-                let inode = inode_at(&path)?;
-                (path, inode)
-            }
-            (_, Some(held)) => (held.through().join(NAMESPACE), held.inode),
-            (_, None) => (self.path.clone(), None),
+        let held = self.held()?;
+        let path = match (&self.kind, held) {
+            (_, Some(held)) => held.through(),
+            (Kind::Own, None) => self.path.join("thread-self"),
+            (_, None) => self.path.clone(),
+        };
+        let link = path.join(NAMESPACE);
+        let inode = match (&self.kind, held) {
+            (_, Some(held)) => held.inode,
+            (Kind::Own, None) => inode_at(&link)?,
+            (_, None) => None,
         };
         Ok(match inode {
-            Some(inode) => Origin::Namespace { inode, path },
+            Some(inode) => Origin::Namespace { inode, path: link },
+            None if held.is_none() && !self.is_elsewhere() => Origin::Own,
             None => Origin::Files {
-                path: self.path.join("net"),
+                path: path.join("net"),
             },
         })
     }
