@@ -62,7 +62,7 @@ fn until_next_tick(elapsed: Duration, interval: Duration) -> Duration {
 /// The source to use, and the network namespace to count.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceFlags {
-    /// Where to count: auto, module, netlink, netlink-full, procfs
+    /// Source of the counts: auto, module, netlink, netlink-full, procfs
     #[arg(long, value_enum, default_value_t = SourceValue::Auto, hide_possible_values = true)]
     source: SourceValue,
 
@@ -74,7 +74,7 @@ pub(crate) struct SourceFlags {
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
     proc_root: PathBuf,
 
-    /// Say on standard error which network namespace and source answered, and how
+    /// Print to standard error which network namespace and source answered, and how
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }

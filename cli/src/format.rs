@@ -42,7 +42,7 @@ impl Format {
             .map(|format| PossibleValue::new(format.name()));
         PossibleValuesParser::new(names).try_map(|name| {
             let found = formats.iter().find(|format| format.name() == name);
-            found.copied().ok_or("there is no such format")
+            found.copied().ok_or("unknown format")
         })
     }
 }
@@ -125,7 +125,7 @@ pub(crate) fn rfc3339(timestamp: Timestamp) -> String {
 /// `{"ESTABLISHED":{"count":5,"ratio":0.25},...}`: all states in kernel order, and their shares.
 pub(crate) struct Shares<'a> {
     pub(crate) counts: &'a Counts,
-    pub(crate) of: Whole,
+    pub(crate) whole: Whole,
 }
 
 /// The number that shares are computed from.
@@ -145,12 +145,12 @@ pub(crate) struct Share {
 
 impl Serialize for Shares<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let of = match self.of {
+        let of = match self.whole {
             Whole::Total => self.counts.total(),
             Whole::Connections(connections) => connections,
         };
         serializer.collect_map(self.counts.iter().map(|(state, count)| {
-            let ratio = match (&self.of, state) {
+            let ratio = match (&self.whole, state) {
                 (Whole::Connections(_), State::Listen) => None,
                 _ => Some(rounded(ratio(count, of))),
             };

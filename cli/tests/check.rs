@@ -163,14 +163,14 @@ fn services_are_compared_and_what_is_not_known_is_said() {
             ],
             3,
             "TCP UNKNOWN - 443:accept_queue%, accept_queue% are not known: procfs does not know the backlog; \
-             drops is not known: procfs does not know what was dropped | \
+             drops is not known: procfs does not know the drops | \
              '443:accept_queue%'=U;80;;0 'accept_queue%'=U;80;;0 'drops'=U;;0;0",
         ),
         (
             // What is certain outranks what is not known.
             &["--warn", "443:total>1", "--crit", "443:drops>0"],
             1,
-            "TCP WARNING - 443: total 2 (> 1); UNKNOWN 443:drops is not known: procfs does not know what was dropped | \
+            "TCP WARNING - 443: total 2 (> 1); UNKNOWN 443:drops is not known: procfs does not know the drops | \
              '443:total'=2;1;;0 '443:drops'=U;;0;0",
         ),
     ] {
@@ -299,12 +299,12 @@ fn a_check_that_is_set_up_wrong_is_unknown_and_never_critical() {
     for (arguments, on_stdout, on_stderr) in [
         (
             &["--crit", "total>100", "--warn", "443:CLOSE_WIAT>1"][..],
-            "invalid value '443:CLOSE_WIAT>1' for '--warn <EXPR>': here must be total,",
+            "invalid value '443:CLOSE_WIAT>1' for '--warn <EXPR>': expected total,",
             "\n  443:CLOSE_WIAT>1\n      ^^^^^^^^^^\n",
         ),
         (
             &["--crit", "total>1,8080:total=3"],
-            "invalid value 'total>1,8080:total=3' for '--crit <EXPR>': one of > >= < <= must be here",
+            "invalid value 'total>1,8080:total=3' for '--crit <EXPR>': expected one of > >= < <=",
             "\n  total>1,8080:total=3\n                    ^\n",
         ),
         (

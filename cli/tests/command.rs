@@ -539,7 +539,7 @@ fn services_are_those_of_the_listening_ports() {
     ))
     .unwrap();
     assert!(
-        text.contains("nothing listens on the ports asked for"),
+        text.contains("nothing listens on the requested ports"),
         "{text}"
     );
 }
@@ -549,7 +549,7 @@ fn what_services_cannot_do_is_a_usage_error() {
     for (arguments, expected) in [
         (&["services", "--port", "http"][..], "is not a port"),
         (&["services", "--port", "70000"], "the highest is 65535"),
-        (&["services", "--sort", "name"], "it is not a column"),
+        (&["services", "--sort", "name"], "unknown column"),
         (
             &["services", "--format", "table", "--interval", "1s"],
             "tcpstat watch",

@@ -104,16 +104,16 @@ fn wrong_usage_says_what_is_right() {
         ),
         (
             &["--state", "established,open"],
-            "'open' for '--state <STATE,...>': it is not a state; these are: ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, \
+            "'open' for '--state <STATE,...>': unknown state; the states are: ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, \
              FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING\n",
         ),
         (
             &["--state", "accept-queue"],
-            "it is not a state; these are: ESTABLISHED",
+            "unknown state; the states are: ESTABLISHED",
         ),
         (
             &["--state", ""],
-            "it is not a state; these are: ESTABLISHED",
+            "unknown state; the states are: ESTABLISHED",
         ),
         (&["--port", "http"], "\"http\" is not a port"),
         (&["--remote-port", "9-8"], "write 8-9"),

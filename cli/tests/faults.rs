@@ -459,7 +459,7 @@ fn no_descriptor_left() {
             );
             assert!(
                 said.ends_with(
-                    "\nThis process may open no more files: raise its limit (ulimit -n).\n"
+                    "\nThis process has too many open files: raise its limit (ulimit -n).\n"
                 ),
                 "{said}"
             );

@@ -159,11 +159,11 @@ fn verbose_says_how_it_was_counted() {
         );
         check(
             said(&fake("4000 tw 4", "400"), "netlink"),
-            "listed every socket: 3600 of 4004 are in states that the counters do not tell apart",
+            "listed every socket: 3600 of 4004 are in states that the counters do not distinguish",
         );
         check(
             said(&fake("4 tw 4", "4"), "netlink"),
-            "listed every socket: there are few, 8 by the counters",
+            "listed every socket: too few sockets: 8 by the counters",
         );
         check(
             said(&fake("-4 tw 4", "4"), "netlink"),

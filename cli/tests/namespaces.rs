@@ -128,7 +128,7 @@ fn without_the_right_to_enter_procfs_answers() {
             let (code, (_, stderr)) = ask("netlink");
             assert_eq!(code, Some(1), "{stderr}");
             assert!(stderr.contains(&entering), "{stderr}");
-            assert!(stderr.contains("takes root (CAP_SYS_ADMIN"), "{stderr}");
+            assert!(stderr.contains("requires root (CAP_SYS_ADMIN"), "{stderr}");
             assert!(stderr.contains("try --source procfs"), "{stderr}");
             assert!(!stderr.contains("seccomp"), "{stderr}");
         })
@@ -357,7 +357,7 @@ fn a_saved_namespace_is_none_that_can_be_asked() {
         let (code, (stdout, stderr)) = ask(&["--pid", "77", "--source", source]);
         assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
         assert!(stderr.contains("77/ns/net: ENOENT"), "{stderr}");
-        assert!(stderr.contains("of a saved sample"), "{stderr}");
+        assert!(stderr.contains("to a saved sample"), "{stderr}");
         let (code, (_, stderr)) = ask(&["services", "--pid", "77", "--source", source]);
         assert_eq!(code, Some(1), "{stderr}");
     }
@@ -400,7 +400,7 @@ fn saved_counters_are_not_mixed_with_a_live_dump() {
             let counts = ["LISTEN", "ESTABLISHED"].map(|state| json(&stdout)[state].clone());
             assert_eq!(counts, [2, 0], "{stderr}");
             assert!(
-                stderr.contains("there are few, 2 by the counters"),
+                stderr.contains("too few sockets: 2 by the counters"),
                 "{stderr}"
             );
         };

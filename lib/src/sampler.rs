@@ -20,7 +20,7 @@ pub struct Sampler {
     options: Options,
     root: Root,
     module: module::Module,
-    /// Netlink's.
+    /// For the datagrams of netlink.
     buffer: Vec<u8>,
     procfs: procfs::Procfs,
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The lines of a file of any length, one after another, through one buffer that does not grow.
+//! Text as procfs has it: the lines of a file of any length, through one buffer that does not grow;
+//! their words and numbers.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::path::Path;
 use super::interrupted::retried;
 use crate::error::{BadLine, Error};
 
-/// As much as one system call may bring.
+/// The most that one system call reads.
 pub(crate) const BUFFER: usize = 1 << 20;
 
 /// Reads lines. Each must fit into `buffer`.
@@ -16,7 +17,7 @@ pub(crate) const BUFFER: usize = 1 << 20;
 pub(crate) struct Lines<R, B> {
     file: R,
     buffer: B,
-    /// What was read and is not used yet is between these two.
+    /// The bytes that were read and not used yet are between these two.
     start: usize,
     end: usize,
     /// How many lines were read.
@@ -37,13 +38,13 @@ impl Line<'_> {
     }
 }
 
-/// The words of a line, with or without its end: what is between blanks.
+/// The words of a line, with blanks between them. The line may end with a newline.
 pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\n'))
         .filter(|word| !word.is_empty())
 }
 
-/// A count in decimal digits. No sign: what the kernel would print as negative is no count.
+/// A count in decimal digits, without a sign: a negative number is not a count.
 pub(crate) fn decimal(word: &[u8]) -> Option<u64> {
     let digits = word.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(word)
@@ -86,7 +87,8 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
         }
     }
 
-    /// The next line, or `None` after the last. A last line that does not end is an error: the file is cut.
+    /// The next line, or `None` after the last. A last line without a newline is an error: the file
+    /// is cut.
     pub(crate) fn next(&mut self) -> Result<Option<Line<'_>>, Failure> {
         let mut searched = self.start;
         let newline = loop {
@@ -112,7 +114,7 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
         }))
     }
 
-    /// Reads on, after what is not used yet. Returns whether there was more.
+    /// Reads more after the unused bytes. Returns whether there was more.
     fn fill(&mut self) -> Result<bool, Failure> {
         let buffer = self.buffer.as_mut();
         buffer.copy_within(self.start..self.end, 0);
@@ -127,7 +129,7 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
         Ok(read > 0)
     }
 
-    /// What is wrong with the line after those that were read.
+    /// A problem of the line after those that were read.
     pub(crate) fn bad(&self, problem: impl Into<String>, text: &[u8]) -> Failure {
         BadLine::new(self.read + 1, problem, text).into()
     }

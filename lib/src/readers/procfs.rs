@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection, of
-//! which the columns are read that are asked for: the state, the ports, the queues.
+//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection. Only the
+//! columns that are needed are read: the state, the ports, the queues.
 //!
-//! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show` (`net/ipv6/tcp_ipv6.c`).
+//! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show`
+//! (`net/ipv6/tcp_ipv6.c`).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::by_port::{ByPort, Listener};
+use super::by_port::{Listener, PortTable};
 use super::lines::{BUFFER, Failure, Line, Lines, decimal, words};
 use super::root::Root;
 use crate::connections::Connection;
@@ -20,7 +21,7 @@ use crate::ports::Ports;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// The digits of an address, which are what places the columns.
+/// The digits of an address, on which the places of the columns depend.
 pub(crate) const IPV4_DIGITS: usize = 8;
 pub(crate) const IPV6_DIGITS: usize = 32;
 
@@ -38,13 +39,13 @@ impl Procfs {
         Ok(counts)
     }
 
-    /// Counts by port. What a listener's queue may hold, and what was dropped at it, is not told here.
+    /// Counts by port. The files have neither the backlog nor the drops of a listener.
     pub(crate) fn services<'a>(
         &mut self,
         root: &Root,
         ports: Option<&'a Ports>,
-    ) -> Result<ByPort<'a>, Error> {
-        let mut table = ByPort::new(ports);
+    ) -> Result<PortTable<'a>, Error> {
+        let mut table = PortTable::new(ports);
         self.each_file(root, |file, digits, buffer| {
             count_by_port(file, digits, buffer, &mut table)
         })?;
@@ -67,7 +68,7 @@ impl Procfs {
     }
 }
 
-/// The connections that `tcp` tells of, and then those of `tcp6`.
+/// The connections in `tcp`, and then those in `tcp6`.
 #[derive(Debug)]
 pub(crate) struct Listing {
     path: PathBuf,
@@ -110,8 +111,8 @@ impl Iterator for Listing {
     }
 }
 
-/// A kernel without IPv6 has no such file, and no such connections. A process that ends has neither file any more, so
-/// this one is opened before `tcp`, which every kernel has.
+/// A kernel without IPv6 has no such file, and no such connections. A process that has ended has
+/// neither file, so this one is opened before `tcp`, which every kernel has.
 fn open_tcp6(root: &Root) -> Result<Option<(PathBuf, File)>, Error> {
     match root.open_net("tcp6") {
         Err(Error::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -138,7 +139,7 @@ pub(crate) fn count_by_port(
     file: impl Read,
     digits: usize,
     buffer: &mut [u8],
-    table: &mut ByPort<'_>,
+    table: &mut PortTable<'_>,
 ) -> Result<(), Failure> {
     let mut rows = Rows::new(file, digits, buffer);
     while let Some(row) = rows.next()? {
@@ -214,7 +215,7 @@ fn is_header(line: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug)]
 struct Row<'a> {
     line: Line<'a>,
-    /// What comes after the first colon.
+    /// The part after the first colon.
     columns: &'a [u8],
     digits: usize,
 }
@@ -325,7 +326,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
     })
 }
 
-/// What comes after `SL:` in a line, if what is around the state column is where it should be.
+/// The part of a line after `SL:`, if the columns up to the state are where they should be.
 fn columns(line: &[u8], digits: usize) -> Option<&[u8]> {
     let colon = memchr::memchr(b':', line)?;
     let sl = line[..colon].trim_ascii_start();
@@ -375,14 +376,14 @@ mod tests {
         )
     }
 
-    /// A reader that brings at most `step` bytes at a time, and is interrupted before each.
-    struct Slow<'a> {
+    /// A reader that gives at most `step` bytes at a time, and is interrupted before each reading.
+    struct SlowReader<'a> {
         text: &'a [u8],
         step: usize,
         interrupted: bool,
     }
 
-    impl Read for Slow<'_> {
+    impl Read for SlowReader<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.interrupted = !self.interrupted;
             if self.interrupted {
@@ -400,7 +401,7 @@ mod tests {
         buffer: usize,
     ) -> Result<Counts, (u64, String)> {
         let mut counts = Counts::ZERO;
-        let reader = Slow {
+        let reader = SlowReader {
             text: text.as_bytes(),
             step,
             interrupted: false,
@@ -436,7 +437,8 @@ mod tests {
 
     #[test]
     fn reads_lines_as_kernels_write_them() {
-        // Padded to 149 characters; a full socket, a time-wait socket, a line number of five digits.
+        // Padded to 149 characters; a full socket, a time-wait socket, a line number of five
+        // digits.
         let text = format!(
             "{HEADER}{:<149}\n{:<149}\n{:<149}\n",
             "   0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1574 1 00000000998378a5 100 0 0 10 0",
@@ -460,7 +462,7 @@ mod tests {
    2: 0100007F:1F90 0200007F:C352 01 0000000A:FFFFFFFF 02:00000000123456789 00000000 4294967294   0 8412 1 0000000000000000 20 4 30 10 -1
 ";
 
-    /// What each line says, up to the first that is wrong.
+    /// The connection of each line, up to the first line that is wrong.
     fn connections(text: &str, digits: usize) -> Result<Vec<Connection>, (u64, String)> {
         let mut rows = Rows::new(text.as_bytes(), digits, vec![0; 4096]);
         let connections = std::iter::from_fn(|| rows.next_connection().transpose());
@@ -537,7 +539,8 @@ mod tests {
                 "{to}"
             );
         }
-        // What a kernel ends a line with after the inode is not read; without it, the line is no connection.
+        // The rest of a line after the inode is not read; a line that ends before it is no
+        // connection.
         let text = format!("{HEADER}{CONNECTIONS}");
         let second = text.find("   1: ").unwrap();
         let first_line = &text[..second];
@@ -551,7 +554,7 @@ mod tests {
 
     #[test]
     fn counts_by_port_whatever_the_order() {
-        let mut table = ByPort::new(None);
+        let mut table = PortTable::new(None);
         let text: Vec<&str> = CONNECTIONS.lines().collect();
         for lines in [&text[1..], &text[..1]] {
             let text = format!("{HEADER}{}\n", lines.join("\n"));
@@ -654,7 +657,7 @@ mod tests {
             let mut text = if has_header { HEADER.as_bytes().to_vec() } else { Vec::new() };
             text.extend(bytes);
             let _ = count(&text[..], digits, &mut vec![0; size], &mut Counts::default());
-            let _ = count_by_port(&text[..], digits, &mut vec![0; size], &mut ByPort::new(None));
+            let _ = count_by_port(&text[..], digits, &mut vec![0; size], &mut PortTable::new(None));
         }
 
         #[test]

@@ -88,7 +88,7 @@ impl<'a> Json<'a> {
                     total: service.counts.total(),
                     states: Shares {
                         counts: &service.counts,
-                        of: Whole::Connections(service.connections()),
+                        whole: Whole::Connections(service.connections()),
                     },
                 })
                 .collect(),
@@ -96,7 +96,7 @@ impl<'a> Json<'a> {
                 total: counts.total(),
                 states: Shares {
                     counts,
-                    of: Whole::Total,
+                    whole: Whole::Total,
                 },
             }),
         }
@@ -113,14 +113,14 @@ fn prometheus(answers: &[Answer<Services>]) -> Result<String, fmt::Error> {
         services: answer.services.clone(),
         other: answer.other,
     });
-    registry.register_collector(Box::new(All(answers.collect())));
+    registry.register_collector(Box::new(AllMetrics(answers.collect())));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
 }
 
 #[derive(Debug)]
-struct All(Vec<Metrics>);
+struct AllMetrics(Vec<Metrics>);
 
 /// The metrics of one namespace.
 #[derive(Debug)]
@@ -138,11 +138,11 @@ impl Metrics {
     }
 }
 
-impl Collector for All {
+impl Collector for AllMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(
             "tcpstat_service_connection_states",
-            "Number of sockets at the ports that something listens on, by state.",
+            "Number of sockets at ports with a listener, by state.",
             None,
             MetricType::Gauge,
         )?;
@@ -173,13 +173,13 @@ impl Collector for All {
             ),
             (
                 "tcpstat_service_backlog",
-                "Number of connections that may wait to be accepted.",
+                "Maximum number of connections that wait to be accepted.",
                 |service| service.backlog,
             ),
             // Not a counter: when a listener is closed, its drops are subtracted from the sum.
             (
                 "tcpstat_service_drops",
-                "Number of segments and connections dropped at the listeners that there are now.",
+                "Number of segments and connections dropped at the current listeners.",
                 |service| service.drops,
             ),
         ];
@@ -233,7 +233,8 @@ fn services_table(services: &Services) -> String {
         };
         states.clone().into_iter().map(share)
     };
-    let known = |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
+    let number_or_unknown =
+        |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
     let mut cells = Vec::new();
     for service in rows {
         let in_use = service
@@ -243,9 +244,9 @@ fn services_table(services: &Services) -> String {
             service.port.to_string(),
             service.listeners.to_string(),
             service.accept_queue.to_string(),
-            known(service.backlog),
+            number_or_unknown(service.backlog),
             in_use,
-            known(service.drops),
+            number_or_unknown(service.drops),
             service.counts.total().to_string(),
         ];
         let shares = shares(&service.counts, service.connections());
@@ -259,7 +260,7 @@ fn services_table(services: &Services) -> String {
 
     let mut text = table::text(&columns, &cells);
     if rows.is_empty() && services.other.is_none() {
-        text += "nothing listens on the ports asked for\n";
+        text += "nothing listens on the requested ports\n";
     }
     text += &format!("\nsource: {}", services.source);
     if rows.iter().any(|service| service.backlog.is_none()) {
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_source_does_not_know_is_no_zero() {
+    fn unknown_numbers_are_not_zero() {
         let text = |format| text(format, services(Source::Procfs));
         let table = text(Format::Table);
         assert!(table.contains("source: procfs, which knows neither backlog nor drops"));
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn where_ports_are_asked_for_there_are_no_others() {
+    fn with_ports_there_are_no_others() {
         let text = |format| {
             let nothing = Services::new(Source::Module);
             text(format, nothing)
@@ -364,7 +365,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text(Format::Json)).unwrap();
         assert_eq!(json["services"], serde_json::json!([]));
         assert!(json.get("other").is_none());
-        assert!(text(Format::Table).contains("nothing listens on the ports asked for"));
+        assert!(text(Format::Table).contains("nothing listens on the requested ports"));
         assert!(!text(Format::Prometheus).contains("port="));
     }
 
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn several_namespaces_are_told_apart() {
+    fn several_namespaces_are_distinguished() {
         let answers = [(4026531840, 1), (4026532000, 77)].map(|(inode, pid)| Answer {
             namespace: Some(Namespace::new(inode, pid)),
             answer: services(Source::Module),

@@ -17,15 +17,15 @@ use sort::SortBy;
 
 const AFTER_HELP: &str = "\
 Examples:
-  tcpstat services --format table --sort accept-queue   what waits to be accepted, the most first
+  tcpstat services --format table --sort accept-queue   the longest accept queue first
   tcpstat services --port 443,8000-8100                 these ports only, as one line of JSON
 
-The sockets of ports that nothing listens on (outgoing connections) are counted together, as \"other\"; not with --port.
-Shares are of the connections of a port: listeners count only in its total, and the ratio of LISTEN is null.
+The sockets at ports without a listener (outgoing connections) are counted together, as \"other\"; not with --port.
+Shares are of the connections of a port: listeners are counted only in its total, and the ratio of LISTEN is null.
 Accept queue, backlog and drops are sums over the listeners of the port. The source procfs knows neither backlog nor
-drops: they are null then, or a question mark.";
+drops: they are null then, or a question mark in a table.";
 
-/// Count connections by service: by the local ports that something listens on
+/// Count connections by service: by local port with a listener
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ServicesArgs {

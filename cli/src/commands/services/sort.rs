@@ -62,7 +62,7 @@ fn column(text: &str) -> Result<SortBy, String> {
     let column = column.or_else(|| text.parse().ok().map(SortBy::State));
     column.ok_or_else(|| {
         let names = SortBy::NAMED.map(|(name, _)| name).join(", ");
-        format!("it is not a column: {names}, or a state")
+        format!("unknown column; the columns are: {names}, or a state")
     })
 }
 
