@@ -41,8 +41,8 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(naive(&datagrams), Some(counts));
     if let Ok(services) = services {
         let (services, other) = services.unwrap();
-        let mut sum = other;
-        services.iter().for_each(|row| sum.add(&row.counts));
+        let counted_by_port = services.iter().map(|row| row.counts).chain([other]);
+        let sum: tcpstat::Counts = counted_by_port.sum();
         assert_eq!(sum, counts);
         let listeners: u64 = services.iter().map(|row| row.listeners).sum();
         assert_eq!(listeners, counts.get(State::Listen));

@@ -37,8 +37,8 @@ fuzz_target!(|input: &[u8]| {
     }
     if let Ok((services, other)) = services {
         let counts = counted.as_ref().unwrap();
-        let mut sum = other;
-        services.iter().for_each(|row| sum.add(&row.counts));
+        let counted_by_port = services.iter().map(|row| row.counts).chain([other]);
+        let sum: tcpstat::Counts = counted_by_port.sum();
         assert_eq!(sum, *counts);
         let listeners: u64 = services.iter().map(|row| row.listeners).sum();
         assert_eq!(listeners, counts.get(State::Listen));
