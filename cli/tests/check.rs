@@ -429,7 +429,8 @@ fn verbose_names_the_sources() {
     command.arg("--proc-root").arg(root.path());
     let (code, _, stderr) = run(command);
     assert_eq!(code, 0);
-    assert!(stderr.starts_with("tcpstat: module: "), "{stderr}");
+    assert!(stderr.starts_with("tcpstat: the files in "), "{stderr}");
+    assert!(stderr.contains("\ntcpstat: module: "), "{stderr}");
     assert!(
         stderr.ends_with("tcpstat: procfs: counted by port\n"),
         "{stderr}"

@@ -85,7 +85,7 @@ mod source;
 pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
 pub use listeners::{Interface, Listener, Listeners};
-pub use namespaces::{Namespace, Namespaces};
+pub use namespaces::{Namespace, Namespaces, Origin};
 pub use options::{Options, Target};
 pub use ports::{Ports, PortsError};
 pub use sampler::{Connections, Sampler};

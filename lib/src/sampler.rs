@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
 use crate::listeners::{Listener, Listeners};
+use crate::namespaces::Origin;
 use crate::options::Options;
 use crate::ports::Ports;
 use crate::readers::netlink::{self, Netlink};
@@ -29,17 +30,17 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler; nothing is opened or read yet.
+    /// A sampler. Looks at what [`Options::proc_root`] is; nothing is opened or read yet.
     ///
     /// # Errors
-    /// [`Error::Elsewhere`] if the source is netlink with another procfs than `/proc`.
+    /// [`Error::Elsewhere`] if the source is netlink with a saved sample.
     pub fn new(options: Options) -> Result<Self, Error> {
-        if options.source.is_some_and(Source::is_netlink) && options.is_elsewhere() {
+        let root = Root::of(&options);
+        if options.source.is_some_and(Source::is_netlink) && root.is_elsewhere() {
             return Err(Error::Elsewhere {
                 proc_root: options.proc_root,
             });
         }
-        let root = Root::of(&options);
         Ok(Self {
             options,
             root,
@@ -47,6 +48,15 @@ impl Sampler {
             buffer: Vec::new(),
             procfs: procfs::Procfs::default(),
         })
+    }
+
+    /// The network namespace whose connections are counted. That of a process is opened here, if
+    /// there was no reading yet.
+    ///
+    /// # Errors
+    /// Same as [`Sampler::sample`] about a process that does not exist.
+    pub fn origin(&self) -> Result<Origin, Error> {
+        self.root.origin()
     }
 
     /// Counts the connections now. Each call selects the source again.
@@ -57,7 +67,7 @@ impl Sampler {
     pub fn sample(&mut self) -> Result<Snapshot, Error> {
         let (options, root) = (&self.options, &self.root);
         let whole = |counts| (counts, Method::Whole);
-        let first = options.first_of(&Source::AUTO, |source| match source {
+        let first = options.first_of(root, &Source::AUTO, |source| match source {
             Source::Module => self.module.sample(root).map(whole),
             Source::Netlink => {
                 let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
@@ -94,7 +104,7 @@ impl Sampler {
     /// Same as [`Sampler::sample`].
     pub fn services(&mut self, ports: Option<&Ports>) -> Result<Services, Error> {
         let (options, root) = (&self.options, &self.root);
-        let first = options.first_of(&Source::AUTO, |source| match source {
+        let first = options.first_of(root, &Source::AUTO, |source| match source {
             Source::Module => {
                 let (services, other) = module_services::services(root, ports)?;
                 Ok(((services, ports.is_none().then_some(other)), None))
@@ -136,7 +146,7 @@ impl Sampler {
     /// Same as [`Sampler::sample`], and [`Error::NotListed`] if the source is the module.
     pub fn listeners(&mut self, ports: Option<&Ports>) -> Result<Listeners, Error> {
         let (options, root) = (&self.options, &self.root);
-        let first = options.first_of(&Source::LISTING, |source| match source {
+        let first = options.first_of(root, &Source::LISTING, |source| match source {
             Source::Module => Err(Error::NotListed),
             Source::Netlink | Source::NetlinkFull => {
                 Netlink::new(root.namespace()?, &mut self.buffer).listeners(ports)
@@ -192,11 +202,11 @@ impl Sampler {
     /// error from the iterator, no other source is tried.
     pub fn connections(&self, filter: Filter) -> Result<Connections, Error> {
         let (options, root) = (&self.options, &self.root);
-        let first = options.first_of(&Source::LISTING, |source| match source {
+        let first = options.first_of(root, &Source::LISTING, |source| match source {
             Source::Module => Err(Error::NotListed),
             Source::Netlink | Source::NetlinkFull => {
                 let namespace = root.namespace()?;
-                netlink::Listing::start(namespace.as_ref(), &filter).map(Listing::Netlink)
+                netlink::Listing::start(namespace, &filter).map(Listing::Netlink)
             }
             Source::Procfs => procfs::Listing::start(root).map(Listing::Procfs),
         })?;
@@ -233,18 +243,18 @@ impl Options {
     /// refused.
     fn first_of<T>(
         &self,
+        root: &Root,
         auto: &[Source],
         mut ask: impl FnMut(Source) -> Result<T, Error>,
     ) -> Result<(T, Source, Vec<Attempt>), Error> {
-        let root = Root::of(self);
-        root.check()?;
+        root.hold()?;
         let sources = match &self.source {
             None => auto,
             Some(source) => std::slice::from_ref(source),
         };
         let mut tried = Vec::new();
         for &source in sources {
-            let answer = if source.is_netlink() && self.is_elsewhere() {
+            let answer = if source.is_netlink() && root.is_elsewhere() {
                 Err(Error::Elsewhere {
                     proc_root: root.path.clone(),
                 })

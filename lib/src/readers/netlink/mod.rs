@@ -18,7 +18,7 @@ use self::dump::{Query, States};
 use self::socket::Answer;
 use self::wire::InetDiagMsg;
 use super::by_port::PortTable;
-use super::namespace::{Handle, inside};
+use super::namespace::{Handle, THREAD_NET, inside};
 use super::sockstat::Sockstat;
 use crate::connections::{Connection, Filter};
 use crate::error::Error;
@@ -76,7 +76,7 @@ pub(crate) trait List {
 /// Netlink in one network namespace.
 #[derive(Debug)]
 pub(crate) struct Netlink<'a> {
-    namespace: Option<Handle>,
+    namespace: Option<&'a Handle>,
     buffer: &'a mut Vec<u8>,
 }
 
@@ -102,7 +102,7 @@ impl List for Netlink<'_> {
 impl<'a> Netlink<'a> {
     /// Netlink in this network namespace; in the calling thread's, if there is none. Datagrams are
     /// received into `buffer`, which is allocated here if it is empty, and never grows.
-    pub(crate) fn new(namespace: Option<Handle>, buffer: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(namespace: Option<&'a Handle>, buffer: &'a mut Vec<u8>) -> Self {
         if buffer.is_empty() {
             *buffer = vec![0; BUFFER];
         }
@@ -113,8 +113,7 @@ impl<'a> Netlink<'a> {
     pub(crate) fn counters(&self) -> Result<Sockstat, Error> {
         // Those of the thread that opens them, like a netlink socket. A procfs that the user names
         // may be a saved one.
-        let net = Path::new("/proc/thread-self/net");
-        inside(self.namespace.as_ref(), || Sockstat::open(net))
+        inside(self.namespace, || Sockstat::open(Path::new(THREAD_NET)))
     }
 
     /// Counts every connection of the network namespace.
@@ -147,7 +146,7 @@ impl<'a> Netlink<'a> {
         let bound: Vec<_> = bound.filter_map(|one| one.interface.as_mut()).collect();
         if !bound.is_empty() {
             // An index means nothing in another namespace. Without names, the indices are left.
-            let names = inside(self.namespace.as_ref(), || Ok(interfaces()))?;
+            let names = inside(self.namespace, || Ok(interfaces()))?;
             for interface in bound {
                 interface.name = names.get(&interface.index).cloned();
             }
@@ -167,7 +166,7 @@ impl<'a> Netlink<'a> {
     }
 
     fn ask(&self, query: Query) -> Result<Answer, Error> {
-        Answer::ask(self.namespace.as_ref(), query)
+        Answer::ask(self.namespace, query)
     }
 }
 
