@@ -24,7 +24,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo --preserve-env=http_proxy,https_proxy,no_proxy,TCPSTAT_ACCEL "$@"
+        sudo --preserve-env=http_proxy,https_proxy,no_proxy,CI,TCPSTAT_ACCEL,TCPSTAT_REQUIRE_SS "$@"
     else
         die "this step needs root, and there is no sudo: run it as root ($*)"
     fi

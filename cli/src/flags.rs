@@ -61,7 +61,7 @@ fn until_next_tick(elapsed: Duration, interval: Duration) -> Duration {
 /// The source to use, and the network namespace to count.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceFlags {
-    /// Where to count: auto, module, netlink, netlink-full, procfs
+    /// Source of the counts: auto, module, netlink, netlink-full, procfs
     #[arg(long, value_enum, default_value_t = SourceValue::Auto, hide_possible_values = true)]
     source: SourceValue,
 
@@ -73,7 +73,7 @@ pub(crate) struct SourceFlags {
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
     proc_root: PathBuf,
 
-    /// Say on standard error which source answered, and how it counted
+    /// Print to standard error which source answered, and how it counted
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }

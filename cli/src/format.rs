@@ -42,7 +42,7 @@ impl Format {
             .map(|format| PossibleValue::new(format.name()));
         PossibleValuesParser::new(names).try_map(|name| {
             let found = formats.iter().find(|format| format.name() == name);
-            found.copied().ok_or("there is no such format")
+            found.copied().ok_or("unknown format")
         })
     }
 }
@@ -125,7 +125,7 @@ pub(crate) fn rfc3339(timestamp: Timestamp) -> String {
 /// `{"ESTABLISHED":{"count":5,"ratio":0.25},...}`: all states in kernel order, and their shares.
 pub(crate) struct Shares<'a> {
     pub(crate) counts: &'a Counts,
-    pub(crate) of: Whole,
+    pub(crate) whole: Whole,
 }
 
 /// The number that shares are computed from.
@@ -145,12 +145,12 @@ pub(crate) struct Share {
 
 impl Serialize for Shares<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let of = match self.of {
+        let of = match self.whole {
             Whole::Total => self.counts.total(),
             Whole::Connections(connections) => connections,
         };
         serializer.collect_map(self.counts.iter().map(|(state, count)| {
-            let ratio = match (&self.of, state) {
+            let ratio = match (&self.whole, state) {
                 (Whole::Connections(_), State::Listen) => None,
                 _ => Some(rounded(ratio(count, of))),
             };
@@ -169,7 +169,7 @@ pub(crate) fn counts(states: &[(State, u64)]) -> Counts {
     counts
 }
 
-/// A service with these numbers.
+/// A service with these numbers; its fullest listener has all of the queue and of the backlog.
 #[cfg(test)]
 pub(crate) fn service(
     port: u16,
@@ -182,7 +182,17 @@ pub(crate) fn service(
     service.listeners = listeners;
     service.accept_queue = accept_queue;
     service.backlog = backlog;
+    service.fullest = backlog.map(|backlog| fullest(accept_queue, backlog));
     service.drops = drops;
     service.counts = counts(states);
     service
+}
+
+/// The queue of a listener with these numbers.
+#[cfg(test)]
+pub(crate) fn fullest(accept_queue: u64, backlog: u64) -> tcpstat::AcceptQueue {
+    tcpstat::AcceptQueue {
+        length: u32::try_from(accept_queue).unwrap(),
+        backlog: u32::try_from(backlog).unwrap(),
+    }
 }

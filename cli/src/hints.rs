@@ -26,14 +26,14 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
              Processes may be gone, or hidden (hidepid=)."
         }
         (_, Error::Answer { .. }) => {
-            "Load the kernel's part of it (modprobe tcp_diag), or try --source procfs."
+            "Load the kernel module for it (modprobe tcp_diag), or try --source procfs."
         }
         (_, Error::Namespace { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
-            "Entering another network namespace takes root (CAP_SYS_ADMIN, CAP_SYS_PTRACE): \
+            "Entering another network namespace requires root (CAP_SYS_ADMIN, CAP_SYS_PTRACE): \
              try --source procfs."
         }
         (_, Error::Namespace { .. }) => {
-            "The process may have ended, or be one of a saved sample: try --source procfs."
+            "The process may have ended, or belong to a saved sample: try --source procfs."
         }
         _ => {
             "A sandbox may forbid netlink sockets here (seccomp, SELinux, \
@@ -45,8 +45,8 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
 /// The hint for a system error of a source that exists.
 fn hint_for(errno: Errno) -> Option<&'static str> {
     Some(match errno {
-        Errno::EMFILE => "This process may open no more files: raise its limit (ulimit -n).",
-        Errno::ENFILE => "The machine may open no more files: raise fs.file-max.",
+        Errno::EMFILE => "This process has too many open files: raise its limit (ulimit -n).",
+        Errno::ENFILE => "The machine has too many open files: raise fs.file-max.",
         Errno::ENOBUFS | Errno::ENOMEM | Errno::EAGAIN => {
             "The kernel may be short of memory: try again, or another --source."
         }

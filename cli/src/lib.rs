@@ -30,12 +30,12 @@ use failure::Failure;
 const AFTER_HELP: &str = "\
 Examples:
   tcpstat                                  all eleven states, as one line of JSON
-  tcpstat --format table                   the same for people
+  tcpstat --format table                   the same as a table
   tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
-  tcpstat services --format table          by service, with what waits in its accept queue
+  tcpstat services --format table          by service, with its accept queue
   tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
-  tcpstat --pid 1234                       the network namespace of process 1234: a container's
+  tcpstat --pid 1234                       the network namespace of process 1234 (of a container)
   tcpstat --all-namespaces --format table  every network namespace that a process is in
 
 Sources, the cheapest first; without --source, the first that answers:
@@ -45,7 +45,7 @@ Sources, the cheapest first; without --source, the first that answers:
   netlink-full  sock_diag, as ss does: a binary message for every connection
   procfs        /proc/net/tcp and tcp6: a line of text for every connection
 
-Exit codes: 0 answered; 1 no source could answer, an answer is malformed, a namespace could not be seen,
+Exit codes: 0 success; 1 no source could answer, an answer is malformed, a namespace could not be seen,
 or the output could not be written; 2 usage";
 
 /// Count TCP connections by state, IPv4 and IPv6 together, in this network namespace
@@ -114,7 +114,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     // Ignore a failed write to stderr.
     let _ = error.print();
-    if commands::check::is_meant(&command(), std::env::args_os().skip(1)) {
+    if commands::check::is_requested(&command(), std::env::args_os().skip(1)) {
         return commands::check::refuse(error);
     }
     ExitCode::from(2)
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_explanations_say_to_type_is_understood() {
+    fn commands_in_the_explanations_parse() {
         let mut typed = 0;
         for line in TOPICS.iter().flat_map(|topic| [topic.look, topic.act]) {
             for (at, name) in line.match_indices("tcpstat ") {
@@ -171,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_completes_is_understood() {
+    fn completions_of_a_shell_parse() {
         let args = command();
         for (command, option, expected) in [
             ("services", "sort", SortBy::NAMED.len() + State::COUNT),
             ("watch", "sort", SortBy::NAMED.len() + State::COUNT),
             ("connections", "state", State::COUNT),
         ] {
-            let known = args.find_subcommand(command).unwrap();
-            let mut options = known.get_opts();
+            let subcommand = args.find_subcommand(command).unwrap();
+            let mut options = subcommand.get_opts();
             let found = options.find(|found| found.get_long() == Some(option));
             let values = found.unwrap().get_possible_values();
             assert_eq!(values.len(), expected, "{command}");

@@ -27,7 +27,7 @@ pub(crate) fn states() -> Vec<PossibleValue> {
 fn state(text: &str) -> Result<State, String> {
     text.parse().map_err(|_| {
         let names = State::ALL.map(State::name).join(", ");
-        format!("it is not a state; these are: {names}")
+        format!("unknown state; the states are: {names}")
     })
 }
 

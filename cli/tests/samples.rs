@@ -2,16 +2,16 @@
 
 //! Saved samples that are not whole, or not of this kind of machine.
 
-mod saved;
+mod common;
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
+use common::saved::proc_root;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use saved::proc_root;
 
 const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:07E8 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 1574 1 0000000000000000 100 0 0 10 0
@@ -143,7 +143,7 @@ fn the_addresses_of_another_kind_of_machine_are_refused() {
 
     // A machine that has that address, and a loopback of its own.
     let own = TCP.replace("   0: 00000000", "   0: 7F000001");
-    let root = proc_root(&[("net/tcp", &own), ("net/tcp6", TCP6)]);
+    let root = proc_root(&[("net/tcp", &*own), ("net/tcp6", TCP6)]);
     let (code, stdout, stderr) = run(root.path(), &["connections"]);
     assert_eq!((code, &*stderr), (Some(0), ""));
     assert!(

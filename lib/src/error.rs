@@ -15,7 +15,7 @@ use crate::source::Source;
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be opened.
-    #[error("{}: cannot open: {}", path.display(), Named(error))]
+    #[error("{}: cannot open: {}", path.display(), SystemMessage(error))]
     Open {
         /// The file.
         path: PathBuf,
@@ -24,7 +24,7 @@ pub enum Error {
         error: io::Error,
     },
     /// A file was opened, but could not be read.
-    #[error("{}: cannot read: {}", path.display(), Named(error))]
+    #[error("{}: cannot read: {}", path.display(), SystemMessage(error))]
     Read {
         /// The file.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum Error {
         error: io::Error,
     },
     /// The module's file disappeared between lookup and read: the module is being unloaded.
-    #[error("{}: the module is being unloaded: {}", path.display(), Named(error))]
+    #[error("{}: the module is being unloaded: {}", path.display(), SystemMessage(error))]
     Unloading {
         /// The file.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum Error {
         error: io::Error,
     },
     /// A file is malformed. There are no counts then.
-    #[error("{}, line {line}: {problem}{}", path.display(), Quoted(text))]
+    #[error("{}, line {line}: {problem}{}", path.display(), Quotation(text))]
     Line {
         /// The file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum Error {
         text: String,
     },
     /// A netlink socket could not be opened or set up, or the request could not be sent.
-    #[error("cannot {call} a NETLINK_SOCK_DIAG socket: {}", Named(error))]
+    #[error("cannot {call} a NETLINK_SOCK_DIAG socket: {}", SystemMessage(error))]
     Socket {
         /// The system call: `open`, `connect`, `set the timeout of`, `write to`.
         call: &'static str,
@@ -63,14 +63,17 @@ pub enum Error {
         error: io::Error,
     },
     /// The kernel's answer could not be received.
-    #[error("the answer from NETLINK_SOCK_DIAG did not arrive: {}", Named(error))]
+    #[error(
+        "the answer from NETLINK_SOCK_DIAG did not arrive: {}",
+        SystemMessage(error)
+    )]
     Receive {
         /// The error of the system.
         #[source]
         error: io::Error,
     },
     /// The kernel answered a netlink request with an error (in `NLMSG_ERROR` or `NLMSG_DONE`).
-    #[error("NETLINK_SOCK_DIAG answers {}", Named(error))]
+    #[error("NETLINK_SOCK_DIAG answers {}", SystemMessage(error))]
     Answer {
         /// The error in the kernel's answer.
         #[source]
@@ -96,7 +99,7 @@ pub enum Error {
     },
     /// The network namespace could not be entered to use netlink there: no permission, or it is
     /// gone.
-    #[error("cannot enter the network namespace {}: {}", path.display(), Named(error))]
+    #[error("cannot enter the network namespace {}: {}", path.display(), SystemMessage(error))]
     Namespace {
         /// The namespace's file.
         path: PathBuf,
@@ -105,7 +108,7 @@ pub enum Error {
         error: io::Error,
     },
     /// The process is now in another network namespace, or its PID has been reused.
-    #[error("{}: it is no longer the network namespace {inode}", path.display())]
+    #[error("{}: no longer the network namespace {inode}", path.display())]
     OtherNamespace {
         /// The namespace's file.
         path: PathBuf,
@@ -128,7 +131,7 @@ pub enum Error {
     #[error("the module counts connections and does not list them")]
     NotListed,
     /// Every source that was tried is absent, or refused.
-    #[error("no source could answer{}", Tried(.0))]
+    #[error("no source could answer{}", Attempts(.0))]
     NoSource(
         /// Each source that was tried, in order.
         Vec<Attempt>,
@@ -254,9 +257,9 @@ pub(crate) fn errno(error: &io::Error) -> Errno {
 }
 
 /// A system error with the name of its number: `ENOENT: No such file or directory`.
-struct Named<'a>(&'a io::Error);
+struct SystemMessage<'a>(&'a io::Error);
 
-impl fmt::Display for Named<'_> {
+impl fmt::Display for SystemMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.raw_os_error().map(Errno::from_raw) {
             None | Some(Errno::UnknownErrno) => write!(f, "{}", self.0),
@@ -265,9 +268,9 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-struct Quoted<'a>(&'a str);
+struct Quotation<'a>(&'a str);
 
-impl fmt::Display for Quoted<'_> {
+impl fmt::Display for Quotation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             Ok(())
@@ -277,9 +280,9 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-struct Tried<'a>(&'a [Attempt]);
+struct Attempts<'a>(&'a [Attempt]);
 
-impl fmt::Display for Tried<'_> {
+impl fmt::Display for Attempts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0
             .iter()

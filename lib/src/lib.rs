@@ -72,6 +72,7 @@ mod error;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod listeners;
 mod namespaces;
 mod options;
 mod ports;
@@ -83,6 +84,7 @@ mod source;
 
 pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
+pub use listeners::{Interface, Listener, Listeners};
 pub use namespaces::{Namespace, Namespaces};
 pub use options::{Options, Target};
 pub use ports::{Ports, PortsError};
@@ -90,4 +92,4 @@ pub use sampler::{Connections, Sampler};
 pub use services::{Service, Services};
 pub use snapshot::{Method, Reason, Snapshot};
 pub use source::Source;
-pub use tcpstat_census::{counts::Counts, state::State};
+pub use tcpstat_census::{counts::Counts, queue::AcceptQueue, state::State};

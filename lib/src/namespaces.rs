@@ -134,7 +134,7 @@ pub(crate) fn inode_at(path: &Path) -> Result<Option<u64>, Error> {
     match fs::read_link(path) {
         Ok(target) => match inode(&target) {
             None => {
-                let problem = format!("{} is no network namespace", target.display());
+                let problem = format!("{} is not a network namespace", target.display());
                 let error = io::Error::new(ErrorKind::InvalidData, problem);
                 Err(Error::read(path, error))
             }
@@ -216,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_namespace_is_an_error() {
+    fn a_link_to_no_namespace_is_an_error() {
         for target in ["net:[]", "net:[12", "pid:[12]", "net:[-1]", "elsewhere"] {
             let root = procfs(&[("1", target)]);
             let error = Namespaces::list(root.path()).unwrap_err().to_string();
             assert!(error.contains("1/ns/net"), "{error}");
-            assert!(error.contains("is no network namespace"), "{error}");
+            assert!(error.contains("is not a network namespace"), "{error}");
         }
         assert!(matches!(
             Namespaces::list(Path::new("/nonexistent")),

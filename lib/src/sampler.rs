@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
+use crate::listeners::{Listener, Listeners};
 use crate::options::Options;
 use crate::ports::Ports;
 use crate::readers::netlink::{self, Netlink};
@@ -14,6 +15,7 @@ use crate::readers::{difference, module, module_services, procfs};
 use crate::services::Services;
 use crate::snapshot::{Method, Snapshot};
 use crate::source::Source;
+use tcpstat_census::state::State;
 
 /// Takes snapshots. Its buffers are allocated on first use and kept.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct Sampler {
     options: Options,
     root: Root,
     module: module::Module,
-    /// Netlink's.
+    /// For the datagrams of netlink.
     buffer: Vec<u8>,
     procfs: procfs::Procfs,
 }
@@ -112,6 +114,55 @@ impl Sampler {
             other,
             source,
             missing,
+            tried,
+        })
+    }
+
+    /// Lists the listening sockets now, or only those at `ports`.
+    ///
+    /// Netlink answers, or procfs if netlink is absent or refused. [`Source::Netlink`] and
+    /// [`Source::NetlinkFull`] are the same here.
+    ///
+    /// ```
+    /// use tcpstat::{Options, Sampler};
+    ///
+    /// for listener in Sampler::new(Options::default())?.listeners(None)?.listeners {
+    ///     println!("{}: {} wait for accept", listener.local, listener.accept_queue);
+    /// }
+    /// # Ok::<(), tcpstat::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`Sampler::sample`], and [`Error::NotListed`] if the source is the module.
+    pub fn listeners(&mut self, ports: Option<&Ports>) -> Result<Listeners, Error> {
+        let (options, root) = (&self.options, &self.root);
+        let first = options.first_of(&Source::LISTING, |source| match source {
+            Source::Module => Err(Error::NotListed),
+            Source::Netlink | Source::NetlinkFull => {
+                Netlink::new(root.namespace()?, &mut self.buffer).listeners(ports)
+            }
+            Source::Procfs => {
+                let filter = Filter {
+                    states: Some(vec![State::Listen]),
+                    local_ports: ports.cloned(),
+                    ..Filter::default()
+                };
+                let listed = procfs::Listing::start(root)?;
+                let listed = listed.filter_map(|connection| match connection {
+                    Ok(connection) if filter.accepts(&connection) => {
+                        Listener::of(connection).map(Ok)
+                    }
+                    Ok(_) => None,
+                    Err(error) => Some(Err(error)),
+                });
+                listed.collect()
+            }
+        })?;
+        let (mut listeners, source, tried): (Vec<Listener>, _, _) = first;
+        listeners.sort_by_key(|one| (one.local.port(), one.local.ip(), one.inode));
+        Ok(Listeners {
+            listeners,
+            source,
             tried,
         })
     }

@@ -49,14 +49,17 @@ pub enum Method {
         /// The missing file.
         missing: PathBuf,
     },
-    /// Netlink listed the rare states; the counts of two states are from the kernel's counters.
+    /// Netlink listed the rare states; the counts of one or two states are from the kernel's
+    /// counters.
     Difference {
-        /// The state that was left out together with `TIME_WAIT`: `ESTABLISHED`, or `CLOSE_WAIT`.
-        left_out: State,
+        /// The states that are from the counters: `TIME_WAIT`, and `ESTABLISHED` or `CLOSE_WAIT`.
+        derived: Vec<State>,
         /// The number of listed sockets.
         listed: u64,
-        /// The maximum number of sockets that changed state during the dump, by the counters.
+        /// The maximum number of sockets that changed during the dump, by the counters.
         moved: u64,
+        /// Why the counters were not accepted for a state, which was listed instead.
+        declined: Vec<Reason>,
     },
     /// A message for every connection, since counting by difference was not cheaper or not
     /// reliable.
@@ -88,18 +91,25 @@ pub enum Reason {
         left_out: State,
         /// The number that `sockstat` leaves for it.
         rest: i128,
-        /// The number that `sockstat` leaves for `TIME_WAIT`.
-        time_wait: i128,
         /// The listed `CLOSE_WAIT` sockets; with `CLOSE_WAIT` left out, the `ESTABLISHED` ones.
         other: u64,
         /// `CurrEstab`.
         curr_estab: u64,
     },
-    /// Too many sockets changed state during the dump.
+    /// The counters contradict the dump: it lists more time-wait sockets than they count.
+    TimeWait {
+        /// All time-wait sockets, by `sockstat`.
+        tw: u64,
+        /// Those that were listed in `FIN_WAIT2`.
+        fin_wait2: u64,
+    },
+    /// Too many sockets changed during the dump.
     Moved {
+        /// The state whose number is uncertain for it.
+        state: State,
         /// The maximum number of sockets that changed.
         moved: u64,
-        /// The number of all sockets.
+        /// The number of sockets in the state.
         sockets: u64,
     },
 }
@@ -112,15 +122,23 @@ impl fmt::Display for Method {
                 write!(f, "counted IPv4 alone: there is no {}", missing.display())
             }
             Self::Difference {
-                left_out,
+                derived,
                 listed,
                 moved,
-            } => write!(
-                f,
-                "counted by difference: {} and TIME_WAIT are from sockstat, {listed} other sockets were listed; \
-                 at most {moved} moved meanwhile",
-                left_out.name()
-            ),
+                declined,
+            } => {
+                let names: Vec<&str> = derived.iter().map(|state| state.name()).collect();
+                let verb = if names.len() == 1 { "is" } else { "are" };
+                write!(
+                    f,
+                    "counted by difference: {} {verb} from the kernel's counters, {listed} other sockets were \
+                     listed; at most {moved} moved meanwhile",
+                    names.join(" and ")
+                )?;
+                declined
+                    .iter()
+                    .try_for_each(|reason| write!(f, "; listed in a second dump: {reason}"))
+            }
             Self::Fallback(reason) => write!(f, "listed every socket: {reason}"),
         }
     }
@@ -129,31 +147,37 @@ impl fmt::Display for Method {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Few { sockets } => write!(f, "there are few, {sockets} by the counters"),
+            Self::Few { sockets } => write!(f, "too few sockets: {sockets} by the counters"),
             Self::NoCounters(error) => write!(f, "no counters: {error}"),
             Self::Elsewhere { elsewhere, sockets } => write!(
                 f,
-                "{elsewhere} of {sockets} are in states that the counters do not tell apart"
+                "{elsewhere} of {sockets} are in states that the counters do not distinguish"
             ),
             Self::Contradiction {
                 left_out,
                 rest,
-                time_wait,
                 other,
                 curr_estab,
             } => write!(
                 f,
-                "the counters contradict each other: sockstat leaves {rest} for {} and {time_wait} for TIME_WAIT, \
-                 {other} {} are listed, CurrEstab says {curr_estab}",
+                "the counters contradict each other: sockstat leaves {rest} for {}, {other} {} are listed, \
+                 CurrEstab says {curr_estab}",
                 left_out.name(),
                 partner(*left_out).name()
             ),
-            Self::Moved { moved, sockets } => {
-                write!(
-                    f,
-                    "up to {moved} of {sockets} moved while they were counted"
-                )
-            }
+            Self::TimeWait { tw, fin_wait2 } => write!(
+                f,
+                "the counters contradict the dump: sockstat says {tw} time-wait sockets, \
+                 {fin_wait2} are listed in FIN_WAIT2"
+            ),
+            Self::Moved {
+                state,
+                moved,
+                sockets,
+            } => write!(
+                f,
+                "up to {moved} sockets moved while {sockets} in {state} were counted"
+            ),
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Counting in the most naive way there is, for tests to compare with: it shares nothing with the command.
+//! Counts sockets in the simplest way, for tests to compare with. It shares no code with the
+//! command.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,8 @@ use std::path::Path;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// The states as `/proc/tcpstat` names them, in the order of its lines, which is that of their numbers.
+/// The states as `/proc/tcpstat` names them, in the order of its lines, which is that of their
+/// numbers.
 pub const NAMES: [&str; 11] = [
     "ESTABLISHED",
     "SYN_SENT",
@@ -25,7 +27,8 @@ pub const NAMES: [&str; 11] = [
     "CLOSING",
 ];
 
-/// Counts the sockets of `tcp` and `tcp6` in the directory `net`, such as `/proc/net`, by their state column.
+/// Counts the sockets of `tcp` and `tcp6` in the directory `net`, such as `/proc/net`, by their
+/// state column.
 pub fn procfs(net: &Path) -> io::Result<Counts> {
     let mut counts = Counts::ZERO;
     for_each_socket(net, |socket| counts.add_one(socket.state))?;
@@ -70,25 +73,27 @@ fn for_each_socket(net: &Path, mut visit: impl FnMut(Socket)) -> io::Result<()> 
     Ok(())
 }
 
-/// What there is at one local port, or at all that have no listener.
+/// The sockets at one local port, or at all local ports that have no listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Sockets that listen there.
     pub listeners: u64,
     /// Connections that wait for `accept`.
     pub accept_queue: u64,
-    /// How many may; `/proc/net/tcp` does not have it.
+    /// The sum of the listeners' backlogs; `/proc/net/tcp` does not have it.
     pub backlog: u64,
-    /// What was dropped at the listeners; `/proc/net/tcp` does not have it.
+    /// Connections that the listeners dropped; `/proc/net/tcp` does not have it.
     pub drops: u64,
+    /// The accept queue of the fullest listener, and its backlog; `/proc/net/tcp` does not have it.
+    pub fullest: [u64; 2],
     /// All sockets by state.
     pub counts: Counts,
 }
 
-/// By port; `None` are the sockets whose local port has no listener.
+/// Rows by port; `None` is the row of the sockets whose local port has no listener.
 pub type Services = BTreeMap<Option<u16>, Service>;
 
-/// The same as [`procfs`], for each local port that has a listener. Backlogs and drops are 0.
+/// The same as [`procfs`], for each local port that has a listener. Backlogs, drops and the fullest queue are 0.
 pub fn procfs_services(net: &Path) -> io::Result<Services> {
     let mut sockets = Vec::new();
     for_each_socket(net, |socket| sockets.push(socket))?;
@@ -110,18 +115,15 @@ pub fn procfs_services(net: &Path) -> io::Result<Services> {
 
 /// The columns of all services added up.
 pub fn sum(services: &Services) -> Counts {
-    let mut sum = Counts::ZERO;
-    for (state, count) in services.values().flat_map(|service| service.counts.iter()) {
-        sum.set(state, sum.get(state) + count);
-    }
-    sum
+    services.values().map(|row| row.counts).sum()
 }
 
 /// The first line of `/proc/net/tcpstat_services`.
-pub const SERVICES_HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV \
-     FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
+pub const SERVICES_HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS FULLEST_QUEUE FULLEST_BACKLOG \
+     ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
 
-/// The rows in the text of `/proc/net/tcpstat_services`, or what is wrong with it, to the last blank.
+/// The rows in the text of `/proc/net/tcpstat_services`, or what is wrong with it. Checks every
+/// character.
 pub fn services_text(text: &str) -> Result<Services, String> {
     let body = text
         .strip_prefix(SERVICES_HEADER)
@@ -131,13 +133,22 @@ pub fn services_text(text: &str) -> Result<Services, String> {
         .map(|body| body.rsplit_once('\n').unwrap_or(("", body)))
         .ok_or("its last line has no end")?;
     let numbers = |words: &str| -> Result<Service, String> {
-        let wrong = || format!("not fifteen numbers: {words:?}");
+        let wrong = || format!("not seventeen numbers: {words:?}");
         let numbers: Vec<u64> = words
             .split(' ')
             .map(|word| word.parse().ok().filter(|n: &u64| n.to_string() == word))
             .collect::<Option<_>>()
             .ok_or_else(wrong)?;
-        let [listeners, accept_queue, backlog, drops, states @ ..] = &numbers[..] else {
+        let [
+            listeners,
+            accept_queue,
+            backlog,
+            drops,
+            queue,
+            its_backlog,
+            states @ ..,
+        ] = &numbers[..]
+        else {
             return Err(wrong());
         };
         if states.len() != State::COUNT {
@@ -152,6 +163,7 @@ pub fn services_text(text: &str) -> Result<Services, String> {
             accept_queue: *accept_queue,
             backlog: *backlog,
             drops: *drops,
+            fullest: [*queue, *its_backlog],
             counts,
         })
     };
@@ -174,8 +186,8 @@ pub fn services_text(text: &str) -> Result<Services, String> {
     Ok(services)
 }
 
-/// Where `got` differs from `want`, a line for each port that does; `None` if nowhere. Backlogs and drops are not
-/// compared.
+/// Where `got` differs from `want`, a part for each port that differs; `None` if they are equal.
+/// Backlogs and drops are not compared.
 pub fn services_difference(want: &Services, got: &Services) -> Option<String> {
     let name = |port: &Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
     let mut lines = Vec::new();
@@ -188,6 +200,7 @@ pub fn services_difference(want: &Services, got: &Services) -> Option<String> {
                 let got = Service {
                     backlog: want.backlog,
                     drops: want.drops,
+                    fullest: want.fullest,
                     ..*got
                 };
                 if got != *want {
@@ -201,7 +214,7 @@ pub fn services_difference(want: &Services, got: &Services) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
-/// The counts in the text of `/proc/tcpstat`, or what is wrong with it, to the last space.
+/// The counts in the text of `/proc/tcpstat`, or what is wrong with it. Checks every character.
 pub fn module_text(text: &str) -> Result<Counts, String> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     if lines.len() != NAMES.len() {
@@ -232,7 +245,7 @@ pub fn module_text(text: &str) -> Result<Counts, String> {
     Ok(counts)
 }
 
-/// What `tcpstat` prints for `counts`, made by hand.
+/// The JSON that `tcpstat` prints for `counts`.
 pub fn json(counts: &Counts) -> String {
     let members: Vec<String> = NAMES
         .iter()
@@ -242,7 +255,7 @@ pub fn json(counts: &Counts) -> String {
     format!("{{{}}}\n", members.join(","))
 }
 
-/// Where `got` differs from `want`, a line for each state that does; `None` if nowhere.
+/// Where `got` differs from `want`, a part for each state that differs; `None` if they are equal.
 pub fn difference(want: &Counts, got: &Counts) -> Option<String> {
     let lines: Vec<String> = NAMES
         .iter()
@@ -292,9 +305,9 @@ mod tests {
 
     fn services() -> Services {
         let text = format!(
-            "{SERVICES_HEADER}22 1 0 128 0 1 0 0 0 0 0 0 0 0 1 0\n443 2 3 8192 4{}\n-{}\n",
+            "{SERVICES_HEADER}22 1 0 128 0 0 128 1 0 0 0 0 0 0 0 0 1 0\n443 2 3 8192 4 2 4096{}\n-{}\n",
             " 5".repeat(11),
-            " 0".repeat(15)
+            " 0".repeat(17)
         );
         services_text(&text).unwrap()
     }
@@ -313,6 +326,7 @@ mod tests {
             ),
             (2, 3, 8192, 4)
         );
+        assert_eq!(https.fullest, [2, 4096]);
         assert_eq!(https.counts.total(), 55);
         assert_eq!(sum(&services).get(State::Listen), 6);
         assert_eq!(services[&None], Service::default());
@@ -320,7 +334,7 @@ mod tests {
 
     #[test]
     fn refuses_services_that_are_nearly_right() {
-        let zeros = " 0".repeat(15);
+        let zeros = " 0".repeat(17);
         let good = format!("{SERVICES_HEADER}22{zeros}\n443{zeros}\n-{zeros}\n");
         services_text(&good).unwrap();
         for wrong in [
@@ -348,7 +362,7 @@ mod tests {
         let want = services();
         let mut got = want.clone();
         let service = got.get_mut(&Some(22)).unwrap();
-        (service.backlog, service.drops) = (0, 9);
+        (service.backlog, service.drops, service.fullest) = (0, 9, [7, 8]);
         assert_eq!(services_difference(&want, &got), None);
         let mut other = got.remove(&Some(22)).unwrap();
         other.accept_queue = 1;

@@ -18,16 +18,16 @@ use crate::output::{print, say_source, without};
 /// List connections, one line of JSON each, in constant memory
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectionsArgs {
-    /// Those in one of these states: established, close-wait, ...
+    /// Only those in one of these states: established, close-wait, ...
     #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',')]
     #[arg(value_parser = STATE, hide_possible_values = true)]
     states: Option<Vec<State>>,
 
-    /// Those at one of these local ports: 443,8000-8100
+    /// Only those at these local ports: 443,8000-8100
     #[arg(long, value_name = "PORTS")]
     port: Option<Ports>,
 
-    /// Those whose other end is at one of these ports
+    /// Only those to these remote ports
     #[arg(long, value_name = "PORTS")]
     remote_port: Option<Ports>,
 

@@ -12,10 +12,10 @@ use crate::explain::{self, TOPICS, Topic};
 use crate::failure::Failure;
 use crate::output::print;
 
-/// Say what a state or a queue of a listener means, and what to do about many of them
+/// Explain a state or a queue of a listener: its meaning, and what to do about many of them
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// A state, syn-queue or accept-queue; without it, all of them with a line each
+    /// A state, syn-queue or accept-queue; without it, one line for each of them
     #[arg(value_parser = TopicParser, hide_possible_values = true)]
     topic: Option<&'static Topic>,
 }
@@ -57,7 +57,7 @@ impl TypedValueParser for TopicParser {
             // The error of clap for an unknown name, which suggests names similar to the normalized
             // one.
             None => PossibleValuesParser::new(Self::names())
-                .try_map(|name| Topic::find(&name).ok_or("there is no such topic"))
+                .try_map(|name| Topic::find(&name).ok_or("unknown topic"))
                 .parse_ref(command, arg, explain::typed(&text).as_ref()),
         }
     }

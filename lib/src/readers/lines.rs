@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The lines of a file of any length, one after another, through one buffer that does not grow.
+//! Text as procfs has it: the lines of a file of any length, through one buffer that does not grow;
+//! their words and numbers.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -18,7 +19,7 @@ pub(crate) const BUFFER: usize = 1 << 18;
 pub(crate) struct Lines<R, B> {
     file: R,
     buffer: B,
-    /// What was read and is not used yet is between these two.
+    /// The bytes that were read and not used yet are between these two.
     start: usize,
     end: usize,
     /// Where the line is that was read last, without its end.
@@ -46,13 +47,13 @@ impl Line<'_> {
     }
 }
 
-/// The words of a line, with or without its end: what is between blanks.
+/// The words of a line, with blanks between them. The line may end with a newline.
 pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\n'))
         .filter(|word| !word.is_empty())
 }
 
-/// A count in decimal digits. No sign: what the kernel would print as negative is no count.
+/// A count in decimal digits, without a sign: a negative number is not a count.
 pub(crate) fn decimal(word: &[u8]) -> Option<u64> {
     let digits = word.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(word)
@@ -142,7 +143,7 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Lines<R, B> {
         }
     }
 
-    /// Reads on, after what is not used yet. Returns whether there was more.
+    /// Reads more after the unused bytes. Returns whether there was more.
     fn fill(&mut self) -> Result<bool, Failure> {
         if self.ended {
             return Ok(false);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection, of
-//! which the columns are read that are asked for: the state, the ports, the queues.
+//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection. Only the
+//! columns that are needed are read: the state, the ports, the queues.
 //!
-//! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show` (`net/ipv6/tcp_ipv6.c`). Where a
-//! live file ends, and which rows it shows twice: docs/reading-proc-net-tcp.md.
+//! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show`
+//! (`net/ipv6/tcp_ipv6.c`).
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::by_port::{ByPort, Listener};
+use super::by_port::{Listener, PortTable};
 use super::byte_order::ByteOrder;
 use super::lines::{BUFFER, Failure, Line, Lines, decimal, words};
 use super::root::Root;
@@ -26,7 +26,7 @@ use crate::ports::Ports;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// The digits of an address, which are what places the columns.
+/// The digits of an address, on which the places of the columns depend.
 pub(crate) const IPV4_DIGITS: usize = 8;
 pub(crate) const IPV6_DIGITS: usize = 32;
 
@@ -50,14 +50,13 @@ impl Procfs {
         Ok((counts, missing))
     }
 
-    /// Counts by port, and the file of a saved sample that is missing. What a listener's queue may
-    /// hold, and what was dropped at it, is unknown here.
+    /// Counts by port. The files have neither the backlog nor the drops of a listener.
     pub(crate) fn services<'a>(
         &mut self,
         root: &Root,
         ports: Option<&'a Ports>,
-    ) -> Result<(ByPort<'a>, Option<PathBuf>), Error> {
-        let mut table = ByPort::new(ports);
+    ) -> Result<(PortTable<'a>, Option<PathBuf>), Error> {
+        let mut table = PortTable::new(ports);
         let missing = self.each_file(root, |rows| count_by_port(rows, &mut table))?;
         Ok((table, missing))
     }
@@ -217,7 +216,7 @@ pub(crate) fn count<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
 /// The same by port.
 pub(crate) fn count_by_port<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
     mut rows: Rows<R, B>,
-    table: &mut ByPort<'_>,
+    table: &mut PortTable<'_>,
 ) -> Result<(), Failure> {
     while let Some(row) = rows.next()? {
         let (port, state) = (row.local_port()?, row.state()?);
@@ -344,7 +343,7 @@ fn is_header(line: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug)]
 struct Row<'a> {
     line: Line<'a>,
-    /// What comes after the first colon.
+    /// The part after the first colon.
     columns: &'a [u8],
     digits: usize,
 }
@@ -478,7 +477,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
     })
 }
 
-/// What comes after `SL:` in a line, if what is around the state column is where it should be.
+/// The part of a line after `SL:`, if the columns up to the state are where they should be.
 fn columns(line: &[u8], digits: usize) -> Option<&[u8]> {
     let colon = memchr::memchr(b':', line)?;
     let sl = line[..colon].trim_ascii_start();
@@ -528,14 +527,14 @@ mod tests {
         )
     }
 
-    /// A reader that brings at most `step` bytes at a time, and is interrupted before each.
-    struct Slow<'a> {
+    /// A reader that gives at most `step` bytes at a time, and is interrupted before each reading.
+    struct SlowReader<'a> {
         text: &'a [u8],
         step: usize,
         interrupted: bool,
     }
 
-    impl Read for Slow<'_> {
+    impl Read for SlowReader<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.interrupted = !self.interrupted;
             if self.interrupted {
@@ -553,7 +552,7 @@ mod tests {
         buffer: usize,
     ) -> Result<Counts, (u64, String)> {
         let mut counts = Counts::ZERO;
-        let reader = Slow {
+        let reader = SlowReader {
             text: text.as_bytes(),
             step,
             interrupted: false,
@@ -589,7 +588,8 @@ mod tests {
 
     #[test]
     fn reads_lines_as_kernels_write_them() {
-        // Padded to 149 characters; a full socket, a time-wait socket, a line number of five digits.
+        // Padded to 149 characters; a full socket, a time-wait socket, a line number of five
+        // digits.
         let text = format!(
             "{HEADER}{:<149}\n{:<149}\n{:<149}\n",
             "   0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1574 1 00000000998378a5 100 0 0 10 0",
@@ -613,7 +613,7 @@ mod tests {
    2: 0100007F:1F90 0200007F:C352 01 0000000A:FFFFFFFF 02:00000000123456789 00000000 4294967294   0 8412 1 0000000000000000 20 4 30 10 -1
 ";
 
-    /// What each line says, up to the first that is wrong.
+    /// The connection of each line, up to the first line that is wrong.
     fn connections(text: &str, digits: usize) -> Result<Vec<Connection>, (u64, String)> {
         let mut rows = Rows::new(text.as_bytes(), digits, vec![0; 4096]);
         let connections = std::iter::from_fn(|| rows.next_connection().transpose());
@@ -690,7 +690,8 @@ mod tests {
                 "{to}"
             );
         }
-        // What a kernel ends a line with after the inode is not read; without it, the line is no connection.
+        // The rest of a line after the inode is not read; a line that ends before it is no
+        // connection.
         let text = format!("{HEADER}{CONNECTIONS}");
         let second = text.find("   1: ").unwrap();
         let first_line = &text[..second];
@@ -704,7 +705,7 @@ mod tests {
 
     #[test]
     fn counts_by_port_whatever_the_order() {
-        let mut table = ByPort::new(None);
+        let mut table = PortTable::new(None);
         let text: Vec<&str> = CONNECTIONS.lines().collect();
         for lines in [&text[1..], &text[..1]] {
             let text = format!("{HEADER}{}\n", lines.join("\n"));
@@ -809,7 +810,7 @@ mod tests {
             text.extend(bytes);
             let rows = || Rows::new(&text[..], digits, vec![0; size]);
             let _ = count(rows(), &mut Counts::default());
-            let _ = count_by_port(rows(), &mut ByPort::new(None));
+            let _ = count_by_port(rows(), &mut PortTable::new(None));
         }
 
         #[test]

@@ -34,7 +34,7 @@ pub(crate) struct Subject {
     /// The service; without it, the whole network namespace.
     pub(crate) port: Option<u16>,
     /// The quantity.
-    pub(crate) what: What,
+    pub(crate) what: Quantity,
     /// Whether its share is compared: of all sockets; at a port, of its connections; for
     /// `accept_queue`, of the backlog.
     pub(crate) share: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Subject {
 
 /// A quantity that can be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum Quantity {
     /// The sockets in a state.
     State(State),
     /// The sockets in all states.
@@ -55,22 +55,27 @@ pub(crate) enum What {
     Listeners,
 }
 
-impl What {
-    const NAMED: [What; 4] = [What::Total, What::AcceptQueue, What::Drops, What::Listeners];
+impl Quantity {
+    const NAMED: [Quantity; 4] = [
+        Quantity::Total,
+        Quantity::AcceptQueue,
+        Quantity::Drops,
+        Quantity::Listeners,
+    ];
 
     /// Its name: the kernel's for states.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            What::State(state) => state.name(),
-            What::Total => "total",
-            What::AcceptQueue => "accept_queue",
-            What::Drops => "drops",
-            What::Listeners => "listeners",
+            Quantity::State(state) => state.name(),
+            Quantity::Total => "total",
+            Quantity::AcceptQueue => "accept_queue",
+            Quantity::Drops => "drops",
+            Quantity::Listeners => "listeners",
         }
     }
 
     fn find(text: &str) -> Option<Self> {
-        text.parse().ok().map(What::State).or_else(|| {
+        text.parse().ok().map(Quantity::State).or_else(|| {
             Self::NAMED
                 .into_iter()
                 .find(|what| typed(what.name()) == typed(text))
@@ -200,14 +205,14 @@ impl fmt::Display for Expression {
 
 /// An error in an expression. Its `Display` shows the expression, with carets below the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub(crate) struct ExpressionError {
     text: String,
     /// The bytes of the wrong part, at character boundaries.
     place: Range<usize>,
     problem: String,
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for ExpressionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let before = self.text[..self.place.start].chars().count();
         let wrong = self.text[self.place.clone()].chars().count().max(1);
@@ -232,16 +237,16 @@ impl fmt::Display for Wrong {
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for ExpressionError {}
 
 impl FromStr for Expression {
-    type Err = Wrong;
+    type Err = ExpressionError;
 
     /// Parses an expression, with or without spaces between its parts.
-    fn from_str(text: &str) -> Result<Self, Wrong> {
+    fn from_str(text: &str) -> Result<Self, ExpressionError> {
         let mut parts = Parts { text, at: 0 };
         if parts.rest().is_empty() {
-            return Err(parts.wrong(0..0, "an expression is missing, such as total>100"));
+            return Err(parts.error(0..0, "an expression is missing, such as total>100"));
         }
         let first = parts.word();
         let port = match parts.skip(":") {
@@ -256,39 +261,39 @@ impl FromStr for Expression {
         let op = Op::ALL
             .into_iter()
             .find(|op| parts.skip(op.sign()))
-            .ok_or_else(|| parts.wrong(parts.next(), "one of > >= < <= must be here"))?;
+            .ok_or_else(|| parts.error(parts.next(), "expected one of > >= < <="))?;
         let place = parts.number();
         let number = number(&parts, place.clone())?;
         let sign = parts.next();
         let share = parts.skip("%");
-        if share && !matches!(what, What::State(_) | What::AcceptQueue) {
-            return Err(parts.wrong(
+        if share && !matches!(what, Quantity::State(_) | Quantity::AcceptQueue) {
+            return Err(parts.error(
                 sign,
                 "only states and accept_queue can be compared as a share",
             ));
         }
-        if let (Some(port), What::State(State::Listen), true) = (port, what, share) {
+        if let (Some(port), Quantity::State(State::Listen), true) = (port, what, share) {
             let problem = format!(
-                "shares at a port are of its connections, and listeners are none: compare their number, {port}:LISTEN{op}1"
+                "shares at a port are of its connections, which listeners are not: compare the count, {port}:LISTEN{op}1"
             );
-            return Err(parts.wrong(sign, problem));
+            return Err(parts.error(sign, problem));
         }
         let limit = match (share, number) {
             (true, (whole, fraction)) => share_limit(whole, fraction)
                 .map(Limit::Share)
-                .ok_or_else(|| parts.wrong(place.clone(), Decimal::TOO_LONG))?,
+                .ok_or_else(|| parts.error(place.clone(), Decimal::TOO_LONG))?,
             (false, (whole, "")) => Limit::Count(whole),
             (false, _) => {
-                return Err(parts.wrong(place, "a count is a whole number; is a % missing?"));
+                return Err(parts.error(place, "a count is a whole number; is a % missing?"));
             }
         };
-        if matches!((what, limit), (What::State(_), Limit::Share(share)) if share > Decimal::WHOLE)
+        if matches!((what, limit), (Quantity::State(_), Limit::Share(share)) if share > Decimal::WHOLE)
         {
-            return Err(parts.wrong(place, "a share of the sockets is at most 100%"));
+            return Err(parts.error(place, "a share of the sockets is at most 100%"));
         }
         let rest = parts.rest();
         if !rest.is_empty() {
-            return Err(parts.wrong(rest, "the expression should end here"));
+            return Err(parts.error(rest, "the expression should end here"));
         }
         let subject = Subject { port, what, share };
         Ok(Expression { subject, op, limit })
@@ -296,36 +301,37 @@ impl FromStr for Expression {
 }
 
 impl FromStr for Expressions {
-    type Err = Wrong;
+    type Err = ExpressionError;
 
     /// Parses each expression. An error shows its place in the whole text.
-    fn from_str(text: &str) -> Result<Self, Wrong> {
+    fn from_str(text: &str) -> Result<Self, ExpressionError> {
         let mut begin = 0;
         let each = text.split(',').map(|one| {
             let at = begin;
             begin += one.len() + 1;
-            one.parse().map_err(|wrong: Wrong| Wrong {
-                text: text.to_owned(),
-                place: at + wrong.place.start..at + wrong.place.end,
-                ..wrong
-            })
+            one.parse()
+                .map_err(|error: ExpressionError| ExpressionError {
+                    text: text.to_owned(),
+                    place: at + error.place.start..at + error.place.end,
+                    ..error
+                })
         });
         each.collect::<Result<_, _>>().map(Self)
     }
 }
 
-fn port(parts: &Parts<'_>, word: Range<usize>) -> Result<u16, Wrong> {
+fn port(parts: &Parts<'_>, word: Range<usize>) -> Result<u16, ExpressionError> {
     let digits = &parts.text[word.clone()];
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match digits.parse() {
         Ok(port) if is_number && port > 0 => Ok(port),
-        _ => Err(parts.wrong(word, "before the colon must be a port, 1 to 65535")),
+        _ => Err(parts.error(word, "expected a port before the colon, 1 to 65535")),
     }
 }
 
-fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
+fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<Quantity, ExpressionError> {
     let name = &parts.text[word.clone()];
-    if let Some(what) = What::find(name) {
+    if let Some(what) = Quantity::find(name) {
         return Ok(what);
     }
     let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
@@ -333,27 +339,27 @@ fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<What, Wrong> {
         // The second part of TIME_WAIT>12,5%.
         "a comma ends an expression; a fraction has a point, as in 12.5%".into()
     } else if is_number {
-        format!("a port needs a colon, and what to count there: {name}:total")
+        format!("a port must be followed by a colon and a quantity: {name}:total")
     } else {
         format!(
-            "here must be total, accept_queue, drops, listeners or a state: {}",
+            "expected total, accept_queue, drops, listeners or a state: {}",
             State::ALL.map(State::name).join(", ")
         )
     };
-    Err(parts.wrong(word, problem))
+    Err(parts.error(word, problem))
 }
 
 /// The number before the point, and the digits after it without trailing zeros.
-fn number<'a>(parts: &Parts<'a>, place: Range<usize>) -> Result<(u64, &'a str), Wrong> {
+fn number<'a>(parts: &Parts<'a>, place: Range<usize>) -> Result<(u64, &'a str), ExpressionError> {
     let text = &parts.text[place.clone()];
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits_only = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if !digits_only(whole) || !digits_only(fraction) {
-        return Err(parts.wrong(place, "here must be a number such as 100 or 12.5"));
+        return Err(parts.error(place, "expected a number such as 100 or 12.5"));
     }
     match whole.parse() {
         Ok(whole) if whole < 10u64.pow(18) => Ok((whole, fraction.trim_end_matches('0'))),
-        _ => Err(parts.wrong(place, "the number is too long: at most 18 digits")),
+        _ => Err(parts.error(place, "the number is too long: at most 18 digits")),
     }
 }
 
@@ -419,8 +425,8 @@ impl Parts<'_> {
         start..start + length
     }
 
-    fn wrong(&self, place: Range<usize>, problem: impl Into<String>) -> Wrong {
-        Wrong {
+    fn error(&self, place: Range<usize>, problem: impl Into<String>) -> ExpressionError {
+        ExpressionError {
             text: self.text.to_owned(),
             place,
             problem: problem.into(),
@@ -435,11 +441,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Expression {
-        text.parse().unwrap_or_else(|wrong| panic!("{wrong}"))
+        text.parse().unwrap_or_else(|error| panic!("{error}"))
     }
 
     #[test]
-    fn reads_what_people_write() {
+    fn parses_all_spellings() {
         for (text, shortest) in [
             ("8080:CLOSE_WAIT>100", "8080:CLOSE_WAIT>100"),
             ("443:accept_queue>80%", "443:accept_queue>80%"),
@@ -462,17 +468,17 @@ mod tests {
     }
 
     #[test]
-    fn points_at_what_is_wrong() {
+    fn points_at_the_error() {
         for (text, carets, problem) in [
             ("", "^", "an expression is missing"),
             (" ", "^", "an expression is missing"),
             ("CLOSE_WIAT>1", "^^^^^^^^^^", "a state: ESTABLISHED"),
             ("443:>1", "    ^", "a state: ESTABLISHED"),
             ("8080>1", "^^^^", "8080:total"),
-            ("http:total>1", "^^^^", "a port, 1 to 65535"),
-            ("0:total>1", "^", "a port, 1 to 65535"),
-            ("65536:total>1", "^^^^^", "a port, 1 to 65535"),
-            (":total>1", "^", "a port, 1 to 65535"),
+            ("http:total>1", "^^^^", "port before the colon"),
+            ("0:total>1", "^", "port before the colon"),
+            ("65536:total>1", "^^^^^", "port before the colon"),
+            (":total>1", "^", "port before the colon"),
             ("total", "     ^", "one of > >= < <="),
             ("total=1", "     ^", "one of > >= < <="),
             ("total  é1", "       ^", "one of > >= < <="),
@@ -491,7 +497,7 @@ mod tests {
             (
                 "443:LISTEN>5%",
                 "            ^",
-                "compare their number, 443:LISTEN>1",
+                "compare the count, 443:LISTEN>1",
             ),
             ("LISTEN>100.1%", "       ^^^^^", "at most 100%"),
             ("LISTEN>1% 5", "          ^", "should end here"),
@@ -518,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_the_wrong_one_is_pointed_at_in_the_whole_text() {
+    fn points_at_the_error_in_a_list() {
         for (text, carets, problem) in [
             ("CLOSE_WAIT>1,", "             ^", "is missing"),
             (",CLOSE_WAIT>1", "^", "is missing"),
@@ -569,21 +575,21 @@ mod tests {
     }
 
     fn expressions() -> impl Strategy<Value = Expression> {
-        let states = prop::sample::select(&State::ALL[..]).prop_map(What::State);
-        let what = prop_oneof![states, prop::sample::select(&What::NAMED[..])];
+        let states = prop::sample::select(&State::ALL[..]).prop_map(Quantity::State);
+        let what = prop_oneof![states, prop::sample::select(&Quantity::NAMED[..])];
         let port = prop::option::of(1u16..);
         let op = prop::sample::select(&Op::ALL[..]);
         (port, what, any::<bool>(), op, 0..10u64.pow(18)).prop_map(
             |(port, what, share, op, number)| {
                 let share = share
                     && match what {
-                        What::State(State::Listen) => port.is_none(),
-                        What::State(_) | What::AcceptQueue => true,
+                        Quantity::State(State::Listen) => port.is_none(),
+                        Quantity::State(_) | Quantity::AcceptQueue => true,
                         _ => false,
                     };
                 let limit = match (share, what) {
                     (false, _) => Limit::Count(number),
-                    (true, What::AcceptQueue) => Limit::Share(Decimal(number as u32)),
+                    (true, Quantity::AcceptQueue) => Limit::Share(Decimal(number as u32)),
                     (true, _) => Limit::Share(Decimal((number % 10_001) as u32)),
                 };
                 let subject = Subject { port, what, share };
@@ -594,21 +600,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_as_the_same(expression in expressions()) {
+        fn display_parses_to_the_same(expression in expressions()) {
             prop_assert_eq!(expression.to_string().parse(), Ok(expression));
         }
 
         #[test]
         fn any_text_is_read_or_pointed_at(text in any::<String>()) {
-            if let Err(wrong) = text.parse::<Expressions>() {
-                prop_assert!(wrong.to_string().ends_with('^'));
+            if let Err(error) = text.parse::<Expressions>() {
+                prop_assert!(error.to_string().ends_with('^'));
             }
         }
 
         #[test]
         fn almost_expressions_are_read_or_pointed_at(text in "([0-9]{0,3}:?[a-zA-Z_]{0,12}[<>=]{0,2}[0-9.é]{0,5}%?,?){0,4}") {
-            if let Err(wrong) = text.parse::<Expressions>() {
-                prop_assert!(wrong.to_string().ends_with('^'));
+            if let Err(error) = text.parse::<Expressions>() {
+                prop_assert!(error.to_string().ends_with('^'));
             }
         }
 
@@ -616,12 +622,12 @@ mod tests {
         fn almost_an_expression_is_read_or_pointed_at(text in "[0-9]{0,6}:?[a-zA-Z_ -]{0,12}[<>=]{0,2}[0-9.é]{0,22}%?.?") {
             match text.parse::<Expression>() {
                 Ok(expression) => prop_assert_eq!(expression.to_string().parse(), Ok(expression)),
-                Err(wrong) => prop_assert!(wrong.to_string().ends_with('^')),
+                Err(error) => prop_assert!(error.to_string().ends_with('^')),
             }
         }
 
         #[test]
-        fn limits_are_where_integers_say(amount in 0..=1000u64, of in 1..=1000u64, tenths in 0..=1000u64) {
+        fn shares_agree_with_integers(amount in 0..=1000u64, of in 1..=1000u64, tenths in 0..=1000u64) {
             let text = format!("LISTEN>{}.{}%", tenths / 10, tenths % 10);
             prop_assert_eq!(read(&text).holds(amount, Some(of)), amount * 1000 > tenths * of);
         }

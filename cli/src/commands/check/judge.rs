@@ -42,7 +42,7 @@ impl Status {
 
 /// A number, and the limits it is compared with.
 #[derive(Debug)]
-pub(super) struct Judged {
+pub(super) struct Comparison {
     /// The number that the limits name.
     pub(super) subject: Subject,
     /// Its value, or why it is not known.
@@ -62,27 +62,27 @@ pub(super) struct Value {
     pub(super) amount: u64,
     /// The whole of which it is a share: all sockets; at a port its connections; for `accept_queue`
     /// the backlog. `None` if there is no whole, or it is not known.
-    pub(super) of: Option<u64>,
+    pub(super) whole: Option<u64>,
 }
 
 impl Value {
     /// A count without a whole and without a port.
-    pub(super) fn of_none(amount: u64) -> Self {
+    pub(super) fn count(amount: u64) -> Self {
         Self {
             port: None,
             amount,
-            of: None,
+            whole: None,
         }
     }
 }
 
-impl Judged {
+impl Comparison {
     /// The status of this number alone, and the limit that it crosses.
     pub(super) fn status(&self) -> (Status, Option<&Expression>) {
         let Ok(value) = self.value else {
             return (Status::Unknown, None);
         };
-        let holds = |limit: &&Expression| limit.holds(value.amount, value.of);
+        let holds = |limit: &&Expression| limit.holds(value.amount, value.whole);
         if let Some(limit) = self.crit.iter().find(holds) {
             (Status::Critical, Some(limit))
         } else if let Some(limit) = self.warn.iter().find(holds) {

@@ -5,21 +5,21 @@
 
 use std::cmp::Reverse;
 
-use super::expression::{Expression, Limit, Op, What};
-use super::judge::{Judged, Status, Value};
+use super::expression::{Expression, Limit, Op, Quantity};
+use super::judge::{Comparison, Status, Value};
 
 /// The worst status, and the line for it, without the newline.
 ///
 /// If all numbers are OK, the line has all of them; otherwise only the others, the worst first.
-pub(crate) fn answer(judged: &[Judged]) -> (Status, String) {
+pub(crate) fn answer(comparisons: &[Comparison]) -> (Status, String) {
     let mut named: Vec<(Status, String)> = Vec::new();
-    for one in judged {
+    for one in comparisons {
         let (status, limit) = one.status();
         if let Ok(value) = &one.value {
             named.push((status, sentence(one, value, limit)));
         }
     }
-    named.extend(unknowns(judged).map(|text| (Status::Unknown, text)));
+    named.extend(unknowns(comparisons).map(|text| (Status::Unknown, text)));
     // The sort is stable: equal statuses stay in order.
     named.sort_by_key(|(status, _)| Reverse(*status));
     let worst = named.first().map_or(Status::Ok, |(status, _)| *status);
@@ -31,7 +31,7 @@ pub(crate) fn answer(judged: &[Judged]) -> (Status, String) {
             false => format!("{} {text}", status.name()),
         })
         .collect();
-    let data: Vec<String> = judged.iter().map(perfdata).collect();
+    let data: Vec<String> = comparisons.iter().map(perfdata).collect();
     let line = format!("{} | {}", head(worst, &parts.join("; ")), data.join(" "));
     (worst, line)
 }
@@ -55,13 +55,13 @@ fn head(status: Status, text: &str) -> String {
 }
 
 /// `443: accept_queue 91.0% of 4096 (> 80%)`
-fn sentence(judged: &Judged, value: &Value, limit: Option<&Expression>) -> String {
+fn sentence(comparison: &Comparison, value: &Value, limit: Option<&Expression>) -> String {
     let port = value.port.map_or(String::new(), |port| format!("{port}: "));
-    let what = judged.subject.what.name();
-    let (number, percent) = (number(judged, value), percent_sign(judged));
+    let what = comparison.subject.what.name();
+    let (number, percent) = (number(comparison, value), percent_sign(comparison));
     let of = value
-        .of
-        .filter(|_| judged.subject.share || judged.subject.what == What::AcceptQueue)
+        .whole
+        .filter(|_| comparison.subject.share || comparison.subject.what == Quantity::AcceptQueue)
         .map_or(String::new(), |of| format!(" of {of}"));
     let limit = limit.map_or(String::new(), |limit| {
         format!(" ({} {}{percent})", limit.op, limit.limit)
@@ -71,9 +71,9 @@ fn sentence(judged: &Judged, value: &Value, limit: Option<&Expression>) -> Strin
 
 /// `443:accept_queue% is not known: procfs does not know the backlog`. Numbers with the same reason
 /// share a text.
-fn unknowns(judged: &[Judged]) -> impl Iterator<Item = String> {
+fn unknowns(comparisons: &[Comparison]) -> impl Iterator<Item = String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
-    for one in judged {
+    for one in comparisons {
         if let Err(reason) = &one.value {
             let name = format!("{}{}", one.subject, percent_sign(one));
             match reasons.iter_mut().find(|(other, _)| other == reason) {
@@ -95,19 +95,19 @@ fn unknowns(judged: &[Judged]) -> impl Iterator<Item = String> {
 }
 
 /// `'443:accept_queue%'=91.0%;80;90;0`
-fn perfdata(judged: &Judged) -> String {
-    let percent = percent_sign(judged);
-    let value = match &judged.value {
-        Ok(value) => format!("{}{percent}", number(judged, value)),
+fn perfdata(comparison: &Comparison) -> String {
+    let percent = percent_sign(comparison);
+    let value = match &comparison.value {
+        Ok(value) => format!("{}{percent}", number(comparison, value)),
         // "The actual value could not be determined."
         Err(_) => "U".into(),
     };
-    let (warn, crit) = (range(&judged.warn), range(&judged.crit));
-    format!("'{}{percent}'={value};{warn};{crit};0", judged.subject)
+    let (warn, crit) = (range(&comparison.warn), range(&comparison.crit));
+    format!("'{}{percent}'={value};{warn};{crit};0", comparison.subject)
 }
 
-fn percent_sign(judged: &Judged) -> &'static str {
-    if judged.subject.share { "%" } else { "" }
+fn percent_sign(comparison: &Comparison) -> &'static str {
+    if comparison.subject.share { "%" } else { "" }
 }
 
 /// The limits as a range: values outside it, or with an `@` inside it, cross the limit. Empty if
@@ -129,8 +129,8 @@ fn range(limits: &[Expression]) -> String {
 
 /// The number; a share in per cent, with one decimal. If rounding would move the share to the other
 /// side of a limit, it has up to six decimals.
-fn number(judged: &Judged, value: &Value) -> String {
-    let (true, Some(of)) = (judged.subject.share, value.of) else {
+fn number(comparison: &Comparison, value: &Value) -> String {
+    let (true, Some(of)) = (comparison.subject.share, value.whole) else {
         return value.amount.to_string();
     };
     let of = u128::from(of.max(1));
@@ -139,7 +139,7 @@ fn number(judged: &Judged, value: &Value) -> String {
     // In millionths of a per cent.
     let below = amount * 100_000_000 / of;
     let is_true = |millionths: u128| {
-        let mut limits = judged.warn.iter().chain(&judged.crit);
+        let mut limits = comparison.warn.iter().chain(&comparison.crit);
         limits.all(|limit| match limit.limit {
             Limit::Count(_) => true,
             Limit::Share(share) => {
@@ -166,37 +166,41 @@ mod tests {
     }
 
     /// `amount` of `of`, compared with these limits.
-    fn judged(amount: u64, of: Option<u64>, warn: &[&str], crit: &[&str]) -> Judged {
+    fn compared(amount: u64, of: Option<u64>, warn: &[&str], crit: &[&str]) -> Comparison {
         let (warn, crit) = (limits(warn), limits(crit));
         let subject = warn.first().or(crit.first()).unwrap().subject;
         let port = subject.port;
-        Judged {
+        Comparison {
             subject,
-            value: Ok(Value { port, amount, of }),
+            value: Ok(Value {
+                port,
+                amount,
+                whole: of,
+            }),
             warn,
             crit,
         }
     }
 
-    fn unknown(limit: &str, reason: &str) -> Judged {
-        Judged {
+    fn unknown(limit: &str, reason: &str) -> Comparison {
+        Comparison {
             value: Err(reason.into()),
-            ..judged(0, None, &[limit], &[])
+            ..compared(0, None, &[limit], &[])
         }
     }
 
     #[test]
-    fn the_worst_comes_first_and_the_well_only_where_all_is_well() {
+    fn the_worst_comes_first_and_ok_only_if_all_are_ok() {
         let well = || {
-            judged(
+            compared(
                 3,
                 Some(9),
                 &["8080:CLOSE_WAIT>100"],
                 &["8080:CLOSE_WAIT>200"],
             )
         };
-        let full = || judged(3727, Some(4096), &[], &["443:accept_queue>80%"]);
-        let high = || judged(7, None, &["total>=7"], &["total>8"]);
+        let full = || compared(3727, Some(4096), &[], &["443:accept_queue>80%"]);
+        let high = || compared(7, None, &["total>=7"], &["total>8"]);
         assert_eq!(
             answer(&[well()]),
             (
@@ -213,9 +217,9 @@ mod tests {
                     .into()
             )
         );
-        let nobody = |limit| unknown(limit, "nothing\n  listens | there");
+        let closed = |limit| unknown(limit, "nothing\n  listens | there");
         assert_eq!(
-            answer(&[nobody("443:drops>1"), high(), nobody("443:CLOSE_WAIT>1%"), well()]),
+            answer(&[closed("443:drops>1"), high(), closed("443:CLOSE_WAIT>1%"), well()]),
             (
                 Status::Warning,
                 "TCP WARNING - total 7 (>= 7); UNKNOWN 443:drops, 443:CLOSE_WAIT% are not known: nothing; listens / there | \
@@ -223,7 +227,7 @@ mod tests {
                     .into()
             )
         );
-        let (status, line) = answer(&[nobody("443:drops>1"), well()]);
+        let (status, line) = answer(&[closed("443:drops>1"), well()]);
         assert_eq!(status, Status::Unknown);
         assert!(
             line.starts_with("TCP UNKNOWN - 443:drops is not known: nothing; "),
@@ -248,13 +252,13 @@ mod tests {
             assert_eq!(range(&limits(texts)), expected, "{texts:?}");
         }
         assert_eq!(
-            perfdata(&judged(3, None, &["drops>0"], &[])),
+            perfdata(&compared(3, None, &["drops>0"], &[])),
             "'drops'=3;0;;0"
         );
     }
 
     #[test]
-    fn a_rounded_share_is_on_the_side_of_the_limit_that_it_was() {
+    fn a_rounded_share_stays_on_its_side_of_the_limit() {
         for (amount, of, limit, expected) in [
             (1, 3, "LISTEN>50%", "33.3"),
             (2, 3, "LISTEN>50%", "66.7"),
@@ -271,10 +275,10 @@ mod tests {
             (9_000_000_001, 18_000_000_000, "LISTEN>50%", "50.000001"),
             (u64::MAX, 1, "accept_queue>1%", "1844674407370955161500.0"),
         ] {
-            let judged = judged(amount, Some(of), &[limit], &[]);
-            let value = judged.value.as_ref().unwrap();
+            let comparison = compared(amount, Some(of), &[limit], &[]);
+            let value = comparison.value.as_ref().unwrap();
             assert_eq!(
-                number(&judged, value),
+                number(&comparison, value),
                 expected,
                 "{amount} of {of}, {limit}"
             );

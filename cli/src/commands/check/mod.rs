@@ -20,8 +20,8 @@ use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
 use crate::failure::Failure;
 use crate::flags::SourceFlags;
 use crate::output::{say, say_source, without};
-use expression::{Expression, Expressions, Subject, What};
-use judge::{Judged, Status, Value};
+use expression::{Expression, Expressions, Quantity, Subject};
+use judge::{Comparison, Status, Value};
 
 const AFTER_HELP: &str = "\
 Expressions: [PORT:]WHAT OP NUMBER[%]
@@ -46,11 +46,11 @@ know the number (procfs: drops and backlogs), or wrong usage. Of several, the wo
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, group = ArgGroup::new("limits").required(true).multiple(true))]
 pub(crate) struct CheckArgs {
-    /// WARNING if one of these holds: several by commas, or by repeating the option
+    /// WARNING if one of these is true; separate several by commas, or repeat the option
     #[arg(long, value_name = "EXPR", group = "limits")]
     warn: Vec<Expressions>,
 
-    /// CRITICAL if one of these holds
+    /// CRITICAL if one of these is true
     #[arg(long, value_name = "EXPR", group = "limits")]
     crit: Vec<Expressions>,
 
@@ -71,20 +71,20 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
         let on_it = each(limits).filter(|limit| limit.subject == subject);
         on_it.copied().collect()
     };
-    let mut counted = Counted::new(&mut sampler, &subjects);
-    let judged: Vec<Judged> = subjects
+    let mut answers = Answers::new(&mut sampler, &subjects);
+    let comparisons: Vec<Comparison> = subjects
         .into_iter()
-        .map(|subject| Judged {
+        .map(|subject| Comparison {
             subject,
-            value: counted.value(subject),
+            value: answers.value(subject),
             warn: limits(&args.warn, subject),
             crit: limits(&args.crit, subject),
         })
         .collect();
     if args.source.verbose {
-        counted.say_sources();
+        answers.say_sources();
     }
-    let (status, line) = line::answer(&judged);
+    let (status, line) = line::answer(&comparisons);
     Ok(answer(status, &line))
 }
 
@@ -95,13 +95,13 @@ fn each(limits: &[Expressions]) -> impl Iterator<Item = &Expression> {
 
 /// Whether these arguments of the command `top` select the check, even if they are wrong. The exit
 /// code is then that of UNKNOWN, since the one of other usage errors would mean CRITICAL.
-pub(crate) fn is_meant(
-    known: &clap::Command,
+pub(crate) fn is_requested(
+    top: &clap::Command,
     arguments: impl IntoIterator<Item = OsString>,
 ) -> bool {
     let command = arguments
         .into_iter()
-        .find_map(|argument| known.find_subcommand(argument));
+        .find_map(|argument| top.find_subcommand(argument));
     command.is_some_and(|command| command.get_name() == "check")
 }
 
@@ -132,7 +132,7 @@ fn answer(status: Status, line: &str) -> ExitCode {
 }
 
 /// The answers of the sampler, each requested when it is first needed.
-struct Counted<'a> {
+struct Answers<'a> {
     sampler: &'a mut Sampler,
     /// The ports of the services to count; `None` for all services.
     ports: Option<Ports>,
@@ -140,14 +140,15 @@ struct Counted<'a> {
     services: Option<Result<Services, String>>,
 }
 
-impl<'a> Counted<'a> {
+impl<'a> Answers<'a> {
     fn new(sampler: &'a mut Sampler, subjects: &[Subject]) -> Self {
         let ports: Vec<String> = subjects
             .iter()
             .filter_map(|subject| Some(subject.port?.to_string()))
             .collect();
         let every = |subject: &Subject| {
-            subject.port.is_none() && matches!(subject.what, What::AcceptQueue | What::Drops)
+            subject.port.is_none()
+                && matches!(subject.what, Quantity::AcceptQueue | Quantity::Drops)
         };
         Self {
             sampler,
@@ -185,37 +186,39 @@ impl<'a> Counted<'a> {
                 let services = self.services()?;
                 match services.get(port) {
                     Some(service) => at_service(service, what, share, services.source),
-                    None if what == What::Listeners => Ok(Value {
+                    None if what == Quantity::Listeners => Ok(Value {
                         port: Some(port),
-                        ..Value::of_none(0)
+                        ..Value::count(0)
                     }),
                     None => Err("nothing listens at this port".into()),
                 }
             }
-            (None, What::AcceptQueue) => {
+            (None, Quantity::AcceptQueue) => {
                 let services = self.services()?;
                 let service = fullest(&services.services, share);
                 let service = service.ok_or("nothing listens at any port")?;
                 at_service(service, what, share, services.source)
             }
-            (None, What::Drops) => {
+            (None, Quantity::Drops) => {
                 let services = self.services()?;
                 let mut sum = 0u64;
                 for service in &services.services {
                     let value = at_service(service, what, share, services.source)?;
                     sum = sum.saturating_add(value.amount);
                 }
-                Ok(Value::of_none(sum))
+                Ok(Value::count(sum))
             }
-            (None, What::State(state)) => {
+            (None, Quantity::State(state)) => {
                 let counts = &self.totals()?.counts;
                 Ok(Value {
-                    of: Some(counts.total()),
-                    ..Value::of_none(counts.get(state))
+                    whole: Some(counts.total()),
+                    ..Value::count(counts.get(state))
                 })
             }
-            (None, What::Listeners) => Ok(Value::of_none(self.totals()?.counts.get(State::Listen))),
-            (None, What::Total) => Ok(Value::of_none(self.totals()?.counts.total())),
+            (None, Quantity::Listeners) => {
+                Ok(Value::count(self.totals()?.counts.get(State::Listen)))
+            }
+            (None, Quantity::Total) => Ok(Value::count(self.totals()?.counts.total())),
         }
     }
 
@@ -232,26 +235,39 @@ impl<'a> Counted<'a> {
 }
 
 /// A number of one service, or why it is not known.
-fn at_service(service: &Service, what: What, share: bool, source: Source) -> Result<Value, String> {
+fn at_service(
+    service: &Service,
+    what: Quantity,
+    share: bool,
+    source: Source,
+) -> Result<Value, String> {
     let value = match what {
-        What::State(state) => Value {
-            of: Some(service.connections()),
-            ..Value::of_none(service.counts.get(state))
+        Quantity::State(state) => Value {
+            whole: Some(service.connections()),
+            ..Value::count(service.counts.get(state))
         },
-        What::Total => Value::of_none(service.counts.total()),
-        What::Listeners => Value::of_none(service.listeners),
-        What::Drops => Value::of_none(
+        Quantity::Total => Value::count(service.counts.total()),
+        Quantity::Listeners => Value::count(service.listeners),
+        Quantity::Drops => Value::count(
             service
                 .drops
-                .ok_or_else(|| format!("{source} does not know what was dropped"))?,
+                .ok_or_else(|| format!("{source} does not know the drops"))?,
         ),
-        What::AcceptQueue if share && service.backlog.is_none() => {
-            return Err(format!("{source} does not know the backlog"));
-        }
-        What::AcceptQueue => Value {
-            of: service.backlog,
-            ..Value::of_none(service.accept_queue)
+        Quantity::AcceptQueue if share => match service.fullest {
+            Some(fullest) => Value {
+                whole: Some(fullest.backlog.into()),
+                ..Value::count(fullest.length.into())
+            },
+            None if service.backlog.is_none() => {
+                return Err(format!("{source} does not know the backlog"));
+            }
+            None => {
+                return Err(format!(
+                    "the {source} is too old to know the fullest listener"
+                ));
+            }
         },
+        Quantity::AcceptQueue => Value::count(service.accept_queue),
     };
     Ok(Value {
         port: Some(service.port),
@@ -259,16 +275,12 @@ fn at_service(service: &Service, what: What, share: bool, source: Source) -> Res
     })
 }
 
-/// The service with the longest accept queue, or with the fullest one if `share`. Of equal ones,
-/// the lowest port.
+/// The service with the longest accept queue, or with the fullest listener if `share`. Of equal
+/// ones, the lowest port.
 fn fullest(services: &[Service], share: bool) -> Option<&Service> {
-    services.iter().rev().max_by(|a, b| {
-        let backlog = |service: &Service| match share {
-            // Same as Service::accept_queue_ratio, without rounding.
-            true => u128::from(service.backlog.unwrap_or(0).max(1)),
-            false => 1,
-        };
-        let (a_waits, b_waits) = (u128::from(a.accept_queue), u128::from(b.accept_queue));
-        (a_waits * backlog(b)).cmp(&(b_waits * backlog(a)))
-    })
+    let services = services.iter().rev();
+    match share {
+        true => services.max_by_key(|service| service.fullest),
+        false => services.max_by_key(|service| service.accept_queue),
+    }
 }

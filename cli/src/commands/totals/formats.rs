@@ -77,7 +77,7 @@ impl<'a> Report<'a> {
             total: snapshot.counts.total(),
             states: Shares {
                 counts: &snapshot.counts,
-                of: Whole::Total,
+                whole: Whole::Total,
             },
         }
     }
@@ -89,7 +89,7 @@ fn prometheus(answers: &[Answer<Snapshot>]) -> Result<String, std::fmt::Error> {
     let counts = answers
         .iter()
         .map(|answer| (labels(answer.namespace), answer.answer.counts));
-    registry.register_collector(Box::new(InKernelOrder(counts.collect())));
+    registry.register_collector(Box::new(StateMetrics(counts.collect())));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -97,9 +97,9 @@ fn prometheus(answers: &[Answer<Snapshot>]) -> Result<String, std::fmt::Error> {
 
 /// Prints states in kernel order. A `Family` of the library would print them in random order.
 #[derive(Debug)]
-struct InKernelOrder(Vec<(Labels, Counts)>);
+struct StateMetrics(Vec<(Labels, Counts)>);
 
-impl Collector for InKernelOrder {
+impl Collector for StateMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let name = "node_tcp_connection_states";
         let mut metric = encoder.encode_descriptor(
@@ -254,7 +254,7 @@ source: module
     }
 
     #[test]
-    fn several_namespaces_are_told_apart() {
+    fn several_namespaces_are_distinguished() {
         let namespaces = [(4026531840, 1), (4026532000, 77)];
         let answers = namespaces.map(|(inode, pid)| Answer {
             namespace: Some(Namespace::new(inode, pid)),

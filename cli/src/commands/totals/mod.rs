@@ -35,7 +35,7 @@ pub(crate) struct TotalsArgs {
 pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
     if args.repeat.interval.is_some() && !args.format.is_one_line() {
         return Err(Failure::Usage(
-            "--interval prints one line each time, which --format table and prometheus cannot: use json or report"
+            "--interval prints one line each time; --format table and prometheus print several: use json or report"
                 .into(),
         ));
     }

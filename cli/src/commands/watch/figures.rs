@@ -24,7 +24,7 @@ pub(crate) struct Figures {
     /// The source that answered.
     pub(crate) source: Source,
     /// The sockets at all ports.
-    pub(crate) totals: Compared,
+    pub(crate) totals: Change,
     /// The services in the order of the screen, then the sockets at all other ports.
     pub(crate) rows: Vec<Row>,
 }
@@ -34,14 +34,14 @@ pub(crate) struct Row {
     /// The service; `None` for the sockets at ports without a listener.
     pub(crate) service: Option<Service>,
     /// The sockets by state.
-    pub(crate) counts: Compared,
+    pub(crate) counts: Change,
     /// The drops at the previous reading, if known.
     pub(crate) drops_before: Option<u64>,
 }
 
 /// The counts of this reading and of the previous one.
 #[derive(Clone, Copy)]
-pub(crate) struct Compared {
+pub(crate) struct Change {
     pub(crate) now: Counts,
     /// `None` at the first reading.
     pub(crate) before: Option<Counts>,
@@ -68,7 +68,7 @@ impl Figures {
                 let port = Some(service.port);
                 Row {
                     service: Some(*service),
-                    counts: Compared {
+                    counts: Change {
                         now: service.counts,
                         before: counts_before(port),
                     },
@@ -81,7 +81,7 @@ impl Figures {
             .collect();
         rows.extend(services.other.map(|now| Row {
             service: None,
-            counts: Compared {
+            counts: Change {
                 now,
                 before: counts_before(None),
             },
@@ -90,7 +90,7 @@ impl Figures {
         Self {
             at: reading.at,
             source: services.source,
-            totals: Compared {
+            totals: Change {
                 now: reading.totals,
                 before: before.map(|figures| figures.totals.now),
             },
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_source_did_not_know_is_not_compared() {
+    fn unknown_drops_are_not_compared() {
         let first = Figures::new(&reading(&[22], None), None);
         let second = Figures::new(&reading(&[22], Some(4)), Some(&first));
         assert_eq!(second.rows[0].drops_before, None);

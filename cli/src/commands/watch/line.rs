@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_whole_or_not_there() {
+    fn numbers_are_whole_or_left_out() {
         let mut line = Line::new(8);
         assert!(line.whole(Style::Plain, "12345"));
         assert!(!line.whole(Style::Plain, " 678"));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_end_with_dots_where_they_are_cut() {
+    fn lists_that_are_cut_end_with_dots() {
         let items = [["A 10", " +1"], ["B 20", ""]].map(|item| item.map(str::to_owned));
         for (width, expected) in [
             (13, "A 10 +1, B 20"),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
+    fn control_characters_are_escaped() {
         let mut line = Line::new(40);
         line.cut(Style::Alarm, "\x1b[2J\u{9b}é█");
         assert_eq!(text(&line), "\\u{1b}[2J\\u{9b}\\u{e9}█");

@@ -30,7 +30,7 @@ use view::{Scroll, View, plain_lines};
 
 const AFTER_HELP: &str = "\
 Examples:
-  tcpstat watch --sort accept-queue              what waits to be accepted, the most first
+  tcpstat watch --sort accept-queue              the longest accept queue first
   tcpstat watch --port 443,8000-8100 | tee log   lines instead of a screen: the totals, and these services
   tcpstat watch | grep -F ' port 443: '          the lines of one service
 
@@ -43,10 +43,10 @@ screen, marked OLD, and the next reading is tried. There are no colours if NO_CO
 without sockets are hidden.
 
 Lines are printed if standard output is no terminal, or TERM is dumb, unknown, dialup, network or not set: at each
-reading one of the totals, then one for each service with connections, with something in its accept queue or with new
-drops; with --port, for each service asked for.";
+reading one of the totals, then one for each service with connections, with a non-empty accept queue or with new
+drops; with --port, for each of these services.";
 
-/// Show totals and services on one screen, again and again
+/// Show totals and services on one screen, and refresh them
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct WatchArgs {
@@ -191,7 +191,7 @@ fn screen(mut reader: Reader) -> Result<(), Failure> {
                     // If the main thread has not ended the process by now, its write to the
                     // terminal is blocked and the screen cannot be left.
                     thread::sleep(GRACE);
-                    terminal::give_settings_back();
+                    terminal::restore_settings();
                     let _ = emulate_default_handler(signal);
                 }
             }

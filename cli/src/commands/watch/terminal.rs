@@ -32,7 +32,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 impl Terminal {
     /// Takes the terminal: enters raw mode and the alternate screen.
     pub(crate) fn take() -> io::Result<Self> {
-        give_back_on_panic();
+        restore_on_panic();
         TAKEN.store(true, Ordering::SeqCst);
         let terminal = Self {
             // Without a terminal to read from there are no keys, but signals work.
@@ -97,12 +97,12 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        give_back();
+        restore();
     }
 }
 
 /// Restores the terminal if it is in use.
-fn give_back() {
+fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
         // Ignore a failure: the terminal is gone.
         let _ = execute!(
@@ -111,23 +111,23 @@ fn give_back() {
             Show,
             LeaveAlternateScreen
         );
-        give_settings_back();
+        restore_settings();
     }
 }
 
 /// Restores the settings of the terminal, which needs no write to it.
-pub(crate) fn give_settings_back() {
+pub(crate) fn restore_settings() {
     // Ignore a failure: the terminal is gone.
     let _ = disable_raw_mode();
 }
 
 /// On a panic in any thread, restores the terminal, prints the message, and aborts.
-fn give_back_on_panic() {
+fn restore_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let report = panic::take_hook();
         panic::set_hook(Box::new(move |panic| {
-            give_back();
+            restore();
             report(panic);
             process::abort();
         }));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_gives_the_terminal_back_before_its_message() {
+    fn a_panic_restores_the_terminal_before_its_message() {
         const HERE: &str = "TCPSTAT_TEST_PANIC";
         if env::var_os(HERE).is_some() {
             let _terminal = Terminal::take().unwrap();
@@ -207,7 +207,7 @@ mod tests {
         let mut command = process::Command::new(env::current_exe().unwrap());
         command
             .args(["--exact", "--nocapture"])
-            .arg("commands::watch::terminal::tests::a_panic_gives_the_terminal_back_before_its_message")
+            .arg("commands::watch::terminal::tests::a_panic_restores_the_terminal_before_its_message")
             .env(HERE, "1");
         let mut child = terminal.start(&mut command).unwrap();
         let status = terminal.wait(&mut child).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_for_terminals_that_have_them_and_for_who_wants_them() {
+    fn colours_need_a_terminal_with_colours_and_no_opt_out() {
         for (variables, expected) in [
             (&[("TERM", "xterm-256color")][..], true),
             (&[("TERM", "linux"), ("NO_COLOR", "")], true),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_is_for_terminals_that_are_known() {
+    fn a_screen_needs_a_known_terminal() {
         for term in ["dumb", "unknown", "dialup", "network", ""] {
             assert!(!moves_cursor(environment(&[("TERM", term)])), "{term:?}");
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tcpstat::{Service, State};
 
-use super::figures::{Compared, Figures, Row};
+use super::figures::{Change, Figures, Row};
 use super::line::{Line, Style, bar, wrapped};
 use crate::format::ratio;
 use crate::table::{self, Column};
@@ -137,7 +137,7 @@ impl View {
 
     /// The heading, these states, and the total.
     fn totals(&self, width: usize, states: &[State]) -> Vec<Line> {
-        let Compared { now, before } = self.figures.totals;
+        let Change { now, before } = self.figures.totals;
         let row = |name: &str, count: u64, before: Option<u64>| {
             let share = format!("{:.1} %", 100.0 * ratio(count, now.total()));
             [
@@ -197,7 +197,7 @@ impl View {
     fn cells(&self, row: &Row) -> [Cell; SERVICE_COLUMNS.len()] {
         let plain = |text: String| (Style::Plain, text);
         let alarm_if = |alarm, text| (if alarm { Style::Alarm } else { Style::Plain }, text);
-        let Compared { now, before } = row.counts;
+        let Change { now, before } = row.counts;
         let total = plain(now.total().to_string());
         let total_change = plain(change(now.total(), before.map(|before| before.total())));
         let nothing = || plain(String::new());
@@ -230,7 +230,7 @@ impl View {
             plain(queue(service)),
             (Style::Bar, bar),
             alarm_if(is_full, in_use),
-            plain(known(service.drops)),
+            plain(number_or_unknown(service.drops)),
             alarm_if(drops_change.starts_with('+'), drops_change),
             total,
             total_change,
@@ -340,13 +340,17 @@ fn heading(columns: &[Column], widths: &[usize], width: usize) -> Line {
 /// Shown for a number that the source does not know.
 const UNKNOWN: &str = "?";
 
-fn known(number: Option<u64>) -> String {
+fn number_or_unknown(number: Option<u64>) -> String {
     number.map_or(UNKNOWN.to_owned(), |number| number.to_string())
 }
 
 /// The length of the accept queues, and its limit.
 fn queue(service: &Service) -> String {
-    format!("{}/{}", service.accept_queue, known(service.backlog))
+    format!(
+        "{}/{}",
+        service.accept_queue,
+        number_or_unknown(service.backlog)
+    )
 }
 
 /// `+3` or `-2`; empty if nothing changed, or if there is no number to compare with.
@@ -359,7 +363,7 @@ fn change(now: u64, before: Option<u64>) -> String {
 }
 
 /// The states that have sockets, or had some at the previous reading, in kernel order.
-fn states(counts: &Compared) -> impl Iterator<Item = (State, [String; 2])> + '_ {
+fn states(counts: &Change) -> impl Iterator<Item = (State, [String; 2])> + '_ {
     let states = counts.now.iter().map(|(state, now)| {
         let before = counts.before.map(|before| before.get(state));
         (state, now, before)
@@ -388,7 +392,7 @@ fn utc(timestamp: Timestamp) -> String {
 ///
 /// `... module: port 443: total 9, ESTABLISHED 6, LISTEN 3, accept queue 0/128, drops 0`
 pub(crate) fn plain_lines(figures: &Figures, all_services: bool) -> String {
-    let of = |counts: &Compared| {
+    let of = |counts: &Change| {
         let before = counts.before.map(|before| before.total());
         let mut items = vec![changed("total", counts.now.total(), before)];
         items.extend(states(counts).map(|(_, item)| item));
@@ -465,6 +469,7 @@ mod tests {
         let first = Figures::new(&reading(totals(5), vec![ssh(5)]), None);
         let mut full = service(443, Some(1), 1);
         full.accept_queue = 5;
+        full.fullest = Some(format::fullest(5, 4));
         view(Figures::new(
             &reading(totals(6), vec![ssh(5), full]),
             Some(&first),
@@ -550,7 +555,7 @@ module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
     }
 
     #[test]
-    fn a_screen_that_is_lower_still_says_what_is_not_on_it() {
+    fn the_lowest_screens_have_the_number_of_hidden_rows() {
         assert_eq!(
             text(&two_readings(), 40, 6),
             "\
@@ -582,7 +587,7 @@ PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
     }
 
     #[test]
-    fn wherever_there_is_room_there_is_a_service() {
+    fn every_screen_with_room_has_a_service() {
         for failure in [None, Some("x".repeat(10_000))] {
             let mut view = many(50);
             view.failure = failure;
@@ -745,7 +750,7 @@ PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
     }
 
     #[test]
-    fn where_there_is_no_screen_there_are_lines() {
+    fn lines_are_printed_without_a_screen() {
         let figures = two_readings().figures;
         assert_eq!(
             plain_lines(&figures, false),
