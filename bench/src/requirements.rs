@@ -98,6 +98,12 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Requirement
         ));
     }
     requirements.push(at_most(
+        format!("{many} connections from many ports: peak memory of services by netlink"),
+        4.0,
+        "MiB",
+        clients.row(Way::ServicesByNetlink).and_then(Row::peak_mib),
+    ));
+    requirements.push(at_most(
         format!(
             "{} sockets: CPU time of the whole process",
             smallest.sockets

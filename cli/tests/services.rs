@@ -236,6 +236,36 @@ fn each_listener_has_a_row() {
 }
 
 #[test]
+fn a_sample_without_ipv6_is_said_to_be() {
+    let tcp = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:0016 00000000:0000 0A 00000000:00000003 00:00000000 00000000  1000        0 4711 1 0 100 0 0 10 0
+   1: 0100007F:0016 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 0 1 0 20 4 30 10 -1
+";
+    let root = proc_root(&[("net/tcp", tcp)]);
+    let root = root.path().to_str().unwrap();
+    let arguments = [
+        "services",
+        "--listeners",
+        "--source",
+        "procfs",
+        "-v",
+        "--proc-root",
+        root,
+    ];
+    let (code, stdout, stderr) = run(&arguments);
+    assert_eq!(code, 0);
+    let missing =
+        format!("tcpstat: procfs: 1 listeners, of IPv4 alone: there is no {root}/net/tcp6\n");
+    assert_eq!(stderr, missing);
+    let listeners = &serde_json::from_str::<Value>(&stdout).unwrap()["listeners"];
+    let expected = json!([{
+        "address": "0.0.0.0", "port": 22, "interface": null, "accept_queue": 3, "backlog": null,
+        "accept_queue_ratio": null, "drops": null, "uid": 1000, "inode": 4711,
+    }]);
+    assert_eq!(*listeners, expected);
+}
+
+#[test]
 fn an_interface_is_named_as_in_the_namespace_of_the_listener() {
     if Command::new("ip").arg("-V").output().is_err() {
         eprintln!("skipped: there is no ip");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A listening socket, one by one: several may share a port.
+//! Listening sockets, one by one: several may share a port.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tcpstat_census::queue::AcceptQueue;
 use tcpstat_census::state::State;
@@ -78,6 +79,8 @@ pub struct Listeners {
     pub listeners: Vec<Listener>,
     /// The source that answered.
     pub source: Source,
+    /// The file of IPv6 that a saved sample does not have: only IPv4 is listed then.
+    pub missing: Option<PathBuf>,
     /// The sources that were tried before it, and could not answer.
     pub tried: Vec<Attempt>,
 }

@@ -149,7 +149,8 @@ impl Sampler {
         let first = options.first_of(root, &Source::LISTING, |source| match source {
             Source::Module => Err(Error::NotListed),
             Source::Netlink | Source::NetlinkFull => {
-                Netlink::new(root.namespace()?, &mut self.buffer).listeners(ports)
+                let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
+                Ok((netlink.listeners(ports)?, None))
             }
             Source::Procfs => {
                 let filter = Filter {
@@ -157,23 +158,25 @@ impl Sampler {
                     local_ports: ports.cloned(),
                     ..Filter::default()
                 };
-                let listed = procfs::Listing::start(root)?;
-                let listed = listed.filter_map(|connection| match connection {
+                let listing = procfs::Listing::start(root)?;
+                let missing = listing.missing.clone();
+                let listeners = listing.filter_map(|connection| match connection {
                     Ok(connection) if filter.accepts(&connection) => {
                         Listener::of(connection).map(Ok)
                     }
                     Ok(_) => None,
                     Err(error) => Some(Err(error)),
                 });
-                listed.collect()
+                Ok((listeners.collect::<Result<_, _>>()?, missing))
             }
         })?;
-        let (mut listeners, source, tried): (Vec<Listener>, _, _) = first;
+        let ((mut listeners, missing), source, tried): ((Vec<Listener>, _), _, _) = first;
         listeners.sort_by_key(|one| (one.local.port(), one.local.ip(), one.inode));
         Ok(Listeners {
             listeners,
             source,
             tried,
+            missing,
         })
     }
 

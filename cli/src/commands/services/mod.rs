@@ -93,6 +93,7 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                 listeners::sort(args.sort, &mut answer.listeners);
                 if args.source.verbose {
                     let found = format!("{} listeners", answer.listeners.len());
+                    let found = without(found, answer.missing.as_deref());
                     say_source(*namespace, &answer.tried, answer.source, found);
                 }
             }
