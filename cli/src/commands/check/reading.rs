@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The numbers of a network namespace at one time, and their change between two times.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tcpstat::{Namespace, State};
+
+use super::expression::{Quantity, Scope, Subject};
+use super::judge::Value;
+
+/// The numbers of one network namespace at one time.
+pub(super) struct Reading {
+    /// With `--all-namespaces`.
+    pub(super) namespace: Option<Namespace>,
+    /// When it was begun.
+    pub(super) at: Instant,
+    /// What was read for each subject, or why it is not known.
+    pub(super) levels: Vec<(Subject, Result<Level, String>)>,
+}
+
+/// What was read for a subject.
+pub(super) enum Level {
+    /// Its number.
+    Value(Value),
+    /// What the rate of drops is computed from.
+    Drops(Drops),
+    /// Nothing listens at its port.
+    Absent,
+}
+
+/// The drops of each listener since it started, by a key that stays the same: its port.
+pub(super) type Drops = BTreeMap<u16, u64>;
+
+impl Reading {
+    /// The inode number of the namespace.
+    pub(super) fn inode(&self) -> Option<u64> {
+        self.namespace.map(|namespace| namespace.inode)
+    }
+
+    fn level(&self, subject: Subject) -> Result<&Level, String> {
+        let level = self.levels.iter().find(|(read, _)| *read == subject);
+        let (_, level) = level.ok_or("it was not read")?;
+        level.as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether nothing listens at the port of a subject.
+    pub(super) fn is_absent(&self, subject: Subject) -> bool {
+        matches!(self.level(subject), Ok(Level::Absent))
+    }
+
+    /// The number, or why it is not known; for a rate, its change since `before`.
+    pub(super) fn value(&self, subject: Subject, before: Option<&Self>) -> Result<Value, String> {
+        let after = self.level(subject)?;
+        let Some(before) = before.filter(|_| subject.is_rate()) else {
+            return after.value(subject);
+        };
+        let over = self.at - before.at;
+        let in_first = |reason| format!("in the first reading: {reason}");
+        let before = before.level(subject).map_err(in_first)?;
+        let (port, change) = match (before, after) {
+            (Level::Drops(before), Level::Drops(after)) => {
+                (subject.scope.service(), increase(before, after))
+            }
+            // All listeners are new.
+            (_, Level::Drops(_)) => (subject.scope.service(), 0),
+            _ => {
+                let after = after.value(subject)?;
+                let before = before.value(subject).map_err(in_first)?;
+                (after.port, after.amount - before.amount)
+            }
+        };
+        Ok(Value {
+            port,
+            ..Value::rate(change, over)
+        })
+    }
+}
+
+/// The drops between two readings, of the listeners that are in both.
+fn increase(before: &Drops, after: &Drops) -> i128 {
+    let both = after
+        .iter()
+        .filter_map(|(key, after)| Some((before.get(key)?, after)));
+    // Fewer drops are those of another listener, with the same key.
+    both.map(|(before, after)| i128::from(after.saturating_sub(*before)))
+        .sum()
+}
+
+impl Level {
+    /// The number at this time, or why it is not known.
+    fn value(&self, Subject { scope, what, .. }: Subject) -> Result<Value, String> {
+        match (self, scope, what) {
+            (Self::Value(value), ..) => Ok(*value),
+            (Self::Drops(drops), ..) => Ok(Value::count(drops.values().sum())),
+            (
+                Self::Absent,
+                Scope::Service(port),
+                Quantity::Listeners | Quantity::State(State::Listen),
+            ) => Ok(Value {
+                port: Some(port),
+                ..Value::count(0)
+            }),
+            (Self::Absent, ..) => Err(format!(
+                "nothing listens at this port; {scope}listeners<1 reports that"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::commands::check::expression::Expression;
+
+    fn drops<const N: usize>(drops: [(u16, u64); N]) -> Level {
+        Level::Drops(Drops::from(drops))
+    }
+
+    /// The number for the left-hand side of `limit`, from two readings two seconds apart.
+    fn value(limit: &str, before: Level, after: Level) -> Result<Value, String> {
+        let Expression { subject, .. } = limit.parse().unwrap();
+        let at = Instant::now();
+        let reading = |at, level| Reading {
+            namespace: None,
+            at,
+            levels: vec![(subject, Ok(level))],
+        };
+        let after = reading(at + Duration::from_secs(2), after);
+        after.value(subject, Some(&reading(at, before)))
+    }
+
+    #[test]
+    fn only_listeners_that_are_in_both_readings_drop() {
+        let change = |limit, before, after| value(limit, before, after).unwrap().amount;
+        let before = || drops([(22, 1), (443, 100), (81, 7)]);
+        let after = || drops([(22, 1), (443, 103), (8080, 50)]);
+        assert_eq!(change("drops/s>1", before(), after()), 3);
+        // Another listener at the same port.
+        assert_eq!(
+            change("drops/s>1", drops([(443, 100)]), drops([(443, 4)])),
+            0
+        );
+        assert_eq!(change("443:drops/s>1", Level::Absent, drops([(443, 4)])), 0);
+        let gone = value("443:drops/s>1", drops([(443, 4)]), Level::Absent);
+        assert!(
+            gone.unwrap_err()
+                .starts_with("nothing listens at this port; 443:listeners<1")
+        );
+    }
+
+    #[test]
+    fn a_change_may_be_a_decrease() {
+        let count = |number| Level::Value(Value::count(number));
+        let fall = value("total/s<0", count(5), count(3)).unwrap();
+        assert_eq!((fall.amount, fall.whole), (-2, Some(2_000_000)));
+        assert_eq!(value("total>1", count(5), count(3)), Ok(Value::count(3)));
+        let gone = value("443:listeners/s<0", count(2), Level::Absent).unwrap();
+        assert_eq!((gone.port, gone.amount), (Some(443), -2));
+        let new = value("443:total/s>1", Level::Absent, count(3)).unwrap_err();
+        assert!(
+            new.starts_with("in the first reading: nothing listens"),
+            "{new}"
+        );
+    }
+}
