@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-// Counts the TCP sockets of the reader's network namespace in a BPF iterator (`iter/tcp`): the way to count inside
-// the kernel without a module. Reading the pinned iterator prints a state's number and its count, a line for each.
+// Counts the TCP sockets of the reader's network namespace in a BPF iterator (`iter/tcp`): the way to
+// count inside the kernel without a module. Reading the pinned iterator gives a line for each state:
+// its number and its count.
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -9,7 +10,7 @@
 
 #define KERNEL __attribute__((preserve_access_index))
 
-// Only what is read; where it is, the loader finds out from the kernel's own types.
+// Only the fields that are read. The loader finds their offsets in the kernel's type information.
 struct seq_file {
 } KERNEL;
 
@@ -39,7 +40,7 @@ struct bpf_iter__tcp {
 
 enum { TIME_WAIT = 6, STATES = 16 };
 
-// The counts of the reading that is going on. The benchmark reads one at a time.
+// The counts of the current reading. The benchmark reads one at a time.
 __u64 counts[STATES];
 
 SEC("iter/tcp")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The floor under a source: what it costs to make the kernel say everything, and throw it away unread. And the
-//! reading of what is worth keeping: a BPF iterator's few lines.
+//! The lower limit of the cost of a source: makes the kernel send everything, and throws it away
+//! unread. Also prints the few lines of a BPF iterator.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,10 +12,10 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
-/// Whom to make speak.
-#[derive(Clone, Copy, ValueEnum)]
+/// What to read.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Source {
     /// A dump of every socket, in one walk for both families.
     Netlink,
@@ -28,7 +28,17 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Takes all of it.
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Source::Netlink => "netlink",
+            Source::Procfs => "procfs",
+            Source::Module => "module",
+            Source::Services => "services",
+        }
+    }
+
+    /// Reads all of it.
     pub(crate) fn drain(self) -> Outcome {
         match self {
             Source::Netlink => netlink().map_err(|e| format!("a netlink dump: {e}").into()),
@@ -49,8 +59,8 @@ fn files(paths: &[&str], buffer: usize) -> Outcome {
     Ok(())
 }
 
-/// Prints what a pinned BPF iterator says. After each million of objects the kernel wants to be asked again
-/// (`bpf_seq_read`), which `cat` does not do.
+/// Prints the text of a pinned BPF iterator. After each million objects the kernel ends the read
+/// with `EAGAIN` (`bpf_seq_read`), after which `cat` does not go on.
 pub(crate) fn print_iterator(path: &str) -> Outcome {
     let wrong = |e: io::Error| format!("{path}: {e}");
     let mut file = File::open(path).map_err(wrong)?;
@@ -65,13 +75,16 @@ pub(crate) fn print_iterator(path: &str) -> Outcome {
     }
 }
 
-/// The kernel fills a datagram of a dump up to so many bytes, if the buffer takes them (`netlink_dump`).
+/// The most bytes that the kernel puts into a datagram of a dump, if the buffer has room for them
+/// (`netlink_dump`).
 const DATAGRAM: usize = 32 * 1024;
 
-/// The type of the request, and of every message of the answer: `TCPDIAG_GETSOCK` of `linux/inet_diag.h`.
+/// The type of the request, and of every message of the answer: `TCPDIAG_GETSOCK` of
+/// `linux/inet_diag.h`.
 const GETSOCK: u16 = 18;
 
-/// Asks for all states of both families, and looks only at the type of each datagram's first and last message.
+/// Requests all states of both families, and reads only the type of each datagram's first and last
+/// message.
 fn netlink() -> io::Result<()> {
     let socket = socket(
         AddressFamily::Netlink,
@@ -79,7 +92,8 @@ fn netlink() -> io::Result<()> {
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkSockDiag,
     )?;
-    // `struct nlmsghdr` (length, type, flags, sequence, port), then `struct inet_diag_req` with its `idiag_states`.
+    // `struct nlmsghdr` (length, type, flags, sequence, port), then `struct inet_diag_req` with its
+    // `idiag_states`.
     let mut request = [0; 16 + 60];
     request[0..4].copy_from_slice(&76u32.to_ne_bytes());
     request[4..6].copy_from_slice(&GETSOCK.to_ne_bytes());
@@ -93,7 +107,8 @@ fn netlink() -> io::Result<()> {
         let Some(bytes) = buffer.get(..length) else {
             return Err(io::Error::other(format!("a datagram of {length} bytes")));
         };
-        // The end, NLMSG_DONE with an errno, is 20 bytes and the last message of a datagram, or all of it.
+        // The end of the dump is NLMSG_DONE with an errno: 20 bytes, the last or only message of a
+        // datagram.
         let kind = |at: usize| {
             bytes
                 .get(at + 4..at + 6)

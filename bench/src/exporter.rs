@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! node_exporter with its tcpstat collector only: a process that stays, and is measured over one scrape.
+//! node_exporter with its tcpstat collector only: a process that runs on, measured over one scrape.
 //!
-//! It is scraped over a Unix socket, which it takes as systemd would hand it over: a TCP one would be among the
-//! sockets that are counted.
+//! It is scraped over a Unix socket, which it gets in the way of systemd's socket activation: a TCP
+//! socket would be among the sockets that are counted.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,16 +17,14 @@ use std::time::{Duration, Instant};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::results::Run;
+use crate::ways::NODE_EXPORTER;
 
-/// The program, as Debian names it.
-pub(crate) const PROGRAM: &str = "prometheus-node-exporter";
-
-/// How long what a scrape leaves to be done, such as collecting garbage, is waited for.
+/// The time after a scrape for the work that it leaves, such as garbage collection.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// The running exporter, until this is dropped.
+/// The running exporter. It ends when this is dropped.
 pub(crate) struct Exporter {
     child: Child,
     socket: PathBuf,
@@ -38,9 +36,9 @@ impl Exporter {
         let socket = directory.join("exporter.sock");
         let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket)?;
-        // sd_listen_fds(3): descriptor 3, and the number of the process that it is for.
+        // sd_listen_fds(3): descriptor 3, and the ID of the process that it is for.
         let script = format!(
-            "LISTEN_FDS=1 LISTEN_PID=$$ exec {PROGRAM} --web.systemd-socket --log.level=error \
+            "LISTEN_FDS=1 LISTEN_PID=$$ exec {NODE_EXPORTER} --web.systemd-socket --log.level=error \
              --collector.disable-defaults --collector.tcpstat --web.disable-exporter-metrics 3<&0 </dev/null"
         );
         let child = Command::new("sh")
@@ -49,12 +47,13 @@ impl Exporter {
             .stdout(Stdio::null())
             .spawn()?;
         let exporter = Exporter { child, socket };
-        // The first one waits until it is there, and pays for what is only done once.
+        // The first scrape waits until it has started, and includes the work that is done only
+        // once.
         exporter.scrape()?;
         Ok(exporter)
     }
 
-    /// Scrapes once: what that took of the exporter, and what it said.
+    /// Scrapes once. Gives the exporter's cost and its answer.
     pub(crate) fn scrape(&self) -> Outcome<(Run, String)> {
         let pid = Pid::from_raw(self.child.id() as i32);
         let clock = clock_getcpuclockid(pid)?;
@@ -69,7 +68,7 @@ impl Exporter {
         sleep(SETTLE);
         let cpu = Duration::from(clock_gettime(clock)? - before);
         if !text.contains("node_scrape_collector_success{collector=\"tcpstat\"} 1\n") {
-            return Err(format!("{PROGRAM}: the scrape failed: {text:.400}").into());
+            return Err(format!("{NODE_EXPORTER}: the scrape failed: {text:.400}").into());
         }
         let run = Run {
             cpu: cpu.as_secs_f64(),
@@ -88,7 +87,7 @@ impl Drop for Exporter {
     }
 }
 
-/// The most memory that a process has had, in KiB.
+/// The peak of memory of a process, in KiB.
 fn peak(pid: Pid) -> Outcome<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

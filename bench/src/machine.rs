@@ -1,106 +1,82 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The measurement of the module, in a virtual machine: inside, as its init; outside, starting it.
+//! The measurement of the module in a virtual machine: inside it as its init, and outside to start
+//! it.
 //!
-//! The time of an emulated processor says little: finding a page costs it more than an instruction. So QEMU counts
-//! instructions (`-icount`), and the machine's clocks go by these, 1 ns each: the same whatever else the host does, and
-//! blind to the latency of memory. What is measured is the kernel's part: reading and throwing away, without starting
-//! a process.
+//! Time on an emulated processor means little: the translation of an address costs it more than an
+//! instruction. So QEMU counts instructions (`-icount`), and the machine's clocks advance by 1 ns
+//! for each: the same on a busy and on an idle host, and without the latency of memory. Only the
+//! kernel's part is measured where an answer is thrown away: no process is started.
 
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::kmod::{ModuleInitFlags, finit_module};
-use nix::mount::{MsFlags, mount};
-use nix::sys::reboot::{RebootMode, reboot};
-use nix::sys::termios::{self, SetArg};
+use nix::sys::termios;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd;
 use tcpstat_census::counts::Counts;
-use tcpstat_tests::vm::module;
-use tcpstat_tests::{launch, naive, netns};
+use tcpstat_tests::vm::{boot, module};
+use tcpstat_tests::{launch, naive};
 
-use crate::Outcome;
-use crate::contenders;
-use crate::crowd::{Crowd, Role};
+use crate::answers;
 use crate::drain::Source;
 use crate::measure::measure;
+use crate::outcome::Outcome;
+use crate::population::{Population, Role};
 use crate::results::{LeftOut, Machine, Row, Run, Size};
+use crate::ways::{Method, Programs, Way};
 
-/// How many sockets the machine makes.
+/// The number of sockets in the machine.
 const SOCKETS: u64 = 100_000;
 
-/// How many rounds it measures, unless the kernel's command line says `TCPSTAT_ROUNDS=…`: what the kernel does not
-/// know is in the environment of its init.
+/// The default number of rounds. `TCPSTAT_ROUNDS=…` on the kernel's command line is another:
+/// parameters that the kernel does not know are in the environment of its init.
 const ROUNDS: usize = 5;
 
-/// Where the machine has the command.
+/// The path of the command in the machine.
 const TCPSTAT: &str = "/bin/tcpstat";
 
-/// The module built with the obvious walk, in the machine.
+/// The path of the module that was built with the obvious walk, in the machine.
 const OBVIOUS: &str = "/modules/tcpstat-obvious.ko";
 
-/// What stands before the results, and before the reason why there are none.
+/// What is measured with the module, in the order in which it runs.
+const WAYS: [Way; 8] = [
+    Way::ModuleDrain,
+    Way::ServicesDrain,
+    Way::NetlinkDrain,
+    Way::ProcfsDrain,
+    Way::Module,
+    Way::Netlink,
+    Way::NetlinkFull,
+    Way::Procfs,
+];
+
+/// Before the results, and before the reason why there are none.
 const RESULTS: &str = "results: ";
 const FAILED: &str = "failed: ";
 
-/// The port for the results.
-const PORT: &str = "/dev/ttyS1";
-
-/// The init of the machine: measures, says what came out, and ends the machine.
+/// The init of the machine: measures, sends the results, and ends the machine.
 pub(crate) fn init() -> ! {
-    let line = match start().and_then(|()| benchmark()) {
+    let line = match boot::start().and_then(|()| benchmark()) {
         Ok(results) => match serde_json::to_string(&results) {
             Ok(text) => format!("{RESULTS}{text}"),
             Err(e) => format!("{FAILED}{e}"),
         },
         Err(e) => format!("{FAILED}{e}"),
     };
-    if let Err(e) = tell(&line) {
+    if let Err(e) = send(&line) {
         println!("{line}\n{e}");
     }
-    unistd::sync();
-    let Err(e) = reboot(RebootMode::RB_AUTOBOOT);
-    println!("ending the machine: {e}");
-    // The kernel panics when init exits, and panic=-1 ends the machine.
-    std::process::exit(1)
+    boot::end()
 }
 
-fn start() -> Outcome {
-    for (kind, at) in [
-        ("proc", "/proc"),
-        ("sysfs", "/sys"),
-        ("devtmpfs", "/dev"),
-        ("tmpfs", "/tmp"),
-    ] {
-        fs::create_dir_all(at)?;
-        mount(Some(kind), at, Some(kind), MsFlags::empty(), None::<&str>)
-            .map_err(|e| format!("mounting {at}: {e}"))?;
-    }
-    // Without a /dev/console in the initramfs, the kernel starts init without descriptors.
-    let console = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/console")?;
-    unistd::dup2_stdin(&console)?;
-    unistd::dup2_stdout(&console)?;
-    unistd::dup2_stderr(&console)?;
-    Ok(netns::loopback_up()?)
-}
-
-fn tell(line: &str) -> Outcome {
-    let mut port = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NOCTTY)
-        .open(PORT)?;
-    let mut settings = termios::tcgetattr(&port)?;
-    termios::cfmakeraw(&mut settings);
-    termios::tcsetattr(&port, SetArg::TCSANOW, &settings)?;
+/// Sends a line to the host.
+fn send(line: &str) -> Outcome {
+    let mut port = boot::verdict_port()?;
     port.write_all(format!("{line}\n").as_bytes())?;
     Ok(termios::tcdrain(&port)?)
 }
@@ -109,44 +85,40 @@ fn benchmark() -> Outcome<Machine> {
     let rounds = match std::env::var("TCPSTAT_ROUNDS") {
         Ok(rounds) => rounds
             .parse()
-            .map_err(|_| format!("TCPSTAT_ROUNDS={rounds} is no number"))?,
+            .map_err(|_| format!("TCPSTAT_ROUNDS={rounds} is not a number"))?,
         Err(_) => ROUNDS,
     };
     module::load_all()?;
-    let mut crowd = Crowd::new(Role::Server)?;
-    crowd.grow_to(SOCKETS)?;
-    let expected = crowd.expected();
+    let mut population = Population::new(Role::Server)?;
+    population.grow_to(SOCKETS)?;
+    let expected = population.expected();
+    let programs = Programs {
+        tcpstat: TCPSTAT.to_owned(),
+        python_ways: String::new(),
+        iterator: Err("not in the virtual machine".to_owned()),
+    };
 
-    let drains = [
-        ("module-drain", Source::Module),
-        ("services-drain", Source::Services),
-        ("netlink-drain", Source::Netlink),
-        ("procfs-drain", Source::Procfs),
-    ];
-    let commands = [
-        ("tcpstat-module", "module"),
-        ("tcpstat-netlink", "netlink"),
-        ("tcpstat-netlink-full", "netlink-full"),
-        ("tcpstat-procfs", "procfs"),
-    ];
     let mut rows: Vec<Row> = Vec::new();
     for round in 0..rounds {
-        for (who, source) in drains {
-            keep(&mut rows, who, timed(|| source.drain())?);
-        }
-        for (who, source) in commands {
-            let words = [TCPSTAT, "--source", source].map(str::to_owned);
-            let (run, text) = measure(&words)?;
-            agrees(who, &expected, &contenders::counts(&text)?)?;
-            keep(&mut rows, who, run);
+        for way in WAYS {
+            let run = match (way.method(), way.command(&programs)) {
+                (Method::Drain(source), _) => timed(|| source.drain())?,
+                (_, Some(command)) => {
+                    let (run, text) = measure(&command)?;
+                    compare(way, &expected, &answers::counts(&text)?)?;
+                    run
+                }
+                (_, None) => continue,
+            };
+            keep(&mut rows, way, run);
         }
         println!("round {} of {rounds}", round + 1);
     }
     let mut left_out = Vec::new();
-    if let Err(e) = obvious(&mut rows, &expected, rounds) {
+    if let Err(e) = measure_obvious(&mut rows, &expected, rounds) {
         left_out.push(LeftOut {
-            who: contenders::label("module-obvious").to_owned(),
-            why: e.to_string(),
+            what: Way::ObviousDrain.label().to_owned(),
+            reason: e.to_string(),
         });
     }
     Ok(Machine {
@@ -162,41 +134,42 @@ fn benchmark() -> Outcome<Machine> {
     })
 }
 
-/// The same module with the obvious walk, in place of the other.
-fn obvious(rows: &mut Vec<Row>, expected: &Counts, rounds: usize) -> Outcome {
+/// Loads the module with the obvious walk instead of the other, and measures it.
+fn measure_obvious(rows: &mut Vec<Row>, expected: &Counts, rounds: usize) -> Outcome {
     let file = File::open(OBVIOUS).map_err(|e| format!("{OBVIOUS}: {e}"))?;
     module::unload()?;
     finit_module(&file, c"", ModuleInitFlags::empty())
         .map_err(|e| format!("loading {OBVIOUS}: {e}"))?;
     let text = fs::read_to_string("/proc/tcpstat")?;
-    agrees("module-obvious", expected, &naive::module_text(&text)?)?;
+    compare(Way::ObviousDrain, expected, &naive::module_text(&text)?)?;
     for _ in 0..rounds {
-        // What comes before the other module's reading in a round: caches that know nothing of the table.
+        // Also runs before the other module's reading in each round: then the caches do not have
+        // the table.
         Source::Procfs.drain()?;
         let run = timed(|| Source::Module.drain())?;
-        keep(rows, "module-obvious", run);
+        keep(rows, Way::ObviousDrain, run);
     }
     Ok(())
 }
 
-fn agrees(who: &str, expected: &Counts, counts: &Counts) -> Outcome {
+fn compare(way: Way, expected: &Counts, counts: &Counts) -> Outcome {
     match naive::difference(expected, counts) {
         None => Ok(()),
-        Some(difference) => Err(format!("counts differ: {who}: {difference}").into()),
+        Some(difference) => Err(format!("counts differ: {}: {difference}", way.label()).into()),
     }
 }
 
-fn keep(rows: &mut Vec<Row>, who: &str, run: Run) {
-    match rows.iter_mut().find(|row| row.who == who) {
+fn keep(rows: &mut Vec<Row>, way: Way, run: Run) {
+    match rows.iter_mut().find(|row| row.way == way) {
         Some(row) => row.runs.push(run),
         None => rows.push(Row {
-            who: who.to_owned(),
+            way,
             runs: vec![run],
         }),
     }
 }
 
-/// What `work` takes of this process.
+/// The cost of `work` in this process.
 fn timed(work: impl FnOnce() -> Outcome) -> Outcome<Run> {
     let clock = || clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
     let (start, before) = (Instant::now(), clock()?);
@@ -208,7 +181,7 @@ fn timed(work: impl FnOnce() -> Outcome) -> Outcome<Run> {
     })
 }
 
-/// Starts the machine by `command`, and keeps its results.
+/// Starts the machine with `command`, and saves its results.
 pub(crate) fn run(
     port: &Path,
     timeout: u64,
@@ -225,22 +198,22 @@ pub(crate) fn run(
             _ => {}
         }
     }
-    let mut words = Command::new(&command[0]);
-    words.args(&command[1..]);
+    let mut qemu = Command::new(&command[0]);
+    qemu.args(&command[1..]);
     let timeout = Duration::from_secs(timeout);
-    let (end, _) = launch::run(words, timeout, console, false, &stop)?;
+    let (end, _) = launch::run(qemu, timeout, console, false, &stop)?;
     let text = fs::read_to_string(port).unwrap_or_default();
-    let said = |what: &str| text.lines().find_map(|line| line.strip_prefix(what));
-    let why: Box<dyn Error> = match (said(RESULTS), said(FAILED)) {
+    let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+    let reason: Box<dyn Error> = match (line(RESULTS), line(FAILED)) {
         (Some(results), _) => {
             let machine: Machine = serde_json::from_str(results)?;
             return Ok(fs::write(out, serde_json::to_string_pretty(&machine)?)?);
         }
-        (None, Some(why)) => why.into(),
+        (None, Some(reason)) => reason.into(),
         (None, None) => format!("it ended without results: {end:?}").into(),
     };
     Err(format!(
-        "the virtual machine: {why}; its console is {}",
+        "the virtual machine: {reason}; its console is {}",
         console.display()
     )
     .into())

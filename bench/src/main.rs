@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Measures tcpstat beside the other ways to count connections, in one run on one machine: what `make bench` runs.
+//! Compares tcpstat with the other ways to count connections, in one run on one machine: what `make
+//! bench` runs.
 //!
-//! [`native`] makes the sockets ([`crowd`]) and measures ([`measure`], [`exporter`]) everybody ([`contenders`]) over
-//! them; [`machine`] does the same for the module in a virtual machine. Both write [`results`], which [`report`] makes
-//! into the document, with the [`bars`] that were to be reached and the [`plot`].
+//! [`native`] makes the sockets ([`population`]) and measures ([`measure`], [`exporter`]) all
+//! [`ways`] to count over them, whose counts ([`answers`]) must agree; [`machine`] does the same
+//! for the module in a virtual machine. Both write [`results`], from which [`report`] makes the
+//! document, with the [`requirements`] and the [`plot`].
 
-mod bars;
-mod contenders;
-mod crowd;
+mod answers;
 mod drain;
 mod exporter;
 mod machine;
 mod measure;
 mod native;
+mod outcome;
 mod plot;
+mod population;
 mod report;
+mod requirements;
 mod results;
+mod ways;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Nothing, or the reason why not.
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
-
-/// Measures tcpstat beside the other ways to count connections.
+/// Compares tcpstat with the other ways to count connections.
 #[derive(Parser)]
 #[command(name = "tcpstat-bench")]
 struct Args {
@@ -37,20 +37,20 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure on this machine, in a network namespace of its own (as root)
+    /// Measure on this machine, in new network namespaces (as root)
     Native(native::Args),
-    /// The same, as the first process of a PID namespace: `native` starts this
+    /// What `native` starts as the first process of a PID namespace
     #[command(hide = true)]
     NativeInside(native::Args),
-    /// Judge what came out of the virtual machine's second serial port
+    /// Start the virtual machine and save its results
     Machine {
-        /// The file that QEMU wrote there
+        /// The file that QEMU writes the machine's second serial port to
         #[arg(long)]
         port: PathBuf,
-        /// Seconds until QEMU and all that it started are killed
+        /// Seconds after which QEMU and all its processes are killed
         #[arg(long)]
         timeout: u64,
-        /// Where to keep the console
+        /// Where to put the console's text
         #[arg(long)]
         console: PathBuf,
         /// Where to put the results
@@ -62,22 +62,22 @@ enum Command {
     },
     /// Make the document and the plot from the results
     Report(report::Args),
-    /// Run a command, and print what it took
+    /// Run a command, and print its cost
     #[command(hide = true)]
     Measure {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<String>,
     },
-    /// Receive or read what the kernel has to say, and throw it away
+    /// Receive or read everything from a source, and throw it away
     #[command(hide = true)]
     Drain { source: drain::Source },
-    /// Read a pinned BPF iterator, and print what it says
+    /// Read a pinned BPF iterator, and print its text
     #[command(hide = true)]
     ReadIterator { path: String },
     /// Hold connections until the input ends
     #[command(hide = true)]
     HoldEstablished {
-        role: crowd::Role,
+        role: population::Role,
         from: u64,
         count: u64,
     },
@@ -87,7 +87,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // As the init of a virtual machine, there is nobody to give arguments.
+    // The init of a virtual machine is started without arguments.
     if std::process::id() == 1 && std::env::args().len() == 1 {
         machine::init();
     }
@@ -106,9 +106,9 @@ fn main() -> ExitCode {
         Command::Drain { source } => source.drain(),
         Command::ReadIterator { path } => drain::print_iterator(&path),
         Command::HoldEstablished { role, from, count } => {
-            crowd::hold_established(role, from, count)
+            population::hold_established(role, from, count)
         }
-        Command::HoldMix { mix } => crowd::hold_mix(&mix),
+        Command::HoldMix { mix } => population::hold_mix(&mix),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

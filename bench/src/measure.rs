@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a whole process takes: CPU, time and memory, its loading and its helpers included.
+//! Measures a whole process with its start and its children: CPU time, time and memory.
 //!
-//! A small process of its own starts it and waits for it. The kernel counts a new process's peak from what its
-//! parent had, so the parent must have next to nothing.
+//! A small process starts it and waits for it. The kernel counts a new process's peak of memory
+//! from what its parent had, so the parent must be small.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -13,10 +13,10 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::results::Run;
 
-/// What came of a process.
+/// The result of a process.
 #[derive(Serialize, Deserialize)]
 struct Answer {
     run: Run,
@@ -26,11 +26,12 @@ struct Answer {
     errors: String,
 }
 
-/// Runs `command`, and gives what it took and what it printed.
+/// Runs `command`. Gives its cost and what it printed.
 ///
-/// An error if it cannot be started, fails, or complains.
+/// # Errors
+/// If it cannot be started, fails, or writes to standard error.
 pub(crate) fn measure(command: &[String]) -> Outcome<(Run, String)> {
-    let told = command.join(" ");
+    let typed = command.join(" ");
     let output = Command::new("/proc/self/exe")
         .args(["measure", "--"])
         .args(command)
@@ -38,16 +39,16 @@ pub(crate) fn measure(command: &[String]) -> Outcome<(Run, String)> {
         .output()?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{told}: {}", errors.trim()).into());
+        return Err(format!("{typed}: {}", errors.trim()).into());
     }
     let answer: Answer = serde_json::from_slice(&output.stdout)?;
     if !answer.success || !answer.errors.is_empty() {
-        return Err(format!("{told}: {} {}", answer.status, answer.errors.trim()).into());
+        return Err(format!("{typed}: {} {}", answer.status, answer.errors.trim()).into());
     }
     Ok((answer.run, answer.output))
 }
 
-/// What [`measure`] starts. The command is its only child ever.
+/// What [`measure`] starts. The command is its only child.
 pub(crate) fn measure_here(command: &[String]) -> Outcome {
     let start = Instant::now();
     let mut child = Command::new(&command[0])

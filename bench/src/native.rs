@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The measurement on this machine: sockets in a namespace of their own, and everybody over the same sockets, in
-//! rounds.
+//! The measurement on this machine: sockets in a new namespace, and every way to count over the
+//! same sockets, in rounds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,15 @@ use tcpstat_census::counts::Counts;
 use tcpstat_tests::sockets::{Family, Mix};
 use tcpstat_tests::{naive, netns};
 
-use crate::Outcome;
-use crate::contenders::{self, Contender, How};
-use crate::crowd::{Crowd, Role};
+use crate::answers;
 use crate::exporter::Exporter;
 use crate::measure::measure;
+use crate::outcome::Outcome;
+use crate::population::{Population, Role};
 use crate::results::{LeftOut, Native, Row, Run, Size, number};
+use crate::ways::{Method, Programs, Way};
 
-/// The packages whose programs take part.
+/// The packages of the programs that are measured or needed.
 const PACKAGES: &[&str] = &[
     "python3",
     "python3-psutil",
@@ -34,17 +35,8 @@ const PACKAGES: &[&str] = &[
     "clang-19",
 ];
 
-/// Who is compared where that is wanted at some ratio.
-const WITH_A_BAR: &[&str] = &[
-    "ss",
-    "bpf",
-    "netlink-drain",
-    "tcpstat-netlink-full",
-    "tcpstat-netlink",
-    "tcpstat-services-netlink",
-];
-
-/// Memory that a socket takes, and what those who list it take, in KiB; generously.
+/// An upper limit of the memory, in KiB, of a socket and of its entry in a way's list of all
+/// sockets.
 const KIB_PER_SOCKET: u64 = 6;
 
 #[derive(clap::Args)]
@@ -52,19 +44,19 @@ pub(crate) struct Args {
     /// Fewer rounds
     #[arg(long)]
     quick: bool,
-    /// Up to so many sockets only
-    #[arg(long)]
+    /// Leave out sizes with more sockets than this
+    #[arg(long, value_name = "SOCKETS")]
     most: Option<u64>,
     /// The command to measure
     #[arg(long)]
     tcpstat: PathBuf,
-    /// The Python program of the other ways
+    /// The Python program with the ways to count in Python
     #[arg(long)]
-    rivals: PathBuf,
+    python_ways: PathBuf,
     /// The BPF iterator, compiled
     #[arg(long)]
     iterator: Option<PathBuf>,
-    /// What to call the version of tcpstat
+    /// The version of tcpstat, for the document
     #[arg(long)]
     version: String,
     /// Where to put the results
@@ -73,7 +65,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// How many sockets, each time more.
+    /// The numbers of sockets, in ascending order.
     fn sizes(&self) -> impl Iterator<Item = u64> {
         let most = self.most.unwrap_or(u64::MAX);
         [10, 10_000, 100_000, 1_000_000]
@@ -81,8 +73,8 @@ impl Args {
             .filter(move |size| *size <= most)
     }
 
-    /// How many rounds, and how many of them with the slow ones. Ten sockets are counted in no time, which is hard
-    /// to measure, so that takes more of them.
+    /// The number of rounds, and of those with the slow ways. Counting ten sockets takes so little
+    /// time that the measurement is inexact, and needs more rounds.
     fn rounds(&self, sockets: u64) -> (usize, usize) {
         match (sockets, self.quick) {
             (10, false) => (15, 3),
@@ -94,17 +86,14 @@ impl Args {
     }
 }
 
-/// Starts the measurement as the first process of a PID namespace: whatever happens to it, nothing that it started
-/// outlives it, and who looks at every process of the machine sees only those.
+/// Starts the measurement as the first process of a new PID namespace: all processes that it starts
+/// end with it, and the ways that read every process of the machine see only these.
 pub(crate) fn outside(args: &Args) -> Outcome {
     unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS)
-        .map_err(|e| format!("a namespace of its own: {e} (this has to run as root)"))?;
-    let mut words = std::env::args_os();
-    words.next();
-    words.next();
+        .map_err(|e| format!("cannot make namespaces: {e} (this must run as root)"))?;
     let status = Command::new("/proc/self/exe")
         .arg("native-inside")
-        .args(words)
+        .args(std::env::args_os().skip(2))
         .stdin(Stdio::null())
         .status()?;
     if !status.success() {
@@ -128,22 +117,17 @@ pub(crate) fn inside(args: &Args) -> Outcome {
         None => Err("it was not compiled: no clang, or no bpf/bpf_helpers.h, here".to_owned()),
     };
     let path = |path: &Path| path.to_string_lossy().into_owned();
-    let (contenders, left_out) =
-        contenders::present(&path(&args.tcpstat), &path(&args.rivals), iterator);
-    let mut arena = Arena {
-        contenders,
-        left_out,
-        directory,
-        exporter: None,
+    let programs = Programs {
+        tcpstat: path(&args.tcpstat),
+        python_ways: path(&args.python_ways),
+        iterator,
     };
-    for LeftOut { who, why } in &arena.left_out {
-        say(&format!("left out: {who}: {why}"));
-    }
+    let mut benchmark = Benchmark::new(programs, directory);
 
     let machine = machine()?;
-    let (agreed, agreeing) = arena.agree()?;
-    let sizes = arena.measure(args)?;
-    let clients = arena.measure_clients(args, &sizes)?;
+    let (agreed, agreeing) = benchmark.agree()?;
+    let sizes = benchmark.measure(args)?;
+    let clients = benchmark.measure_clients(args, &sizes)?;
     let results = Native {
         quick: args.quick,
         machine,
@@ -152,57 +136,73 @@ pub(crate) fn inside(args: &Args) -> Outcome {
         agreeing,
         sizes,
         clients,
-        left_out: arena.left_out,
+        left_out: benchmark.left_out,
     };
     fs::write(&args.out, serde_json::to_string_pretty(&results)?)?;
     Ok(())
 }
 
-struct Arena {
-    contenders: Vec<Contender>,
+struct Benchmark {
+    programs: Programs,
+    /// The ways that can still be measured.
+    ways: Vec<Way>,
     left_out: Vec<LeftOut>,
+    /// For temporary files.
     directory: PathBuf,
     exporter: Option<Exporter>,
 }
 
-impl Arena {
-    /// A new namespace without sockets, with an exporter of its own in it.
-    fn clear(&mut self) -> Outcome {
+impl Benchmark {
+    fn new(programs: Programs, directory: PathBuf) -> Benchmark {
+        let mut benchmark = Benchmark {
+            programs,
+            ways: Way::NATIVE.to_vec(),
+            left_out: Vec::new(),
+            directory,
+            exporter: None,
+        };
+        for way in Way::NATIVE {
+            if let Some(problem) = way.problem(&benchmark.programs) {
+                benchmark.leave_out(way, problem);
+            }
+        }
+        benchmark
+    }
+
+    /// Enters a new namespace without sockets, and starts an exporter in it.
+    fn enter_new_namespace(&mut self) -> Outcome {
         self.exporter = None;
         netns::enter_new()?;
-        if self
-            .contenders
-            .iter()
-            .any(|contender| matches!(contender.how, How::Scrape))
-        {
-            match Exporter::start(&self.directory) {
-                Ok(exporter) => self.exporter = Some(exporter),
-                Err(e) => self.leave_out("node_exporter", e.to_string()),
+        for way in self.ways.clone() {
+            if way.method() == Method::Scrape {
+                match Exporter::start(&self.directory) {
+                    Ok(exporter) => self.exporter = Some(exporter),
+                    Err(e) => self.leave_out(way, e.to_string()),
+                }
             }
         }
         Ok(())
     }
 
-    /// Sockets in every state, those included that a timer ends within a minute: all must give the same counts.
-    /// Gives these, and how many gave them.
+    /// Counts sockets in every state, including those that a timer ends within a minute: all ways
+    /// must give the same counts. Gives these, and the number of ways.
     fn agree(&mut self) -> Outcome<(Counts, usize)> {
-        self.clear()?;
-        let mut crowd = Crowd::new(Role::Server)?;
-        crowd.grow_to(10_000)?;
+        self.enter_new_namespace()?;
+        let mut population = Population::new(Role::Server)?;
+        population.grow_to(10_000)?;
         for family in Family::ALL {
-            crowd.add(&Mix::of_each(family, 3))?;
+            population.add(&Mix::of_each(family, 3))?;
         }
-        let expected = crowd.expected();
+        let expected = population.expected();
         let mut agreeing = 0;
-        let mut failed = Vec::new();
-        for contender in self.contenders.iter().filter(|c| c.answers) {
-            match self.run(contender, &expected)? {
-                Ok(_) => agreeing += 1,
-                Err(why) => failed.push((contender.who, why)),
+        for way in self.ways.clone() {
+            if way.is_drain() {
+                continue;
             }
-        }
-        for (who, why) in failed {
-            self.leave_out(who, why);
+            match self.run(way, &expected)? {
+                Ok(_) => agreeing += 1,
+                Err(reason) => self.leave_out(way, reason),
+            }
         }
         say(&format!(
             "{} sockets in all states: all {agreeing} give the same counts",
@@ -212,69 +212,72 @@ impl Arena {
     }
 
     fn measure(&mut self, args: &Args) -> Outcome<Vec<Size>> {
-        self.clear()?;
-        // Connecting is to go on for longer than this takes.
+        self.enter_new_namespace()?;
+        // Sockets must stay in SYN_SENT for longer than the measurement takes.
         netns::set_sysctl("net/ipv4/tcp_syn_retries", "127")?;
-        let mut crowd = Crowd::new(Role::Server)?;
+        let mut population = Population::new(Role::Server)?;
         let listeners = Mix {
             listen: 2,
             ..Mix::default()
         };
         let mut sizes = Vec::new();
         for sockets in args.sizes() {
-            if let Some(why) = no_room(sockets)? {
-                say(&format!("left out: {sockets} sockets: {why}"));
-                let who = format!("{sockets} sockets");
-                self.left_out.push(LeftOut { who, why });
+            if let Some(reason) = too_little_memory(sockets)? {
+                self.note(format!("{sockets} sockets"), reason);
                 break;
             }
             if sockets == 10 {
-                crowd.add(&listeners)?;
+                population.add(&listeners)?;
             } else if sizes.len() == 1 {
                 for family in [Family::V4, Family::V6] {
-                    crowd.add(&lasting(family))?;
+                    population.add(&lasting(family))?;
                 }
             }
-            crowd.grow_to(sockets)?;
-            let size = self.measure_over(&crowd.expected(), args.rounds(sockets))?;
+            population.grow_to(sockets)?;
+            let size = self.measure_over(&population.expected(), args.rounds(sockets))?;
             sizes.push(size);
         }
         Ok(sizes)
     }
 
-    /// As many sockets again as there were most, this time of a client, and only those with whom a bar was set.
-    /// Nobody takes part in anything after this.
+    /// Measures the ways with a required ratio over as many connections of a client as the largest
+    /// size has sockets. Then the other ways cannot be measured any more.
     fn measure_clients(&mut self, args: &Args, sizes: &[Size]) -> Outcome<Option<Size>> {
         let Some(largest) = sizes.last().filter(|_| !args.quick) else {
             return Ok(None);
         };
-        self.contenders
-            .retain(|contender| WITH_A_BAR.contains(&contender.who));
-        self.clear()?;
-        let mut crowd = Crowd::new(Role::Client)?;
-        crowd.grow_to(largest.sockets)?;
-        let size = self.measure_over(&crowd.expected(), args.rounds(largest.sockets))?;
+        self.ways.retain(|way| way.has_required_ratio());
+        self.enter_new_namespace()?;
+        let mut population = Population::new(Role::Client)?;
+        population.grow_to(largest.sockets)?;
+        let size = self.measure_over(&population.expected(), args.rounds(largest.sockets))?;
         Ok(Some(size))
     }
 
-    /// Everybody in each round, every time from another place in the order on.
+    /// Runs each way once in each round. The rounds start at different places in the order of the
+    /// ways.
     fn measure_over(&mut self, expected: &Counts, (rounds, slow): (usize, usize)) -> Outcome<Size> {
-        let mut rows: Vec<Row> = self.contenders.iter().map(row).collect();
-        let many = self.contenders.len();
-        let mut failed: Vec<(&'static str, String)> = Vec::new();
+        let sockets = format!("with {} sockets", number(expected.total()));
+        let ways = self.ways.clone();
+        let mut rows: Vec<Row> = ways
+            .iter()
+            .map(|&way| Row {
+                way,
+                runs: Vec::new(),
+            })
+            .collect();
         for round in 0..rounds {
-            for place in 0..many {
-                let which = (place + round * many / rounds) % many;
-                let contender = &self.contenders[which];
-                if contender.slow && round >= slow {
+            for place in 0..ways.len() {
+                let which = (place + round * ways.len() / rounds) % ways.len();
+                let way = ways[which];
+                // A way that has failed once is left out: the cost of a failure compares with
+                // nothing.
+                if !self.ways.contains(&way) || (way.is_slow() && round >= slow) {
                     continue;
                 }
-                if failed.iter().any(|(who, _)| *who == contender.who) {
-                    continue;
-                }
-                match self.run(contender, expected)? {
+                match self.run(way, expected)? {
                     Ok(run) => rows[which].runs.push(run),
-                    Err(why) => failed.push((contender.who, why)),
+                    Err(reason) => self.leave_out(way, format!("{sockets}: {reason}")),
                 }
             }
             say(&format!(
@@ -283,30 +286,18 @@ impl Arena {
                 round + 1
             ));
         }
-        // Who fails once is left out from here on: what it costs to fail is nothing to compare with.
-        rows.retain(|row| !failed.iter().any(|(who, _)| *who == row.who));
-        for (who, why) in failed {
-            self.leave_out(
-                who,
-                format!("with {} sockets: {why}", number(expected.total())),
-            );
+        rows.retain(|row| self.ways.contains(&row.way));
+        for row in rows.iter().filter(|row| row.runs.is_empty()) {
+            self.left_out.push(LeftOut {
+                what: row.way.label().to_owned(),
+                reason: format!("{sockets}: a short run has no time for it"),
+            });
         }
-        rows.retain(|row| {
-            if row.runs.is_empty() {
-                self.left_out.push(LeftOut {
-                    who: contenders::label(&row.who).to_owned(),
-                    why: format!(
-                        "with {} sockets: a short run has no time for it",
-                        number(expected.total())
-                    ),
-                });
-            }
-            !row.runs.is_empty()
-        });
+        rows.retain(|row| !row.runs.is_empty());
         for row in &rows {
             say(&format!(
                 "  {:<40} {:>10.2} ms",
-                contenders::label(&row.who),
+                row.way.label(),
                 row.cpu() * 1e3
             ));
         }
@@ -317,44 +308,38 @@ impl Arena {
         })
     }
 
-    /// Goes on without a contender.
-    fn leave_out(&mut self, who: &str, why: String) {
-        let who_for_people = contenders::label(who).to_owned();
-        say(&format!("left out: {who_for_people}: {why}"));
-        self.left_out.push(LeftOut {
-            who: who_for_people,
-            why,
-        });
-        self.contenders.retain(|contender| contender.who != who);
+    /// Goes on without a way.
+    fn leave_out(&mut self, way: Way, reason: String) {
+        self.note(way.label().to_owned(), reason);
+        self.ways.retain(|other| *other != way);
     }
 
-    /// Has one count. The inner error is that it could not; the outer one, that what it says is not `expected`,
-    /// and all figures are worth nothing.
-    fn run(&self, contender: &Contender, expected: &Counts) -> Outcome<Result<Run, String>> {
-        let done = match (&contender.how, &self.exporter) {
-            (How::Process(command), _) => measure(command),
-            (How::Scrape, Some(exporter)) => exporter.scrape(),
-            (How::Scrape, None) => Err("it was not started".into()),
+    /// Reports a missing part, here and in the results.
+    fn note(&mut self, what: String, reason: String) {
+        say(&format!("left out: {what}: {reason}"));
+        self.left_out.push(LeftOut { what, reason });
+    }
+
+    /// Counts once. The inner error is that the way failed; the outer one that its counts are not
+    /// `expected`, in which case no figure is worth anything.
+    fn run(&self, way: Way, expected: &Counts) -> Outcome<Result<Run, String>> {
+        let result = match (way.command(&self.programs), &self.exporter) {
+            (Some(command), _) => measure(&command),
+            (None, Some(exporter)) => exporter.scrape(),
+            (None, None) => Err("it was not started".into()),
         };
-        let (run, text) = match done {
-            Ok(done) => done,
+        let (run, text) = match result {
+            Ok(result) => result,
             Err(e) => return Ok(Err(e.to_string())),
         };
-        if contender.answers {
-            let label = contenders::label(contender.who);
-            let counts = contenders::counts(&text).map_err(|e| format!("{label}: {e}"))?;
+        if !way.is_drain() {
+            let label = way.label();
+            let counts = answers::counts(&text).map_err(|e| format!("{label}: {e}"))?;
             if let Some(difference) = naive::difference(expected, &counts) {
                 return Err(format!("counts differ: {label}: {difference}").into());
             }
         }
         Ok(Ok(run))
-    }
-}
-
-fn row(contender: &Contender) -> Row {
-    Row {
-        who: contender.who.to_owned(),
-        runs: Vec::new(),
     }
 }
 
@@ -374,13 +359,13 @@ fn lasting(family: Family) -> Mix {
     }
 }
 
-/// Says so if there is not memory enough for so many sockets.
-fn no_room(sockets: u64) -> Outcome<Option<String>> {
+/// The reason why this many sockets cannot be measured, if there is too little memory for them.
+fn too_little_memory(sockets: u64) -> Outcome<Option<String>> {
     let available = memory("MemAvailable")?;
     let needed = sockets * KIB_PER_SOCKET;
     Ok((available < needed).then(|| {
         format!(
-            "they take {} MiB of memory, of which {} MiB are left",
+            "they take {} MiB of memory, of which {} MiB are available",
             needed / 1024,
             available / 1024
         )
@@ -397,7 +382,7 @@ fn memory(what: &str) -> Outcome<u64> {
 }
 
 fn machine() -> Outcome<Vec<(String, String)>> {
-    // The kernel counts a process's peak from what the one that started it had.
+    // The kernel counts a process's peak of memory from what its parent had.
     let (nothing, _) = measure(&["true".to_owned()])?;
     let floor = nothing.peak_kib.unwrap_or_default() as f64 / 1024.0;
     let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
@@ -410,7 +395,7 @@ fn machine() -> Outcome<Vec<(String, String)>> {
         .any(|line| line.starts_with("flags") && line.split(' ').any(|flag| flag == "hypervisor"));
     let load = fs::read_to_string("/proc/loadavg")?;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    // Negative where the table is the one of the parent namespace.
+    // Negative if the table is shared with the parent namespace.
     let buckets: i64 = netns::sysctl("net/ipv4/tcp_ehash_entries")?.parse()?;
     let pair = |name: &str, value: String| (name.to_owned(), value);
     Ok(vec![
@@ -443,7 +428,7 @@ fn machine() -> Outcome<Vec<(String, String)>> {
         pair(
             "a process that does nothing",
             format!(
-                "{:.2} ms CPU time, {floor:.2} MiB: less cannot be told",
+                "{:.2} ms CPU time, {floor:.2} MiB: the measurement floor",
                 nothing.cpu * 1e3
             ),
         ),
@@ -467,7 +452,7 @@ fn versions(own: &str) -> Vec<(String, String)> {
     versions
 }
 
-/// Loads the BPF iterator and gives the file whose reader runs it.
+/// Loads the BPF iterator. Gives the file whose reader runs it.
 fn pin_iterator(object: &Path, directory: &Path) -> Result<String, String> {
     let bpffs = directory.join("bpf");
     fs::create_dir_all(&bpffs).map_err(|e| e.to_string())?;

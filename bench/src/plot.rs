@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The plot: CPU time over the number of sockets, both logarithmic, as an SVG that follows a reader's light or dark
-//! theme.
+//! The plot: CPU time over the number of sockets, both logarithmic, as an SVG that follows a
+//! reader's light or dark theme.
 
 use std::fmt::Write as _;
 
-use crate::contenders::{LABELS, label};
 use crate::results::{Size, number};
+use crate::ways::Way;
 
 /// The picture, and the rectangle of the plot in it, in pixels.
 const WIDTH: f64 = 1000.0;
@@ -16,10 +16,10 @@ const RIGHT: f64 = 690.0;
 const TOP: f64 = 56.0;
 const BOTTOM: f64 = 545.0;
 
-/// How far labels are apart at least.
+/// The least distance between labels.
 const LINE: f64 = 18.0;
 
-/// Colours stand twice, without variables, which not every viewer knows.
+/// The colours are repeated, without CSS variables, which some viewers do not support.
 const STYLE: &str = "\
   text { font: 13px system-ui, 'DejaVu Sans', sans-serif; fill: #1f2328; }
   .title { font-size: 16px; font-weight: 600; }
@@ -44,22 +44,22 @@ const STYLE: &str = "\
   }
 ";
 
-/// A contender's line.
-struct Series<'a> {
-    who: &'a str,
+/// The line of one way.
+struct Series {
+    way: Way,
     /// Sockets and seconds, the fewest sockets first.
     points: Vec<(f64, f64)>,
 }
 
-/// The plot of what was measured, or nothing if that is too little for a line.
+/// The plot of the measurements; `None` if they are too few for a line.
 pub(crate) fn svg(sizes: &[Size]) -> Option<String> {
-    let series: Vec<Series> = LABELS
-        .iter()
-        .map(|(who, _)| Series {
-            who,
+    let series: Vec<Series> = Way::ALL
+        .into_iter()
+        .map(|way| Series {
+            way,
             points: sizes
                 .iter()
-                .filter_map(|size| Some((size.sockets as f64, size.row(who)?.cpu())))
+                .filter_map(|size| Some((size.sockets as f64, size.row(way)?.cpu())))
                 .collect(),
         })
         .filter(|series| series.points.len() > 1)
@@ -132,9 +132,9 @@ fn line(
     x: &impl Fn(f64) -> f64,
     y: &impl Fn(f64) -> f64,
 ) {
-    let class = match series.who {
-        who if who.starts_with("tcpstat-") => "own",
-        who if who.ends_with("-drain") => "floor",
+    let class = match series.way {
+        way if way.is_tcpstat() => "own",
+        way if way.is_drain() => "floor",
         _ => "other",
     };
     let _ = write!(svg, "<g class=\"{class}\"><path class=\"line\" d=\"");
@@ -161,12 +161,13 @@ fn line(
             RIGHT + 20.0,
             RIGHT + 24.0,
             label_y + 4.0,
-            label(series.who)
+            series.way.label()
         );
     }
 }
 
-/// Moves labels apart that are too near each other, as little as need be; in the order of `wanted`.
+/// Moves labels apart that are too close to each other, as little as possible. Keeps the order of
+/// `wanted`.
 fn apart(wanted: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));
@@ -205,14 +206,14 @@ mod tests {
             wall: cpu,
             peak_kib: None,
         };
-        let row = |who: &str| Row {
-            who: who.to_owned(),
+        let row = |way| Row {
+            way,
             runs: vec![run],
         };
         Size {
             sockets,
             counts: String::new(),
-            rows: vec![row("ss"), row("tcpstat-netlink")],
+            rows: vec![row(Way::Ss), row(Way::Netlink)],
         }
     }
 

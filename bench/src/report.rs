@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The document: ratios first, then what was wanted, then the figures, then how they came about.
+//! The document: the ratios, the requirements, the figures, and how these were measured.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::Outcome;
-use crate::bars::{self, Bar};
-use crate::contenders::{LABELS, label};
-use crate::crowd::PORTS;
+use crate::outcome::Outcome;
 use crate::plot;
+use crate::population::PORTS;
+use crate::requirements::{self, Requirement};
 use crate::results::{LeftOut, Machine, Native, Row, Size, number};
+use crate::ways::Way;
 
-/// The way that the others are compared with: what the command does by itself where there is no module.
-const OWN: &str = "tcpstat-netlink";
+/// The way that the others are compared with: the command's default without the module.
+const OWN: Way = Way::Netlink;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -28,27 +28,27 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-/// Writes the document, and prints which bars were met.
+/// Writes the document, and prints which requirements were met.
 pub(crate) fn write(args: &Args) -> Outcome {
     let native: Native = load(&args.results.join("native.json"))?;
     let machine = load::<Machine>(&args.results.join("machine.json"))
         .map_err(|_| last_line(&args.results.join("machine.log")));
     let walk = fs::read_to_string(args.results.join("walk.log")).unwrap_or_default();
-    let bars = bars::all(&native, machine.as_ref().ok());
+    let requirements = requirements::all(&native, machine.as_ref().ok());
     let picture = plot::svg(&native.sizes);
     if let Some(picture) = &picture {
         save(&args.out.join("performance.svg"), picture)?;
     }
-    let text = document(&native, &machine, &walk, &bars, picture.is_some());
+    let text = document(&native, &machine, &walk, &requirements, picture.is_some());
     save(&args.out.join("performance.md"), &text)?;
 
-    for bar in &bars {
+    for requirement in &requirements {
         println!(
             "{}: wanted {}, measured {}: {}",
-            bar.what,
-            bar.wanted,
-            bar.measured.as_deref().unwrap_or("nothing"),
-            bar.verdict().replace('*', "")
+            requirement.what,
+            requirement.wanted,
+            requirement.measured.as_deref().unwrap_or("nothing"),
+            requirement.verdict().replace('*', "")
         );
     }
     Ok(())
@@ -73,31 +73,31 @@ fn document(
     native: &Native,
     machine: &Result<Machine, String>,
     walk: &str,
-    bars: &[Bar],
+    requirements: &[Requirement],
     picture: bool,
 ) -> String {
     let mut text = String::from(
         "# Performance\n\n\
-         Made by `make bench`, which measures everything below in one run; not edited by hand.\n\n",
+         Made by `make bench`, which measures everything below in one run. Do not edit it.\n\n",
     );
     if native.quick {
-        text += "This was a short run (`make bench-quick`): fewer rounds, and the slow ones not over the most \
-                 sockets.\n\n";
+        text += "This was a short run (`make bench-quick`): fewer rounds, and without the slow ways where there \
+                 are most sockets.\n\n";
     }
     if picture {
         text += "![CPU time of each way to count, over the number of sockets](performance.svg)\n\n";
     }
     ratios(&mut text, &native.sizes);
-    wanted(&mut text, bars);
+    wanted(&mut text, requirements);
     figures(&mut text, &native.sizes);
     clients(&mut text, native.clients.as_ref());
     in_machine(&mut text, machine);
     the_walk(&mut text, walk);
-    how(&mut text, native, machine);
+    method(&mut text, native, machine);
     text
 }
 
-/// Three digits that mean something.
+/// About three significant digits.
 fn short(value: f64) -> String {
     match value {
         v if !v.is_finite() => "–".to_owned(),
@@ -111,12 +111,11 @@ fn cell(value: Option<f64>) -> String {
     value.map_or("–".to_owned(), short)
 }
 
-/// Those of [`LABELS`] that took part, in that order.
-fn everybody(sizes: &[Size]) -> impl Iterator<Item = &'static str> + '_ {
-    LABELS
-        .iter()
-        .map(|(who, _)| *who)
-        .filter(|who| sizes.iter().any(|size| size.row(who).is_some()))
+/// The ways that were measured, in the order of the document.
+fn measured_ways(sizes: &[Size]) -> impl Iterator<Item = Way> + '_ {
+    Way::ALL
+        .into_iter()
+        .filter(|way| sizes.iter().any(|size| size.row(*way).is_some()))
 }
 
 fn header(text: &mut String, first: &str, columns: impl Iterator<Item = String>) {
@@ -125,11 +124,11 @@ fn header(text: &mut String, first: &str, columns: impl Iterator<Item = String>)
     let _ = writeln!(text, "|---|{}", "---:|".repeat(columns.len()));
 }
 
-fn line(text: &mut String, who: &str, cells: impl Iterator<Item = String>) {
+fn line(text: &mut String, way: Way, cells: impl Iterator<Item = String>) {
     let cells: Vec<String> = cells.collect();
-    // A bar in a table's cell would end it.
-    let name = label(who).replace('|', "\\|");
-    let name = if who.starts_with("tcpstat-") {
+    // An unescaped | would end the table's cell.
+    let name = way.label().replace('|', "\\|");
+    let name = if way.is_tcpstat() {
         format!("**{name}**")
     } else {
         name
@@ -143,37 +142,37 @@ fn ratios(text: &mut String, sizes: &[Size]) {
     let _ = writeln!(
         text,
         "## How many times as much CPU time as `{}`\n",
-        label(OWN)
+        OWN.label()
     );
     let columns = many
         .iter()
         .map(|size| format!("{} sockets", number(size.sockets)))
         .chain([format!("peak memory at {}, MiB", number(largest.sockets))]);
     header(text, "", columns);
-    for who in everybody(sizes) {
+    for way in measured_ways(sizes) {
         let times = many.iter().map(|size| {
             cell(
-                size.row(who)
+                size.row(way)
                     .zip(size.row(OWN))
-                    .map(|(who, own)| who.times(own)),
+                    .map(|(row, own)| row.times(own)),
             )
         });
-        let peak = largest.row(who).and_then(Row::peak_mib);
-        line(text, who, times.chain([cell(peak)]));
+        let peak = largest.row(way).and_then(Row::peak_mib);
+        line(text, way, times.chain([cell(peak)]));
     }
     text.push('\n');
 }
 
-fn wanted(text: &mut String, bars: &[Bar]) {
+fn wanted(text: &mut String, requirements: &[Requirement]) {
     text.push_str("## Wanted, and measured\n\n| | wanted | measured | |\n|---|---:|---:|---|\n");
-    for bar in bars {
-        let measured = bar.measured.as_deref().unwrap_or("–");
-        let what = bar.what.replace('|', "\\|");
+    for requirement in requirements {
+        let measured = requirement.measured.as_deref().unwrap_or("–");
+        let what = requirement.what.replace('|', "\\|");
         let _ = writeln!(
             text,
             "| {what} | {} | {measured} | {} |",
-            bar.wanted,
-            bar.verdict()
+            requirement.wanted,
+            requirement.verdict()
         );
     }
     text.push('\n');
@@ -193,10 +192,11 @@ fn clients(text: &mut String, size: Option<&Size>) {
     let _ = writeln!(
         text,
         "### {} sockets, connections from many ports\n\n\
-         Those above are to one port, as a server's are: their peers decide where the kernel's hash table has them, which \
-         is in no order. These are from {} ports to each peer, as a client's or a proxy's are. The kernel adds the \
-         local port to the hash (`inet_ehashfn`), so that consecutive ones are in consecutive buckets, and a walk comes \
-         to sockets that were made one after the other.\n",
+         The connections above are to one port, like a server's: the remote addresses decide their places in the \
+         kernel's hash table, which are in no order. These are from {} ports to each remote address, like a client's \
+         or a proxy's. The kernel adds the local port to the hash (`inet_ehashfn`), so that connections from \
+         consecutive ports are in consecutive buckets, and a walk reads sockets in the order in which they were \
+         made.\n",
         number(size.sockets),
         number(PORTS),
     );
@@ -207,15 +207,15 @@ fn clients(text: &mut String, size: Option<&Size>) {
 fn figures_of(text: &mut String, size: &Size) {
     let columns = ["CPU time, ms", "time, ms", "peak memory, MiB", "runs"];
     header(text, "", columns.into_iter().map(str::to_owned));
-    for who in everybody(std::slice::from_ref(size)) {
-        let Some(row) = size.row(who) else { continue };
+    for way in measured_ways(std::slice::from_ref(size)) {
+        let Some(row) = size.row(way) else { continue };
         let cells = [
             short(row.cpu() * 1e3),
             short(row.wall() * 1e3),
             cell(row.peak_mib()),
             row.runs.len().to_string(),
         ];
-        line(text, who, cells.into_iter());
+        line(text, way, cells.into_iter());
     }
 }
 
@@ -223,33 +223,33 @@ fn in_machine(text: &mut String, machine: &Result<Machine, String>) {
     text.push_str("## The module, in a virtual machine\n\n");
     let machine = match machine {
         Ok(machine) => machine,
-        Err(why) => {
-            let _ = writeln!(text, "Left out: {why}\n");
+        Err(reason) => {
+            let _ = writeln!(text, "Left out: {reason}\n");
             return;
         }
     };
-    const MODULE: &str = "module-drain";
+    const MODULE: Way = Way::ModuleDrain;
     let _ = writeln!(
         text,
-        "{} sockets, kernel {}, instructions of the emulated processor as QEMU counts them (`-icount`): the latency of \
-         memory does not count, so that the walk's own advantage is not seen, and its cost is. The readings and the \
-         dumps are the kernel's part only; `tcpstat` is the whole process.\n",
+        "{} sockets, kernel {}, instructions of the emulated processor as QEMU counts them (`-icount`). They do not \
+         include the latency of memory, so that they show the cost of the walk's prefetching and not its gain. The \
+         readings and the dumps are the kernel's part only; `tcpstat` is the whole process.\n",
         number(machine.size.sockets),
         machine.kernel
     );
     let columns = [
-        format!("times “{}”", label(MODULE)),
+        format!("times “{}”", MODULE.label()),
         "million instructions".to_owned(),
     ];
     header(text, "", columns.into_iter());
-    for who in everybody(std::slice::from_ref(&machine.size)) {
-        let Some(row) = machine.size.row(who) else {
+    for way in measured_ways(std::slice::from_ref(&machine.size)) {
+        let Some(row) = machine.size.row(way) else {
             continue;
         };
         let times = machine.size.row(MODULE).map(|module| row.times(module));
         // An instruction is 1 ns of CPU time there.
         let cells = [cell(times), short(row.cpu() * 1e3)];
-        line(text, who, cells.into_iter());
+        line(text, way, cells.into_iter());
     }
     left_out(text, &machine.left_out);
     text.push('\n');
@@ -258,12 +258,12 @@ fn in_machine(text: &mut String, machine: &Result<Machine, String>) {
 fn the_walk(text: &mut String, log: &str) {
     text.push_str(
         "## The module's walk, natively\n\n\
-         The same source as in the module, over a table of realistic layout in user space (`cargo bench -p \
-         tcpstat-census`): beside the obvious walk, a bucket at a time under its lock, and beside the limit, the same \
-         cache lines in random order, prefetched, without lists or locks. The services are all that a \
-         reading of them does, beside the walk alone: the ports that have a listener, the same walk with a row for each \
-         of these, and the text. That has more instructions, as the virtual machine shows, while memory is waited for \
-         no longer.\n\n",
+         The source files of the module, run over a table of realistic layout in user space (`cargo bench -p \
+         tcpstat-census`). It is compared with the obvious walk, which locks and reads one bucket after the other, and \
+         with the limit: loading the same cache lines in random order, prefetched, without lists or locks. The services \
+         are a whole reading of them, compared with the walk alone: finding the ports that have a listener, the same \
+         walk with a row for each of these ports, and the text. A reading of services has more instructions, as the \
+         virtual machine shows, but waits no longer for memory.\n\n",
     );
     let table: Vec<&str> = log.lines().filter(|line| line.starts_with('|')).collect();
     if table.is_empty() {
@@ -279,31 +279,32 @@ fn left_out(text: &mut String, left_out: &[LeftOut]) {
         return;
     }
     text.push_str("\nLeft out:\n\n");
-    for LeftOut { who, why } in left_out {
-        let _ = writeln!(text, "- {who}: {why}");
+    for LeftOut { what, reason } in left_out {
+        let _ = writeln!(text, "- {what}: {reason}");
     }
 }
 
-fn how(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
+fn method(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
     let _ = writeln!(
         text,
         "## What was measured, and how\n\n\
-         - The sockets are in a network namespace of their own: connections made by `TCP_REPAIR` (bind, connect; \
-         `ESTABLISHED` at once and without packets), a quarter of them IPv6, and some real ones in each state that \
-         no timer ends.\n\
-         - Before that, {} sockets in every state, time-wait and request sockets included: all {} that give counts \
-         gave the same ones. So they did in every run that was measured, or there would be no document.\n\
-         - CPU time is the user and system time of the whole process and its helpers, from its start to its end \
-         (`wait4`), and memory the largest peak among these processes. node_exporter runs already and does \
-         nothing else; its CPU time is its own clock's difference over one scrape and 100 ms after it, over a Unix \
-         socket.\n\
-         - The BPF iterator is loaded and pinned already; reading it is measured, by a program that does nothing \
-         else. psutil's generator is its own parser of a line, an item at a time; it does not find out whose a \
-         connection is, for which the list reads the descriptors of every process (here: only those of the \
+         - The sockets are in a new network namespace: connections made by `TCP_REPAIR` (bind, connect; \
+         `ESTABLISHED` at once and without packets), a quarter of them IPv6, and a few real connections in each state \
+         that no timer ends.\n\
+         - Before the measurement, all {1} ways that give counts gave the same counts for {0} sockets in every state, \
+         including time-wait and request sockets. They also did in each measured run; otherwise there would be no \
+         document.\n\
+         - CPU time is the user and system time of the whole process and its children, from its start to its end \
+         (`wait4`); memory is the largest peak among these processes. node_exporter runs already and does \
+         nothing else; its CPU time is the difference of its process clock over one scrape over a Unix socket and the \
+         100 ms after it.\n\
+         - The BPF iterator is loaded and pinned already; the reading is measured, by a program that does nothing \
+         else. psutil's generator is its parser of a line, one connection at a time; it does not find the process of \
+         a connection, for which the list reads the descriptors of every process (here only those of the \
          benchmark's PID namespace).\n\
-         - Everybody has a turn in each round over the same sockets, every time from another place in the order on, \
-         the slow ones in the first rounds only. Figures are medians of the rounds, ratios are medians of the \
-         rounds' ratios.\n",
+         - Each way runs once in each round, over the same sockets; the slow ones only in the first rounds. The rounds \
+         start at different places in the order of the ways. Figures are medians of the rounds, ratios are medians of \
+         the rounds' ratios.\n",
         number(total(&native.agreed)),
         native.agreeing,
     );
@@ -322,7 +323,7 @@ fn how(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
     if let Some(largest) = native.sizes.last() {
         let _ = write!(
             text,
-            "\nThe {} sockets:\n\n```\n{}```\n\nThose over which everybody had to agree before:\n\n```\n{}```\n",
+            "\nThe {} sockets:\n\n```\n{}```\n\nThe sockets on which all ways had to agree before:\n\n```\n{}```\n",
             number(largest.sockets),
             largest.counts,
             native.agreed
@@ -331,7 +332,7 @@ fn how(text: &mut String, native: &Native, machine: &Result<Machine, String>) {
     left_out(text, &native.left_out);
 }
 
-/// The sum of counts as `/proc/tcpstat` writes them.
+/// The sum of counts in the form of `/proc/tcpstat`.
 fn total(counts: &str) -> u64 {
     counts
         .lines()

@@ -1,31 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What was measured, as it is kept between the parts of a run.
+//! The measurements, in the form in which the parts of a run save them.
 
 use serde::{Deserialize, Serialize};
 
-/// What one counting took.
+use crate::ways::Way;
+
+/// The cost of one count.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
     /// User and system time, in seconds.
     pub(crate) cpu: f64,
     /// Seconds from start to end.
     pub(crate) wall: f64,
-    /// The most memory, in KiB; `None` where it is not of a process of its own.
+    /// The peak of memory, in KiB; `None` if it was not a process.
     pub(crate) peak_kib: Option<u64>,
 }
 
-/// One contender's runs over the same sockets.
+/// The runs of one way over the same sockets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// Which contender.
-    pub(crate) who: String,
-    /// A run for each round that it took part in, the first round first.
+    /// Which way.
+    pub(crate) way: Way,
+    /// A run for each round in which it ran, in order.
     pub(crate) runs: Vec<Run>,
 }
 
 impl Row {
-    /// The median of something about the runs.
+    /// The median of a figure of the runs.
     pub(crate) fn median(&self, of: impl Fn(&Run) -> f64) -> f64 {
         median(self.runs.iter().map(of).collect())
     }
@@ -50,8 +52,8 @@ impl Row {
         peaks.map(median)
     }
 
-    /// How many times as much CPU time this takes as `other`: the median of the rounds' ratios, so that what slows
-    /// the machine for a while weighs on both.
+    /// The ratio of its CPU time to that of `other`: the median of the rounds' ratios, so that a
+    /// slow phase of the machine affects both sides of a ratio.
     pub(crate) fn times(&self, other: &Row) -> f64 {
         let ratios = self.runs.iter().zip(&other.runs);
         median(ratios.map(|(own, other)| own.cpu / other.cpu).collect())
@@ -67,62 +69,63 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Everybody's runs over so many sockets.
+/// The runs of all ways over a number of sockets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Size {
-    /// How many sockets there were.
+    /// The number of sockets.
     pub(crate) sockets: u64,
-    /// How many of them in each state, as `/proc/tcpstat` writes it.
+    /// Their counts by state, in the form of `/proc/tcpstat`.
     pub(crate) counts: String,
-    /// Those who took part.
+    /// A row for each way that was measured.
     pub(crate) rows: Vec<Row>,
 }
 
 impl Size {
-    /// The runs of one.
-    pub(crate) fn row(&self, who: &str) -> Option<&Row> {
-        self.rows.iter().find(|row| row.who == who)
+    /// The runs of one way, if it was measured.
+    pub(crate) fn row(&self, way: Way) -> Option<&Row> {
+        self.rows.iter().find(|row| row.way == way)
     }
 }
 
-/// Somebody or something that is not in the results, and why.
+/// A part that is missing from the results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LeftOut {
-    /// Who or what.
-    pub(crate) who: String,
-    /// Why not.
-    pub(crate) why: String,
+    /// Which part: the label of a way, or a number of sockets.
+    pub(crate) what: String,
+    /// The reason.
+    pub(crate) reason: String,
 }
 
-/// What [`crate::native`] measured.
+/// The measurements on this machine.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Native {
     /// Whether this was the short run.
     pub(crate) quick: bool,
-    /// The machine, as pairs of a name and a value.
+    /// The machine's properties: names and values.
     pub(crate) machine: Vec<(String, String)>,
-    /// The versions, as pairs of a package and its version.
+    /// Packages and their versions.
     pub(crate) versions: Vec<(String, String)>,
-    /// Sockets in every state, over which all gave the same counts, as `/proc/tcpstat` writes them.
+    /// The counts of sockets in every state on which all ways agreed, in the form of
+    /// `/proc/tcpstat`.
     pub(crate) agreed: String,
-    /// How many took part in that.
+    /// How many ways agreed on them.
     pub(crate) agreeing: usize,
     /// The measurements, the fewest sockets first.
     pub(crate) sizes: Vec<Size>,
-    /// The same over the most sockets, if they are those of a client.
+    /// The measurement over as many connections of a client as the largest size has sockets.
     pub(crate) clients: Option<Size>,
-    /// What is missing.
+    /// The missing parts.
     pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// What [`crate::machine`] measured.
+/// The measurement in the virtual machine.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The release of its kernel.
     pub(crate) kernel: String,
     /// The measurement.
     pub(crate) size: Size,
-    /// What is missing.
+    /// The missing parts.
     pub(crate) left_out: Vec<LeftOut>,
 }
 
@@ -150,7 +153,7 @@ mod tests {
             peak_kib: Some(2048),
         };
         Row {
-            who: "x".to_owned(),
+            way: Way::Ss,
             runs: cpu.iter().map(run).collect(),
         }
     }
@@ -166,7 +169,7 @@ mod tests {
     #[test]
     fn a_slow_round_is_slow_for_both() {
         assert_eq!(row(&[2.0, 20.0, 2.0]).times(&row(&[1.0, 10.0, 1.0])), 2.0);
-        // Who takes part in fewer rounds is compared over those.
+        // A way that ran in fewer rounds is compared over those.
         assert_eq!(row(&[6.0]).times(&row(&[3.0, 1.0])), 2.0);
     }
 }

@@ -81,7 +81,11 @@ fn below(dir: &Path, dev: u64) -> BTreeMap<u64, String> {
         if metadata.dev() != dev {
             continue;
         }
-        let name = entry.file_name().to_string_lossy().into_owned();
+        // It reaches terminals.
+        let name = entry
+            .file_name()
+            .to_string_lossy()
+            .replace(char::is_control, "?");
         // Of several, the first in alphabetical order, whatever the order of the folder.
         let first: &mut String = names.entry(metadata.ino()).or_insert_with(|| name.clone());
         if name < *first {
@@ -173,10 +177,12 @@ mod tests {
         fs::write(run.join("web"), "").unwrap();
         fs::hard_link(run.join("web"), run.join("another")).unwrap();
         fs::write(run.join("db"), "").unwrap();
+        fs::write(run.join("\u{1b}[2J"), "").unwrap();
         let inode = |name| fs::metadata(run.join(name)).unwrap().ino();
         let dev = fs::metadata(run).unwrap().dev();
         let names = below(run, dev);
-        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(names.len(), 3, "{names:?}");
+        assert_eq!(names[&inode("\u{1b}[2J")], "?[2J");
         assert_eq!(names[&inode("web")], "another");
         assert_eq!(names[&inode("db")], "db");
         assert!(below(run, dev + 1).is_empty());

@@ -4,6 +4,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 use tcpstat::{Attempt, Namespace, Source};
 
@@ -37,4 +38,12 @@ pub(crate) fn say_source(
         say(format_args!("{of}{}: {}", attempt.source, attempt.error));
     }
     say(format_args!("{of}{source}: {method}"));
+}
+
+/// Adds to a method the file of IPv6 that a saved sample does not have.
+pub(crate) fn without(method: impl Display, missing: Option<&Path>) -> String {
+    match missing {
+        None => method.to_string(),
+        Some(missing) => format!("{method}, of IPv4 alone: there is no {}", missing.display()),
+    }
 }

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Every source agrees with every other and with `ss`, state by state: over random mixes of states and families, in
-//! several kinds of network namespace side by side, and, within bounds, while connections come and go.
+//! Every source agrees with every other and with `ss`, state by state: over random mixes of states
+//! and families, in several kinds of network namespace side by side, and, within bounds, while
+//! connections come and go.
 //!
 //! The virtual machine's tests do this with the module. Needs `CAP_SYS_ADMIN` for the namespaces.
 
-mod alone;
+mod common;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use alone::alone;
-use assert_cmd::cargo::cargo_bin;
+use common::run::{run, tcpstat};
+use common::serial::serial;
+use common::sources;
 use serde_json::Value;
 use tcpstat::{
     Connection, Counts, Filter, Method, Options, Ports, Sampler, Service, Services, Snapshot,
@@ -28,18 +29,14 @@ use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Fixture, Mix, repaired};
 use tcpstat_tests::ss;
 
-/// More than the netlink source lists without asking the counters.
+/// More sockets than the netlink source lists without reading the counters.
 const MANY: u32 = 1200;
 
-/// What the command answers in the namespace of this thread.
+/// The counts that the command prints in the namespace of this thread.
 fn counts(arguments: &[&str]) -> Counts {
-    let output = Command::new(cargo_bin!("tcpstat"))
-        .args(arguments)
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (code, stdout, stderr) = run(&mut tcpstat(arguments));
+    assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+    let answer: Value = serde_json::from_str(&stdout).unwrap();
     let mut counts = Counts::ZERO;
     for state in State::ALL {
         counts.set(state, answer[state.name()].as_u64().unwrap());
@@ -47,9 +44,9 @@ fn counts(arguments: &[&str]) -> Counts {
     counts
 }
 
-/// Asks everybody about the namespace of this thread.
+/// Asserts that every source and `ss` give `expected` for the namespace of this thread.
 fn agree(expected: Counts, what: &str) {
-    for source in ["auto", "netlink", "netlink-full", "procfs"] {
+    for source in sources::names_and_auto() {
         assert_eq!(counts(&["--source", source]), expected, "{source}, {what}");
     }
     if let Some(counts) = ss::counts() {
@@ -65,12 +62,15 @@ fn random(seed: u64) -> (Fixture, String) {
 
 #[test]
 fn over_random_mixes() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     for seed in 0..12 {
         netns::in_new(|| {
             let (fixture, mix) = random(seed);
             agree(fixture.expected(), &mix);
-            // By difference.
+            // Enough sockets for netlink to count by difference.
             let _many = repaired(MANY).unwrap();
             let mut expected = fixture.expected();
             let established = expected.get(State::Established) + u64::from(MANY);
@@ -82,7 +82,7 @@ fn over_random_mixes() {
     }
 }
 
-/// What a source says of the services in the namespace of this thread.
+/// The services in the namespace of this thread from one source.
 fn services(source: Source, ports: Option<&str>) -> Services {
     let mut options = Options::default();
     options.source = Some(source);
@@ -93,14 +93,16 @@ fn services(source: Source, ports: Option<&str>) -> Services {
         .unwrap()
 }
 
-/// Without the drops, of which there are more each time that a `SYN_SENT` socket of the fixture asks again.
+/// The services without their drops, which grow with each repeated request of a `SYN_SENT` socket
+/// of the fixture.
 fn without_drops(services: &[Service]) -> Vec<Service> {
     let mut services = services.to_vec();
     services.iter_mut().for_each(|row| row.drops = None);
     services
 }
 
-/// The services and the rest add up to all, and each source says the same of them; gives what netlink says.
+/// Asserts that the services and the rest add up to `expected`, and that all sources give the same.
+/// Returns the services from netlink.
 fn services_agree(expected: Counts, ports: Option<&str>, what: &str) -> Vec<Service> {
     let netlink = services(Source::Netlink, ports);
     if let Some(other) = netlink.other {
@@ -131,12 +133,16 @@ fn services_agree(expected: Counts, ports: Option<&str>, what: &str) -> Vec<Serv
 
 #[test]
 fn on_the_services_of_random_mixes() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     for seed in 200..212 {
         netns::in_new(|| {
             let (fixture, mix) = random(seed);
             let all = services_agree(fixture.expected(), None, &mix);
-            // One port, a range that begins and ends at one, and all but one: the kernel's filter and the reader's.
+            // One port, a range from one service to the last, and all ports but one: tests the
+            // kernel's filter and the reader's.
             for (index, row) in all.iter().enumerate() {
                 let last = all[all.len() - 1].port;
                 for (ports, expected) in [
@@ -157,8 +163,8 @@ fn on_the_services_of_random_mixes() {
     }
 }
 
-/// The connections in the namespace of this thread that a filter accepts, sorted; without their queues where these
-/// are not steady.
+/// The connections in the namespace of this thread that a filter accepts, sorted; without their
+/// queues if these are not steady.
 fn connections(source: Source, filter: &Filter, steady: bool) -> Vec<Connection> {
     let mut options = Options::default();
     options.source = Some(source);
@@ -173,7 +179,7 @@ fn connections(source: Source, filter: &Filter, steady: bool) -> Vec<Connection>
     connections
 }
 
-/// Each source lists the same; gives what netlink lists.
+/// Asserts that all sources list the same. Returns the connections from netlink.
 fn connections_agree(filter: &Filter, steady: bool, what: &str) -> Vec<Connection> {
     let list = |source| connections(source, filter, steady);
     let netlink = list(Source::Netlink);
@@ -188,11 +194,14 @@ fn connections_agree(filter: &Filter, steady: bool, what: &str) -> Vec<Connectio
 
 #[test]
 fn on_each_connection_of_random_mixes() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     for seed in 300..312 {
         netns::in_new(|| {
             let mut mix = Mix::random(seed, 8);
-            // What waits behind a closed window goes on a little at each probe of it.
+            // Data behind a closed window advances a little at each window probe.
             let steady = seed % 2 == 0;
             if steady {
                 (mix.fin_wait1, mix.last_ack, mix.closing) = (0, 0, 0);
@@ -216,14 +225,14 @@ fn on_each_connection_of_random_mixes() {
                 expected.sort_unstable_by_key(ss::Line::key);
                 assert_eq!(lines, expected, "ss, {mix}");
             }
-            // This process made them all.
-            let own = |one: &&Connection| one.uid == Some(nix::unistd::getuid().as_raw());
-            let nobodys = |one: &&Connection| one.uid.is_none() && one.inode.is_none();
-            assert!(all.iter().all(|one| own(&one) || nobodys(&one)), "{mix}");
+            // All were made by this process's user.
+            let own = |one: &Connection| one.uid == Some(nix::unistd::getuid().as_raw());
+            let ownerless = |one: &Connection| one.uid.is_none() && one.inode.is_none();
+            assert!(all.iter().all(|one| own(one) || ownerless(one)), "{mix}");
             assert!(
                 all.iter()
                     .filter(|one| one.state == State::TimeWait)
-                    .all(|one| nobodys(&one))
+                    .all(ownerless)
             );
 
             for one in all.iter().step_by(5) {
@@ -245,11 +254,14 @@ fn on_each_connection_of_random_mixes() {
     }
 }
 
-/// A namespace; one that it made and that shares its table; one that has a table of its own; and one that comes
-/// later. Each sees its own while all are there, and so does who asks by a process of another.
+/// A namespace, a child of it that shares its table, one with its own table, and one that is made
+/// later. Each gives its own counts while all exist, also to the command in another namespace.
 #[test]
 fn in_namespaces_of_every_kind() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     const ENTRIES: &str = "net/ipv4/tcp_ehash_entries";
     let within = |seed: u64, inner: &(dyn Fn(Counts) + Sync)| {
         netns::in_new(|| {
@@ -281,21 +293,25 @@ fn in_namespaces_of_every_kind() {
     });
 }
 
-/// Connections open and close all the while, and some stay: every reading is one that the test's own counters allow.
+/// Connections open and close during each reading, and some stay: the test's own counters give
+/// bounds for every reading.
 ///
-/// While a reader goes on in the middle of a chain, or counts by difference, each change to the table may make it miss a
-/// socket or meet one twice.
+/// While a reader is in the middle of a chain, or counts by difference, each change to the table
+/// may make it miss a socket or count one twice.
 #[test]
 fn within_what_churn_allows() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     const STAY: u32 = 5000;
     const LISTENERS: u64 = 3;
     const AT_ONCE: usize = 4;
-    /// Changes to the table for each connection that opens: both ends, and a request socket that comes and goes. One that
-    /// closes makes fewer.
+    /// Changes to the table when a connection opens: both ends, and a request socket that is added
+    /// and removed. When one closes there are fewer.
     const CHANGES: u64 = 4;
     netns::in_new(|| {
-        // Time-wait sockets only become more.
+        // The number of time-wait sockets only grows.
         netns::set_sysctl("net/ipv4/tcp_tw_reuse", "0").unwrap();
         netns::set_sysctl("net/ipv4/tcp_max_tw_buckets", "100000").unwrap();
         let _kept = repaired(STAY).unwrap();
@@ -306,7 +322,7 @@ fn within_what_churn_allows() {
             .map(|&ip: &IpAddr| TcpListener::bind((ip, 0)).unwrap())
             .collect();
         let stop = AtomicBool::new(false);
-        // How many connections may be opened or closed yet.
+        // How many more connections may be opened or closed.
         let permits = AtomicU64::new(0);
         let churn = |listener: &TcpListener| {
             let mut open = VecDeque::new();
@@ -333,7 +349,7 @@ fn within_what_churn_allows() {
             let (churn, stop, permits, events) = (&churn, &stop, &permits, &events);
             let start = |listener| scope.spawn(move || churn(listener));
             let churners: Vec<_> = listeners.iter().map(start).collect();
-            // Reads while so many connections are opened or closed.
+            // Reads while this many connections are opened or closed.
             let read = |sampler: &mut Sampler, changes| {
                 let before = events.snapshot();
                 permits.store(changes, SeqCst);
@@ -344,7 +360,7 @@ fn within_what_churn_allows() {
                     ..
                 } = sampler.sample().unwrap();
                 let after = events.snapshot();
-                // What is gone may have a last segment on its way, in each thread.
+                // In each thread, a closed connection may still have a last segment under way.
                 let moving = after.moving_since(&before) + LISTENERS;
                 let listening = LISTENERS..=LISTENERS;
                 possible(&counts, &before, &after, &listening, CHANGES * moving)
@@ -356,7 +372,7 @@ fn within_what_churn_allows() {
                 method
             };
             let result = catch_unwind(AssertUnwindSafe(|| {
-                for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
+                for source in sources::without_module() {
                     let mut options = Options::default();
                     options.source = Some(source);
                     let mut sampler = Sampler::new(options).unwrap();
@@ -366,7 +382,7 @@ fn within_what_churn_allows() {
                         }
                     }
                     if source == Source::Netlink {
-                        // So few that it need not list them all.
+                        // So few changes that it need not list all sockets.
                         let moved = |method: &Method| {
                             matches!(method, Method::Difference { moved: 1.., .. })
                         };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat check` as a monitoring system meets it: one line, perfdata and the exit code, on saved samples of procfs,
-//! on sockets of a network namespace, and where the check is set up wrong.
+//! `tcpstat check` as a monitoring system meets it: one line, perfdata and the exit code, on saved
+//! samples of procfs, on sockets of a network namespace, and with a wrong command line.
 
-mod saved;
+mod common;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use assert_cmd::cargo::cargo_bin;
-use saved::proc_root;
+use common::run::{self, tcpstat};
+use common::saved::proc_root;
+use common::sources;
 use tcpstat_tests::netns;
 use tempfile::TempDir;
 
@@ -36,7 +37,8 @@ LISTEN      : 10
 CLOSING     : 0
 ";
 
-/// Port 443 (01BB): a listener with three that wait, one of them counted below; 8080 (1F90): one CLOSE_WAIT of three.
+/// Port 443 (01BB): a listener with three connections in its queue, one of which has a line; 8080
+/// (1F90): a listener and two connections, one of them in CLOSE_WAIT.
 const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:01BB 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 1574 1 0000000000000000 100 0 0 10 0
    1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1575 1 0000000000000000 100 0 0 10 0
@@ -56,20 +58,15 @@ PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT
 ";
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("tcpstat"));
-    command.arg("check").args(arguments);
-    command
+    tcpstat(&[&["check"], arguments].concat())
 }
 
 /// The exit code, the line on standard output without its newline, and standard error.
 fn run(mut command: Command) -> (i32, String, String) {
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let stdout = String::from_utf8(output.stdout).unwrap();
+    let (code, stdout, stderr) = run::run(&mut command);
     let line = stdout.strip_suffix('\n').expect("a line");
     assert!(!line.contains('\n'), "{stdout}");
-    let code = output.status.code().expect("not killed by a signal");
+    let code = code.expect("not killed by a signal");
     let status = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][code as usize];
     assert!(
         line.starts_with(&format!("TCP {status} - ")),
@@ -78,7 +75,7 @@ fn run(mut command: Command) -> (i32, String, String) {
     (code, line.to_owned(), stderr)
 }
 
-/// The exit code and the line of a check that makes sense.
+/// The exit code and the line of a check that writes nothing to standard error.
 fn check_on(root: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = command(arguments);
     command.arg("--proc-root").arg(root);
@@ -130,7 +127,7 @@ fn totals_are_compared_exactly_and_the_worst_is_the_exit_code() {
 }
 
 #[test]
-fn services_are_compared_and_what_is_not_known_is_said() {
+fn services_are_compared_and_unknown_values_are_named() {
     let root = proc_root(&[("net/tcp", TCP)]);
     for (arguments, code, line) in [
         (
@@ -172,7 +169,7 @@ fn services_are_compared_and_what_is_not_known_is_said() {
              '443:accept_queue%'=U;80;;0 'accept_queue%'=U;80;;0 'drops'=U;;0;0",
         ),
         (
-            // What is certain outranks what is not known.
+            // A warning outranks an unknown value.
             &["--warn", "443:total>1", "--crit", "443:drops>0"],
             1,
             "TCP WARNING - 443: total 2 (> 1); UNKNOWN 443:drops is not known: procfs does not know the drops | \
@@ -210,7 +207,8 @@ fn queues_are_compared_with_their_backlog() {
              '8080:CLOSE_WAIT'=150;100;;0 '443:accept_queue%'=91.0%;;80;0",
         ),
         (
-            // Most wait at 443; the fullest queue is that of 8080, with one more than its backlog.
+            // 443 has the longest queue; 8080 has the fullest one, with one connection more than
+            // its backlog.
             &[
                 "--warn",
                 "accept_queue>100%,accept_queue>4000",
@@ -231,7 +229,7 @@ fn queues_are_compared_with_their_backlog() {
     }
 }
 
-/// Three listeners, and one connection that is well: that the others are stuck must not be hidden by the listeners.
+/// Three of the four connections are stuck, which the three listeners must not hide.
 #[test]
 fn shares_of_a_service_are_of_its_connections() {
     let root = proc_root(&[("tcpstat", MODULE), ("net/tcpstat_services", SERVICES)]);
@@ -253,8 +251,8 @@ fn shares_of_a_service_are_of_its_connections() {
 }
 
 #[test]
-fn only_what_is_needed_is_asked() {
-    // The totals are well, the connections are not; and the other way round.
+fn only_the_needed_sources_are_read() {
+    // First the file of the connections is malformed, then that of the totals.
     let totals = proc_root(&[("tcpstat", MODULE), ("net/tcp", "cut")]);
     assert_eq!(
         check_on(
@@ -511,7 +509,7 @@ fn no_answer_is_unknown_and_names_every_source() {
 }
 
 #[test]
-fn a_check_that_is_set_up_wrong_is_unknown_and_never_critical() {
+fn a_wrong_command_line_is_unknown_and_never_critical() {
     for (arguments, on_stdout, on_stderr) in [
         (
             &["--crit", "total>100", "--warn", "443:CLOSE_WIAT>1"][..],
@@ -604,14 +602,13 @@ fn a_check_that_is_set_up_wrong_is_unknown_and_never_critical() {
         assert!(!line.contains('|'), "{line}");
         assert!(stderr.contains(on_stderr), "{stderr}");
     }
-    // Arguments before the command, too.
-    let mut before = Command::new(cargo_bin!("tcpstat"));
-    before.args(["--source", "procfs", "check", "--warn", "total>1"]);
+    // Also arguments before the subcommand.
+    let before = tcpstat(&["--source", "procfs", "check", "--warn", "total>1"]);
     assert_eq!(run(before).0, 3);
 }
 
 #[test]
-fn help_says_what_the_exit_codes_are() {
+fn help_lists_the_exit_codes() {
     let output = command(&["--help"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let help = String::from_utf8(output.stdout).unwrap();
@@ -630,7 +627,7 @@ fn help_says_what_the_exit_codes_are() {
 }
 
 #[test]
-fn the_exit_code_stands_where_the_line_is_not_read() {
+fn the_exit_code_is_right_even_if_the_line_is_not_read() {
     let root = proc_root(&[("tcpstat", MODULE)]);
     for (limit, closed, full) in [("total>1", 2, 2), ("total<1", 0, 3)] {
         let check = |stdout: Stdio| {
@@ -661,7 +658,7 @@ fn the_exit_code_stands_where_the_line_is_not_read() {
 }
 
 #[test]
-fn verbose_says_who_was_asked() {
+fn verbose_names_the_sources() {
     let root = proc_root(&[("tcpstat", MODULE), ("net/tcp", TCP)]);
     let mut command = command(&["-v", "--warn", "total>1000,443:total>1000"]);
     command.arg("--proc-root").arg(root.path());
@@ -677,6 +674,9 @@ fn verbose_says_who_was_asked() {
 /// Drops only grow: an alarm on them stays, one on their rate ends with the cause.
 #[test]
 fn an_alarm_on_the_rate_of_drops_ends() {
+    if netns::must_skip() {
+        return;
+    }
     netns::in_new(|| {
         let stuck = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = stuck.local_addr().unwrap();
@@ -687,7 +687,7 @@ fn an_alarm_on_the_rate_of_drops_ends() {
             format!("{}:drops>0", at.port()),
             format!("{}:drops/s>0", at.port()),
         ];
-        for source in ["auto", "netlink", "netlink-full"] {
+        for source in sources::names_and_auto().filter(|&source| source != "procfs") {
             let check = || {
                 let limits = ["--warn", &limits[0], "--crit", &limits[1]];
                 let arguments = [&limits[..], &["--over", "200ms", "--source", source]].concat();
@@ -720,6 +720,9 @@ fn an_alarm_on_the_rate_of_drops_ends() {
 /// Real sockets; needs `CAP_SYS_ADMIN` for the namespace.
 #[test]
 fn a_service_that_does_not_accept_and_one_that_does_not_close() {
+    if netns::must_skip() {
+        return;
+    }
     netns::in_new(|| {
         let stuck = TcpListener::bind("127.0.0.1:0").unwrap();
         let leaky = TcpListener::bind("[::1]:0").unwrap();
@@ -736,7 +739,7 @@ fn a_service_that_does_not_accept_and_one_that_does_not_close() {
         );
 
         let (stuck, leaky) = (stuck_at.port(), leaky_at.port());
-        for source in ["auto", "netlink", "netlink-full", "procfs"] {
+        for source in sources::names_and_auto() {
             let check = |warn: &str, crit: &str| {
                 let (code, line, stderr) = run(command(&[
                     "--source", source, "--warn", warn, "--crit", crit,
@@ -744,7 +747,7 @@ fn a_service_that_does_not_accept_and_one_that_does_not_close() {
                 assert_eq!(stderr, "");
                 (code, line)
             };
-            // The last ACKs may be on their way.
+            // The listener may not have received the last ACKs yet.
             let all_wait =
                 (0..500).any(|_| check("total<0", &format!("{stuck}:accept_queue>=3")).0 == 2);
             assert!(all_wait, "{source}");
@@ -768,7 +771,7 @@ fn a_service_that_does_not_accept_and_one_that_does_not_close() {
                 if source == "procfs" { 3 } else { 0 },
                 "{source}: {line}"
             );
-            // A port of the other end is no service.
+            // A remote port is no service.
             assert_eq!(check("total<0", "1:total>0").0, 3);
         }
     })

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The command as its users meet it: saved samples of procfs, good and bad, exit codes, and outputs that end.
+//! The command as its users meet it: good and bad saved samples of procfs, exit codes, and outputs
+//! that are closed.
 
-mod saved;
+mod common;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
@@ -12,7 +13,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
-use saved::proc_root;
+use common::run::{self, tcpstat, tcpstat_on};
+use common::saved::{large_proc_root, proc_root};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -41,41 +43,23 @@ const TCP6: &str = "  sl  local_address                         remote_address  
    1: 00000000000000000000000001000000:0016 00000000000000000000000001000000:D431 03 00000000:00000000 01:00000064 00000000     0        0 0 0 0000000000000000
 ";
 
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("tcpstat"));
-    command.args(arguments);
-    command
-}
-
-fn on(root: &Path, arguments: &[&str]) -> Command {
-    let mut command = command(arguments);
-    command.arg("--proc-root").arg(root);
-    command
-}
-
 /// What a command printed, or its exit code and what it complained about.
 fn run(mut command: Command) -> Result<String, (i32, String)> {
-    let output = command.output().unwrap();
-    let (stdout, stderr) = (
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    );
-    match output.status.code() {
+    let (code, stdout, stderr) = run::run(&mut command);
+    match code {
         Some(0) => {
             assert_eq!(stderr, "");
             Ok(stdout)
         }
         code => {
             assert_eq!(stdout, "", "never an answer together with an error");
-            assert!(!stderr.contains("panicked"), "{stderr}");
             Err((code.expect("not killed by a signal"), stderr))
         }
     }
 }
 
 fn report(root: &Path, arguments: &[&str]) -> Value {
-    let mut command = on(root, arguments);
-    command.args(["--format", "report"]);
+    let command = tcpstat_on(root, &[arguments, &["--format", "report"]].concat());
     serde_json::from_str(&run(command).unwrap()).unwrap()
 }
 
@@ -98,12 +82,12 @@ fn the_first_source_that_is_there_answers() {
 
     let no_module = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
     assert_eq!(report(no_module.path(), &[])["source"], "procfs");
-    // What is left of /proc/tcpstat where the link is there and its target is not.
+    // /proc/tcpstat is a link without a target.
     symlink("net/tcpstat", no_module.path().join("tcpstat")).unwrap();
     assert_eq!(report(no_module.path(), &[])["source"], "procfs");
     fs::write(no_module.path().join("net/tcpstat"), MODULE).unwrap();
     assert_eq!(report(no_module.path(), &[])["source"], "module");
-    // As below /proc/PID.
+    // Like below /proc/PID.
     fs::remove_file(no_module.path().join("tcpstat")).unwrap();
     assert_eq!(report(no_module.path(), &[])["source"], "module");
 
@@ -112,21 +96,24 @@ fn the_first_source_that_is_there_answers() {
 }
 
 #[test]
-fn every_format_says_the_same() {
+fn every_format_has_the_same_counts() {
     let root = proc_root(&[("tcpstat", MODULE)]);
-    let json = run(on(root.path(), &[])).unwrap();
+    let json = run(tcpstat_on(root.path(), &[])).unwrap();
     assert_eq!(
         json,
         "{\"ESTABLISHED\":5,\"SYN_SENT\":0,\"SYN_RECV\":0,\"FIN_WAIT1\":0,\"FIN_WAIT2\":0,\"TIME_WAIT\":1,\"CLOSE\":0,\
          \"CLOSE_WAIT\":0,\"LAST_ACK\":0,\"LISTEN\":14,\"CLOSING\":0}\n"
     );
-    assert_eq!(run(on(root.path(), &["--format", "json"])).unwrap(), json);
-    let prometheus = run(on(root.path(), &["--format", "prometheus"])).unwrap();
+    assert_eq!(
+        run(tcpstat_on(root.path(), &["--format", "json"])).unwrap(),
+        json
+    );
+    let prometheus = run(tcpstat_on(root.path(), &["--format", "prometheus"])).unwrap();
     assert!(
         prometheus.contains("\nnode_tcp_connection_states{state=\"established\"} 5\n"),
         "{prometheus}"
     );
-    let table = run(on(root.path(), &["--format", "table"])).unwrap();
+    let table = run(tcpstat_on(root.path(), &["--format", "table"])).unwrap();
     assert!(
         table.contains("\nLISTEN           14   70.0 %\n"),
         "{table}"
@@ -135,7 +122,7 @@ fn every_format_says_the_same() {
 }
 
 #[test]
-fn a_malformed_module_is_an_error_and_not_a_reason_to_ask_another() {
+fn a_malformed_module_is_an_error_and_no_reason_to_read_another_source() {
     let with = |from, to| MODULE.replacen(from, to, 1);
     for (text, line, expected) in [
         (String::new(), 1, "ESTABLISHED is missing"),
@@ -166,7 +153,7 @@ fn a_malformed_module_is_an_error_and_not_a_reason_to_ask_another() {
     ] {
         let root = proc_root(&[("tcpstat", &text), ("net/tcp", TCP), ("net/tcp6", TCP6)]);
         for source in ["auto", "module"] {
-            let (code, stderr) = run(on(root.path(), &["--source", source])).unwrap_err();
+            let (code, stderr) = run(tcpstat_on(root.path(), &["--source", source])).unwrap_err();
             assert_eq!(code, 1, "{stderr}");
             let place = format!(
                 "tcpstat: {}, line {line}: ",
@@ -203,7 +190,7 @@ fn a_malformed_procfs_is_an_error() {
         (huge, 2, "does not end"),
     ] {
         let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", &text)]);
-        let (code, stderr) = run(on(root.path(), &[])).unwrap_err();
+        let (code, stderr) = run(tcpstat_on(root.path(), &[])).unwrap_err();
         assert_eq!(code, 1, "{stderr}");
         let place = format!(
             "tcpstat: {}, line {line}: ",
@@ -218,9 +205,9 @@ fn a_malformed_procfs_is_an_error() {
 }
 
 #[test]
-fn where_no_source_answers_each_is_named_with_its_reason() {
+fn without_an_answer_each_source_is_named_with_its_reason() {
     let nothing = TempDir::new().unwrap();
-    let (code, stderr) = run(on(nothing.path(), &[])).unwrap_err();
+    let (code, stderr) = run(tcpstat_on(nothing.path(), &[])).unwrap_err();
     assert_eq!(code, 1);
     let root = nothing.path().display();
     assert_eq!(
@@ -235,7 +222,7 @@ Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names anothe
         )
     );
 
-    let (code, stderr) = run(on(nothing.path(), &["--source", "module"])).unwrap_err();
+    let (code, stderr) = run(tcpstat_on(nothing.path(), &["--source", "module"])).unwrap_err();
     assert_eq!(code, 1);
     assert!(
         stderr.contains("module: ") && stderr.contains("modprobe tcpstat"),
@@ -244,13 +231,13 @@ Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names anothe
 
     // Half of procfs is not an answer.
     let only_ipv6 = proc_root(&[("net/tcp6", TCP6)]);
-    let (code, stderr) = run(on(only_ipv6.path(), &[])).unwrap_err();
+    let (code, stderr) = run(tcpstat_on(only_ipv6.path(), &[])).unwrap_err();
     assert_eq!(code, 1);
     assert!(stderr.contains("net/tcp: cannot open: ENOENT"), "{stderr}");
 
     let file = nothing.path().join("file");
     fs::write(&file, "").unwrap();
-    let (code, stderr) = run(on(&file, &[])).unwrap_err();
+    let (code, stderr) = run(tcpstat_on(&file, &[])).unwrap_err();
     assert_eq!(code, 1);
     assert_eq!(stderr.matches("ENOTDIR").count(), 2, "{stderr}");
 }
@@ -259,26 +246,26 @@ Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names anothe
 fn a_source_that_is_there_but_fails_is_an_error() {
     let root = proc_root(&[("net/tcp", TCP)]);
     fs::create_dir(root.path().join("tcpstat")).unwrap();
-    let (code, stderr) = run(on(root.path(), &[])).unwrap_err();
+    let (code, stderr) = run(tcpstat_on(root.path(), &[])).unwrap_err();
     assert_eq!(code, 1);
     assert!(stderr.contains("tcpstat: cannot read: EISDIR"), "{stderr}");
 
     fs::remove_dir(root.path().join("tcpstat")).unwrap();
     symlink("tcpstat", root.path().join("tcpstat")).unwrap();
-    let (code, stderr) = run(on(root.path(), &[])).unwrap_err();
+    let (code, stderr) = run(tcpstat_on(root.path(), &[])).unwrap_err();
     assert_eq!(code, 1);
     assert!(stderr.contains("tcpstat: cannot open: ELOOP"), "{stderr}");
 
-    // A file that cannot be opened is not one that is missing.
+    // A file that cannot be opened does not count as missing.
     fs::remove_file(root.path().join("tcpstat")).unwrap();
     symlink("tcp6", root.path().join("net/tcp6")).unwrap();
-    let (code, stderr) = run(on(root.path(), &[])).unwrap_err();
+    let (code, stderr) = run(tcpstat_on(root.path(), &[])).unwrap_err();
     assert_eq!(code, 1);
     assert!(stderr.contains("tcp6: cannot open: ELOOP"), "{stderr}");
 }
 
 #[test]
-fn wrong_usage_is_told_apart_from_failure() {
+fn wrong_usage_has_its_own_exit_code() {
     for (arguments, expected) in [
         (&["--interval", "0"][..], "longer than zero"),
         (&["--interval", "0s"], "longer than zero"),
@@ -314,7 +301,7 @@ fn wrong_usage_is_told_apart_from_failure() {
         (&["--format", "yaml"], "prometheus"),
         (&["extra"], "extra"),
     ] {
-        let (code, stderr) = run(command(arguments)).unwrap_err();
+        let (code, stderr) = run(tcpstat(arguments)).unwrap_err();
         assert_eq!(code, 2, "{arguments:?}: {stderr}");
         assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }
@@ -322,7 +309,7 @@ fn wrong_usage_is_told_apart_from_failure() {
 
 #[test]
 fn help_and_version_are_answers() {
-    let help = run(command(&["--help"])).unwrap();
+    let help = run(tcpstat(&["--help"])).unwrap();
     for expected in [
         "--interval <TIME>",
         "Examples:",
@@ -336,7 +323,7 @@ fn help_and_version_are_answers() {
     }
     assert!(help.lines().all(|line| line.len() <= 110), "{help}");
     assert_eq!(
-        run(command(&["--version"])).unwrap(),
+        run(tcpstat(&["--version"])).unwrap(),
         format!("tcpstat {}\n", env!("CARGO_PKG_VERSION"))
     );
 }
@@ -345,7 +332,7 @@ fn help_and_version_are_answers() {
 fn an_interval_prints_a_line_each_time() {
     let root = proc_root(&[("tcpstat", MODULE)]);
     for format in ["json", "report"] {
-        let text = run(on(
+        let text = run(tcpstat_on(
             root.path(),
             &["--interval", "1ms", "--count", "3", "--format", format],
         ))
@@ -371,11 +358,11 @@ fn an_interval_prints_a_line_each_time() {
 }
 
 #[test]
-fn every_reading_asks_anew_and_an_error_ends_it() {
+fn every_reading_chooses_the_source_again_and_an_error_ends_it() {
     use std::io::{BufRead, BufReader};
 
     let root = proc_root(&[("tcpstat", MODULE)]);
-    let mut child = on(root.path(), &["--interval", "1ms", "--format", "report"])
+    let mut child = tcpstat_on(root.path(), &["--interval", "1ms", "--format", "report"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -393,7 +380,7 @@ fn every_reading_asks_anew_and_an_error_ends_it() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_not_an_error() {
+fn a_closed_pipe_is_not_an_error() {
     let root = proc_root(&[("tcpstat", MODULE)]);
     for arguments in [
         &[][..],
@@ -404,7 +391,7 @@ fn a_reader_that_leaves_is_not_an_error() {
     ] {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(ours);
-        let output = on(root.path(), arguments)
+        let output = tcpstat_on(root.path(), arguments)
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .output()
             .unwrap();
@@ -415,8 +402,8 @@ fn a_reader_that_leaves_is_not_an_error() {
         );
     }
 
-    // One that leaves after a few lines.
-    let mut child = on(root.path(), &["--interval", "1ms"])
+    // A pipe that is closed after a few lines.
+    let mut child = tcpstat_on(root.path(), &["--interval", "1ms"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -430,7 +417,10 @@ fn a_full_disk_is_an_error() {
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let root = proc_root(&[("tcpstat", MODULE)]);
     for arguments in [&[][..], &["--interval", "1ms"], &["--help"]] {
-        let output = on(root.path(), arguments).stdout(full()).output().unwrap();
+        let output = tcpstat_on(root.path(), arguments)
+            .stdout(full())
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
@@ -438,9 +428,9 @@ fn a_full_disk_is_an_error() {
             "{arguments:?}: {stderr}"
         );
     }
-    // Nobody can be told: the exit code remains.
+    // If standard error cannot be written to, the exit code is still right.
     assert_eq!(
-        on(root.path(), &["--source", "procfs"])
+        tcpstat_on(root.path(), &["--source", "procfs"])
             .stderr(full())
             .status()
             .unwrap()
@@ -448,7 +438,7 @@ fn a_full_disk_is_an_error() {
         Some(1)
     );
     assert_eq!(
-        on(root.path(), &["--count", "0"])
+        tcpstat_on(root.path(), &["--count", "0"])
             .stderr(full())
             .status()
             .unwrap()
@@ -469,22 +459,8 @@ fn a_closed_output_is_no_error() {
 
 #[test]
 fn memory_does_not_grow_with_the_number_of_connections() {
-    let root = proc_root(&[("net/tcp", TCP)]);
-    let file = File::options()
-        .append(true)
-        .open(root.path().join("net/tcp"))
-        .unwrap();
-    let lines = TCP
-        .split_inclusive('\n')
-        .skip(1)
-        .collect::<String>()
-        .repeat(1000);
-    for _ in 0..100 {
-        std::io::Write::write_all(&mut &file, lines.as_bytes()).unwrap();
-    }
-    assert!(file.metadata().unwrap().len() > 32 << 20);
-
-    // Less memory than the file is long.
+    let root = large_proc_root(&[("net/tcp", TCP)]);
+    // Less memory than the size of the file.
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -v 24576 && exec \"$0\" --proc-root \"$1\""]);
     limited.arg(cargo_bin!("tcpstat")).arg(root.path());
@@ -496,7 +472,7 @@ fn memory_does_not_grow_with_the_number_of_connections() {
 #[test]
 fn services_are_those_of_the_listening_ports() {
     let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
-    let text = run(on(root.path(), &["services", "--sort", "total"])).unwrap();
+    let text = run(tcpstat_on(root.path(), &["services", "--sort", "total"])).unwrap();
     let services: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(services["source"], "procfs");
     let rows = services["services"].as_array().unwrap();
@@ -506,13 +482,17 @@ fn services_are_those_of_the_listening_ports() {
     assert_eq!(rows[0]["drops"], Value::Null);
     assert_eq!(services["other"]["total"], 2);
 
-    let text = run(on(root.path(), &["services", "--port", "2000-3000"])).unwrap();
+    let text = run(tcpstat_on(
+        root.path(),
+        &["services", "--port", "2000-3000"],
+    ))
+    .unwrap();
     let services: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(services["services"].as_array().unwrap().len(), 1);
     assert_eq!(services["services"][0]["listeners"], 1);
     assert!(services.get("other").is_none());
 
-    let text = run(on(
+    let text = run(tcpstat_on(
         root.path(),
         &["services", "--format", "table", "--port", "443"],
     ))
@@ -540,7 +520,7 @@ fn what_services_cannot_do_is_a_usage_error() {
         ),
         (&["service"], "services"),
     ] {
-        let (code, stderr) = run(command(arguments)).unwrap_err();
+        let (code, stderr) = run(tcpstat(arguments)).unwrap_err();
         assert_eq!(code, 2, "{arguments:?}");
         assert!(stderr.contains(expected), "{arguments:?}: {stderr}");
     }

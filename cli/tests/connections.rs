@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat connections` as its users meet it: on saved samples, in a network namespace, and with outputs that end.
+//! `tcpstat connections` as its users meet it: on saved samples, in a network namespace, and with
+//! outputs that are closed.
 
-mod saved;
+mod common;
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use assert_cmd::cargo::cargo_bin;
-use saved::proc_root;
+use common::run::{self, tcpstat};
+use common::saved::{large_proc_root, proc_root};
+use common::sources;
 use serde_json::Value;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix};
@@ -36,9 +39,7 @@ const IPV6: &str = "{\"state\":\"ESTABLISHED\",\"local_address\":\"::1\",\"local
      \"uid\":0,\"inode\":99,\"receive_queue\":32,\"send_queue\":16}\n";
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("tcpstat"));
-    command.arg("connections").args(arguments);
-    command
+    tcpstat(&[&["connections"], arguments].concat())
 }
 
 fn on(root: &Path, arguments: &[&str]) -> Command {
@@ -47,17 +48,13 @@ fn on(root: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The exit code, and what was said on standard output and on standard error.
+/// The exit code, standard output and standard error.
 fn run(mut command: Command) -> (Option<i32>, String, String) {
-    let output = command.output().unwrap();
-    let [stdout, stderr] =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    (output.status.code(), stdout, stderr)
+    run::run(&mut command)
 }
 
 #[test]
-fn a_line_of_json_for_each_that_is_asked_for() {
+fn each_selected_connection_is_a_line_of_json() {
     let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
     for (arguments, expected) in [
         (&[][..], &[LISTEN, ESTABLISHED, TIME_WAIT, IPV6][..]),
@@ -96,7 +93,7 @@ fn a_line_of_json_for_each_that_is_asked_for() {
 }
 
 #[test]
-fn wrong_usage_says_what_is_right() {
+fn wrong_usage_is_explained() {
     for (arguments, expected) in [
         (
             &["--source", "module"][..],
@@ -131,7 +128,7 @@ fn wrong_usage_says_what_is_right() {
 }
 
 #[test]
-fn where_no_source_answers_each_is_named() {
+fn without_an_answer_each_source_is_named() {
     let nothing = TempDir::new().unwrap();
     let (code, stdout, stderr) = run(on(nothing.path(), &[]));
     assert_eq!((code, &stdout[..]), (Some(1), ""));
@@ -141,7 +138,7 @@ fn where_no_source_answers_each_is_named() {
 }
 
 #[test]
-fn an_error_in_the_middle_comes_after_what_was_there() {
+fn an_error_in_the_middle_comes_after_the_connections_before_it() {
     let cut = &TCP6[..TCP6.len() - 20];
     let wrong = format!("{TCP6}x\n");
     for (tcp6, lines, expected) in [
@@ -157,20 +154,9 @@ fn an_error_in_the_middle_comes_after_what_was_there() {
     }
 }
 
-/// Far more connections than fit into the memory that there is, or into a pipe.
+/// Far more connections than fit into a pipe, or into the memory that the tests allow.
 fn many() -> TempDir {
-    let root = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
-    let mut file = File::options()
-        .append(true)
-        .open(root.path().join("net/tcp"))
-        .unwrap();
-    let lines = TCP.split_inclusive('\n').skip(1).collect::<String>();
-    let lines = lines.repeat(1000);
-    for _ in 0..100 {
-        file.write_all(lines.as_bytes()).unwrap();
-    }
-    assert!(file.metadata().unwrap().len() > 32 << 20);
-    root
+    large_proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)])
 }
 
 #[test]
@@ -189,7 +175,7 @@ fn memory_does_not_grow_with_the_number_of_connections() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_not_an_error_and_a_full_disk_is() {
+fn a_closed_pipe_is_not_an_error_and_a_full_disk_is() {
     let root = many();
     let mut child = on(root.path(), &[])
         .stdout(Stdio::piped())
@@ -216,7 +202,10 @@ fn a_reader_that_leaves_is_not_an_error_and_a_full_disk_is() {
 
 /// Needs `CAP_SYS_ADMIN` for the namespace.
 #[test]
-fn every_source_lists_what_is_there() {
+fn every_source_lists_every_connection() {
+    if netns::must_skip() {
+        return;
+    }
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4Mapped, 2).make().unwrap();
         let listed = |arguments: &[&str]| {
@@ -227,7 +216,7 @@ fn every_source_lists_what_is_there() {
                 .map(|line| serde_json::from_str(line).unwrap());
             lines.collect::<Vec<Value>>()
         };
-        for source in ["auto", "netlink", "netlink-full", "procfs"] {
+        for source in sources::names_and_auto() {
             let all = listed(&["--source", source]);
             for (state, expected) in fixture.expected().iter() {
                 let is = |line: &&Value| line["state"] == state.name();

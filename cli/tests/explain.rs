@@ -1,26 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat explain` as its users meet it: every topic however it is typed, the list, and wrong names.
+//! `tcpstat explain` as its users meet it: every topic in every spelling, the list, and wrong
+//! names.
 
-use assert_cmd::Command;
-use assert_cmd::cargo::cargo_bin;
+mod common;
+
+use common::run::{run, tcpstat};
 use tcpstat::State;
 
-/// What `tcpstat explain` with these arguments prints, or its exit code and what it complained about.
+/// What `tcpstat explain` with these arguments prints, or its exit code and what it complained
+/// about.
 fn explain(arguments: &[&str]) -> Result<String, (i32, String)> {
-    let output = Command::new(cargo_bin!("tcpstat"))
-        .arg("explain")
-        .args(arguments)
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    match output.status.code() {
+    let (code, stdout, stderr) = run(&mut tcpstat(&[&["explain"], arguments].concat()));
+    match code {
         Some(0) => {
             assert_eq!(stderr, "");
-            Ok(String::from_utf8(output.stdout).unwrap())
+            Ok(stdout)
         }
         code => {
-            assert!(output.stdout.is_empty() && !stderr.contains("panicked"));
+            assert_eq!(stdout, "");
             Err((code.expect("not killed by a signal"), stderr))
         }
     }
@@ -65,7 +63,7 @@ fn a_wrong_topic_is_a_usage_error_with_a_suggestion() {
         assert_eq!(code, 2, "{stderr}");
         assert!(stderr.contains(suggestion), "{stderr}");
     }
-    // Nothing like it: all of them.
+    // Without a similar topic, all are listed.
     for topic in ["x", "", "8080"] {
         let (code, stderr) = explain(&[topic]).unwrap_err();
         assert_eq!(code, 2, "{stderr}");

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The command where its surroundings fail it: system calls refused, procfs mounted in part or not at all, no
-//! descriptor left, signals. And what it does not need: capabilities, writing.
+//! The command when its environment fails: system calls refused, procfs mounted in part or not at
+//! all, no free descriptor, signals. And what it does not need: capabilities, writing.
 //!
 //! Needs `CAP_SYS_ADMIN` for the namespaces.
 
-mod alone;
-mod nobody;
+mod common;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
@@ -19,12 +18,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alone::alone;
 use assert_cmd::cargo::cargo_bin;
+use common::run::{tcpstat, texts};
+use common::serial::serial;
+use common::{sources, unprivileged};
 use nix::libc;
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
-use nobody::{for_everybody, without_privilege};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Is, SeccompCondition,
     SeccompFilter, SeccompRule, apply_filter,
@@ -37,9 +37,7 @@ use tcpstat_tests::sockets::{Family, Mix};
 use tcpstat_tests::terminal::Terminal;
 use tempfile::TempDir;
 
-const SOURCES: [&str; 3] = ["netlink", "netlink-full", "procfs"];
-
-/// Verbose, with every count and who it is from; a source follows.
+/// Verbose, with every count and its source; to be followed by a source.
 const ARGUMENTS: [&str; 4] = ["-v", "--format", "report", "--source"];
 
 /// The command as the child of `wrapper`.
@@ -51,31 +49,26 @@ fn command(wrapper: &[&str], source: &str) -> Command {
     command
 }
 
-fn stderr(output: &Output) -> String {
-    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    stderr
-}
-
-/// What the command says on standard error where it must answer `established` ESTABLISHED connections.
+/// Asserts that the command has answered, with `established` ESTABLISHED connections. Returns its
+/// standard error.
 fn answered(output: &Output, established: u64) -> String {
-    let stderr = stderr(output);
+    let (stdout, stderr) = texts(output);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report: Value = serde_json::from_str(&stdout).unwrap();
     let count = &report["states"]["ESTABLISHED"]["count"];
     assert_eq!(*count, established, "{stderr}");
     stderr
 }
 
-/// What the command says on standard error where it must fail, and answer nothing.
+/// Asserts that the command has failed and answered nothing. Returns its standard error.
 fn failed(output: &Output) -> String {
-    let stderr = stderr(output);
+    let (stdout, stderr) = texts(output);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(output.stdout.is_empty(), "{stderr}");
+    assert_eq!(stdout, "", "{stderr}");
     stderr
 }
 
-/// A seccomp filter that answers some system calls, under some conditions, as `answer` says.
+/// A seccomp filter that applies `answer` to some system calls, under some conditions.
 fn filter(
     rules: impl IntoIterator<Item = (i64, Vec<SeccompRule>)>,
     answer: SeccompAction,
@@ -97,21 +90,21 @@ fn rule(conditions: impl Into<Vec<SeccompCondition>>) -> SeccompRule {
     SeccompRule::new(conditions.into()).unwrap()
 }
 
-/// Starts what runs below a filter; neither this thread nor the rest of the tests do.
-fn start_below(filter: &BpfProgram, start: impl FnOnce() -> io::Result<Child> + Send) -> Child {
+/// Starts a process under a filter. Neither this thread nor the other tests are under it.
+fn start_under(filter: &BpfProgram, start: impl FnOnce() -> io::Result<Child> + Send) -> Child {
     thread::scope(|scope| {
-        let below = scope.spawn(|| {
+        let under = scope.spawn(|| {
             apply_filter(filter).unwrap();
             start().unwrap()
         });
-        below.join().unwrap()
+        under.join().unwrap()
     })
 }
 
-/// Runs a command below a filter.
-fn below(filter: &BpfProgram, mut command: Command) -> Output {
+/// Runs a command under a filter.
+fn run_under(filter: &BpfProgram, mut command: Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = start_below(filter, || command.spawn());
+    let child = start_under(filter, || command.spawn());
     child.wait_with_output().unwrap()
 }
 
@@ -121,15 +114,18 @@ fn errno(errno: i32) -> SeccompAction {
 
 #[test]
 fn netlink_refused() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let mix = Mix {
             established: 3,
             ..Mix::default()
         };
         let _fixture = mix.make().unwrap();
-        // SELinux lets who may not ask have a socket, and refuses the request.
-        for (call, said, number, name) in [
+        // SELinux allows the socket, and refuses the request.
+        for (call, action, number, name) in [
             (libc::SYS_socket, "open", libc::EPERM, "EPERM"),
             (libc::SYS_socket, "open", libc::EACCES, "EACCES"),
             (libc::SYS_socket, "open", libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
@@ -143,28 +139,31 @@ fn netlink_refused() {
                 _ => Vec::new(),
             };
             let refused = filter([(call, which)], errno(number));
-            let why = format!("cannot {said} a NETLINK_SOCK_DIAG socket: {name}: ");
-            // The module, where it is loaded, is asked first and would answer.
+            let reason = format!("cannot {action} a NETLINK_SOCK_DIAG socket: {name}: ");
+            // If the module is loaded, it is read first and answers.
             let module = std::path::Path::new("/proc/tcpstat").exists();
-            let said = answered(&below(&refused, command(&[], "auto")), 6);
+            let stderr = answered(&run_under(&refused, command(&[], "auto")), 6);
             if !module {
-                assert!(said.contains(&format!("netlink: {why}")), "{said}");
-                assert!(said.contains("procfs: counted everything"), "{said}");
+                assert!(stderr.contains(&format!("netlink: {reason}")), "{stderr}");
+                assert!(stderr.contains("procfs: counted everything"), "{stderr}");
             }
             for source in ["netlink", "netlink-full"] {
-                let said = failed(&below(&refused, command(&[], source)));
-                assert!(said.contains(&why), "{said}");
-                assert!(said.contains("try --source procfs"), "{said}");
+                let stderr = failed(&run_under(&refused, command(&[], source)));
+                assert!(stderr.contains(&reason), "{stderr}");
+                assert!(stderr.contains("try --source procfs"), "{stderr}");
             }
         }
     })
     .unwrap();
 }
 
-/// An answer that was lost on its way is no answer, and no reason to guess.
+/// If the kernel's answer is lost, the command fails: it does not guess.
 #[test]
 fn the_answer_of_netlink_is_lost() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         for (call, number, expected) in [
             (
@@ -178,24 +177,27 @@ fn the_answer_of_netlink_is_lost() {
         ] {
             let lost = filter([(call, vec![])], errno(number));
             for source in ["netlink", "netlink-full"] {
-                let said = failed(&below(&lost, command(&[], source)));
-                assert!(said.contains(expected), "{said}");
+                let stderr = failed(&run_under(&lost, command(&[], source)));
+                assert!(stderr.contains(expected), "{stderr}");
                 assert!(
-                    said.contains("\nThe kernel may be short of memory: try again"),
-                    "{said}"
+                    stderr.contains("\nThe kernel may be short of memory: try again"),
+                    "{stderr}"
                 );
             }
-            answered(&below(&lost, command(&[], "procfs")), 0);
+            answered(&run_under(&lost, command(&[], "procfs")), 0);
         }
     })
     .unwrap();
 }
 
-/// In this process, which has a handler for the signal. What each source does when a call is interrupted is tested there
-/// as well: most calls here never wait.
+/// Reads in this process, which has a handler for the signal. The tests of each source also
+/// interrupt system calls, since most calls here never wait.
 #[test]
-fn signals_all_the_while() {
-    let _alone = alone();
+fn signals_during_readings() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     let handled = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(libc::SIGUSR1, Arc::clone(&handled)).unwrap();
     netns::in_new(|| {
@@ -213,7 +215,8 @@ fn signals_all_the_while() {
                 options.source = Some(source);
                 options.proc_root = proc_root.into();
                 let mut sampler = Sampler::new(options).unwrap();
-                // A reading may be slow where other namespaces have many sockets, and the fixture does not last.
+                // Not a number of readings: these are slow if other namespaces have many sockets,
+                // and some sockets of the fixture end.
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_secs(1) {
                     let counts = sampler.sample().unwrap().counts;
@@ -234,12 +237,15 @@ fn signals_all_the_while() {
     assert!(handled.load(SeqCst), "no signal came");
 }
 
-/// Without any privilege, with a procfs of its own over /proc, in a PID namespace of its own as well: whoever is root of a user namespace
-/// only may mount no other. The first process there is root's.
+/// Without privileges, with a new procfs over /proc. This also needs a new PID namespace, without
+/// which root of a user namespace may not mount a procfs. The first process there is root's.
 #[test]
 fn procfs_in_part() {
-    let _alone = alone();
-    let (_dir, program) = for_everybody();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    let (_dir, program) = unprivileged::readable_copy();
     netns::in_new(|| {
         let mix = Mix {
             established: 3,
@@ -250,7 +256,7 @@ fn procfs_in_part() {
             let script = format!("mount -t proc -o {options} proc /proc && \"$@\"; exit $?");
             let mut command = Command::new("unshare");
             command.args(["--mount", "--pid", "--fork", "sh", "-c", &script, "sh"]);
-            command.args(without_privilege()).arg(&program);
+            command.args(unprivileged::wrapper()).arg(&program);
             command.args(ARGUMENTS).arg(source);
             command.args(of).output().unwrap()
         };
@@ -266,7 +272,7 @@ fn procfs_in_part() {
             ("subset=pid", None, None),
             ("hidepid=2,subset=pid", Some(absent), Some(hidden)),
         ] {
-            for source in SOURCES.iter().chain(&["auto"]) {
+            for source in sources::names_and_auto() {
                 answered(&ask(options, source, &[]), 6);
             }
             for (of, problem) in [(BY_ROOT, by_root), (BY_PID, by_pid)] {
@@ -276,18 +282,18 @@ fn procfs_in_part() {
                         answered(&output, 6);
                         continue;
                     };
-                    let said = failed(&output);
-                    assert!(said.contains(problem), "{options}, {of:?}: {said}");
-                    assert!(said.contains("hidden (hidepid=)"), "{said}");
+                    let stderr = failed(&output);
+                    assert!(stderr.contains(problem), "{options}, {of:?}: {stderr}");
+                    assert!(stderr.contains("hidden (hidepid=)"), "{stderr}");
                 }
             }
             for source in ["netlink", "netlink-full"] {
-                let said = failed(&ask(options, source, &BY_PID));
+                let stderr = failed(&ask(options, source, &BY_PID));
                 let enter = "cannot enter the network namespace /proc/1/ns/net: E";
                 let expected = by_pid.filter(|problem| *problem == hidden);
                 assert!(
-                    said.contains(expected.unwrap_or(enter)),
-                    "{options}: {said}"
+                    stderr.contains(expected.unwrap_or(enter)),
+                    "{options}: {stderr}"
                 );
             }
         }
@@ -297,7 +303,10 @@ fn procfs_in_part() {
 
 #[test]
 fn no_procfs_at_all() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let mix = Mix {
             established: 3,
@@ -307,31 +316,34 @@ fn no_procfs_at_all() {
         let script = "mount -t tmpfs none /proc && exec \"$@\"";
         let wrapper = ["unshare", "--mount", "sh", "-c", script, "sh"];
         for source in ["auto", "netlink", "netlink-full"] {
-            let said = answered(&command(&wrapper, source).output().unwrap(), 6);
+            let stderr = answered(&command(&wrapper, source).output().unwrap(), 6);
             if source == "auto" {
                 assert!(
-                    said.contains("module: /proc/tcpstat: cannot open: ENOENT"),
-                    "{said}"
+                    stderr.contains("module: /proc/tcpstat: cannot open: ENOENT"),
+                    "{stderr}"
                 );
             }
         }
-        let said = failed(&command(&wrapper, "procfs").output().unwrap());
+        let stderr = failed(&command(&wrapper, "procfs").output().unwrap());
         assert!(
-            said.contains("procfs: /proc/net/tcp: cannot open: ENOENT"),
-            "{said}"
+            stderr.contains("procfs: /proc/net/tcp: cannot open: ENOENT"),
+            "{stderr}"
         );
-        assert!(said.contains("Is a procfs mounted there"), "{said}");
+        assert!(stderr.contains("Is a procfs mounted there"), "{stderr}");
     })
     .unwrap();
 }
 
-/// The limit is lowered once the command runs: a program whose libraries are shared does not even start without a
-/// descriptor for them.
+/// The limit is lowered once the command runs: a program with shared libraries needs a descriptor
+/// to start.
 #[test]
-fn no_descriptor_left() {
-    let _alone = alone();
+fn no_free_descriptor() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
-        for source in ["auto", "netlink", "netlink-full", "procfs"] {
+        for source in sources::names_and_auto() {
             let mut child = command(&[], source)
                 .args(["--interval", "5ms"])
                 .stdout(Stdio::piped())
@@ -348,48 +360,48 @@ fn no_descriptor_left() {
             assert!(lowered.success(), "prlimit: {lowered}");
             lines.for_each(|line| drop(line.unwrap()));
             let output = child.wait_with_output().unwrap();
-            let said = stderr(&output);
-            assert_eq!(output.status.code(), Some(1), "{said}");
-            // Which file or socket it was depends on where in a reading the command was.
+            let (_, stderr) = texts(&output);
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            // Which file or socket is named depends on the place in a reading.
             assert!(
-                said.contains("cannot open") && said.contains(": EMFILE: "),
-                "{source}: {said}"
+                stderr.contains("cannot open") && stderr.contains(": EMFILE: "),
+                "{source}: {stderr}"
             );
             assert!(
-                said.ends_with(
+                stderr.ends_with(
                     "\nThis process has too many open files: raise its limit (ulimit -n).\n"
                 ),
-                "{said}"
+                "{stderr}"
             );
         }
 
-        // Enough for the socket, and not for the counters.
+        // Enough for the socket, but not for the counters.
         let wrapper = ["sh", "-c", "ulimit -n 4 && exec \"$@\"", "sh"];
-        let said = answered(&command(&wrapper, "netlink").output().unwrap(), 0);
+        let stderr = answered(&command(&wrapper, "netlink").output().unwrap(), 0);
         assert!(
-            said.contains("no counters: ") && said.contains("EMFILE"),
-            "{said}"
+            stderr.contains("no counters: ") && stderr.contains("EMFILE"),
+            "{stderr}"
         );
         answered(&command(&wrapper, "procfs").output().unwrap(), 0);
     })
     .unwrap();
 }
 
-/// What the command prints below a filter, where it must answer.
+/// Asserts that the command answers under a filter. Returns its standard output.
 fn prints(filter: &BpfProgram, arguments: &[&str], more: &[&str]) -> String {
-    let mut command = Command::new(cargo_bin!("tcpstat"));
-    command.args(arguments).args(more);
-    let output = below(filter, command);
-    let (status, stderr) = (output.status, stderr(&output));
+    let output = run_under(filter, tcpstat(&[arguments, more].concat()));
+    let (stdout, stderr) = texts(&output);
+    let status = output.status;
     assert!(
         status.success(),
         "{arguments:?}, {more:?}: {status}, {stderr}"
     );
-    String::from_utf8(output.stdout).unwrap()
+    stdout
 }
 
-/// Whatever could change something ends the command: opening for writing, making, removing or renaming a file,
-/// another socket than one of `NETLINK_SOCK_DIAG`, whatever needs a privilege. Except for the calls in `allowed`.
+/// A filter that kills a process which could change anything: which opens a file for writing,
+/// makes, removes or renames one, makes another socket than one of `NETLINK_SOCK_DIAG`, or makes a
+/// call that needs a privilege. Except for the calls in `allowed`.
 fn read_only(allowed: &[i64]) -> BpfProgram {
     let always = || Vec::new();
     let writes = |index| {
@@ -475,15 +487,18 @@ fn read_only(allowed: &[i64]) -> BpfProgram {
 
 #[test]
 fn opens_nothing_for_writing() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     let read_only = read_only(&[]);
     netns::in_new(|| {
-        // The filter ends what writes: otherwise the rest would say nothing.
+        // Proves that the filter kills a process that writes.
         let file = tempfile::NamedTempFile::new().unwrap();
         for script in [": >\"$0\"", ": >>\"$0\"", ": <>\"$0\""] {
             let mut writes = Command::new("sh");
             writes.args(["-c", script]).arg(file.path());
-            let output = below(&read_only, writes);
+            let output = run_under(&read_only, writes);
             assert_eq!(output.status.signal(), Some(libc::SIGSYS), "{script}");
         }
         let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -492,8 +507,8 @@ fn opens_nothing_for_writing() {
             ..Mix::default()
         };
         let _fixture = mix.make().unwrap();
-        for source in ["auto", "netlink", "netlink-full", "procfs"] {
-            answered(&below(&read_only, command(&[], source)), 6);
+        for source in sources::names_and_auto() {
+            answered(&run_under(&read_only, command(&[], source)), 6);
             for (arguments, expected) in [
                 (&["services"][..], "\"services\":[{"),
                 (
@@ -503,17 +518,17 @@ fn opens_nothing_for_writing() {
                 (&["connections", "--state", "listen"], "\"LISTEN\""),
                 (&["check", "--warn", "total<1"], " OK"),
             ] {
-                let said = prints(&read_only, arguments, &["--source", source]);
-                assert!(said.contains(expected), "{arguments:?}: {said}");
+                let stdout = prints(&read_only, arguments, &["--source", source]);
+                assert!(stdout.contains(expected), "{arguments:?}: {stdout}");
             }
         }
-        let said = prints(&read_only, &["explain", "close-wait"], &[]);
-        assert!(said.starts_with("CLOSE_WAIT: "), "{said}");
+        let stdout = prints(&read_only, &["explain", "close-wait"], &[]);
+        assert!(stdout.starts_with("CLOSE_WAIT: "), "{stdout}");
 
         let watch = ["watch", "--interval", "5ms"];
-        let mut command = Command::new(cargo_bin!("tcpstat"));
-        command.args(watch).stdout(Stdio::piped());
-        let mut child = start_below(&read_only, || command.spawn());
+        let mut command = tcpstat(&watch);
+        command.stdout(Stdio::piped());
+        let mut child = start_under(&read_only, || command.spawn());
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for line in lines.take(3) {
             assert!(line.unwrap().contains("ESTABLISHED 6"));
@@ -521,9 +536,9 @@ fn opens_nothing_for_writing() {
         assert!(child.wait().unwrap().success());
 
         let mut terminal = Terminal::new(80, 24).unwrap();
-        let mut command = Command::new(cargo_bin!("tcpstat"));
-        command.args(watch).env("TERM", "xterm");
-        let mut child = start_below(&read_only, || terminal.start(&mut command));
+        let mut command = tcpstat(&watch);
+        command.env("TERM", "xterm");
+        let mut child = start_under(&read_only, || terminal.start(&mut command));
         terminal.wait_for("the screen", |screen| screen.contents().contains("q: quit"));
         terminal.press("q").unwrap();
         assert!(terminal.wait(&mut child).unwrap().success());
@@ -531,15 +546,19 @@ fn opens_nothing_for_writing() {
     .unwrap();
 }
 
-/// The namespace of another process is entered, by `setns`, and nothing more is done than in one's own.
+/// The command enters the namespace of another process with `setns`, and otherwise does the same as
+/// in its own.
 #[test]
 fn enters_namespaces_and_opens_nothing_for_writing() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let idle = Idle::start().unwrap();
         let pid = idle.pid().to_string();
-        // A procfs of this process alone.
+        // A procfs with this process only.
         let root = TempDir::new().unwrap();
         symlink(format!("/proc/{pid}"), root.path().join("7")).unwrap();
         let all = [
@@ -549,16 +568,16 @@ fn enters_namespaces_and_opens_nothing_for_writing() {
         ];
         let [entering, staying] = [&[libc::SYS_setns][..], &[]].map(read_only);
         netns::in_new(|| {
-            for source in ["netlink", "netlink-full", "procfs"] {
+            for source in sources::names() {
                 for of in [&["--pid", &pid][..], &all] {
                     for command in [&[][..], &["services"], &["connections"]] {
                         let arguments = [command, of].concat();
-                        let said = prints(&entering, &arguments, &["--source", source]);
-                        assert!(said.contains("LISTEN"), "{arguments:?}: {said}");
-                        let mut command = Command::new(cargo_bin!("tcpstat"));
-                        command.args(arguments).args(["--source", source]);
+                        let stdout = prints(&entering, &arguments, &["--source", source]);
+                        assert!(stdout.contains("LISTEN"), "{arguments:?}: {stdout}");
+                        let mut command = tcpstat(&arguments);
+                        command.args(["--source", source]);
                         let stays = source == "procfs";
-                        assert_eq!(below(&staying, command).status.success(), stays);
+                        assert_eq!(run_under(&staying, command).status.success(), stays);
                     }
                 }
             }

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The command on the kernel that runs the tests, with sockets in every state, in a network namespace of its own.
+//! The command on the kernel that runs the tests, with sockets in every state, in a new network
+//! namespace.
 //!
 //! Needs `CAP_SYS_ADMIN` for the namespace.
 
-mod alone;
+mod common;
 
 use std::path::Path;
 use std::process::Command;
 
-use alone::alone;
 use assert_cmd::cargo::cargo_bin;
+use common::run::{run, tcpstat};
+use common::serial::serial;
+use common::sources;
 use serde_json::Value;
 use tcpstat::{Counts, Method, Options, Reason, Sampler, Source, State};
 use tcpstat_tests::idle::Idle;
@@ -18,17 +21,10 @@ use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix, repaired};
 
 fn report(arguments: &[&str]) -> Value {
-    let output = Command::new(cargo_bin!("tcpstat"))
-        .args(["--format", "report"])
-        .args(arguments)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    serde_json::from_slice(&output.stdout).unwrap()
+    let mut command = tcpstat(&[&["--format", "report"], arguments].concat());
+    let (code, stdout, stderr) = run(&mut command);
+    assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
 }
 
 fn counts(report: &Value) -> Counts {
@@ -45,11 +41,14 @@ fn counts(report: &Value) -> Counts {
 
 #[test]
 fn every_source_sees_every_state() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     for family in Family::ALL {
         netns::in_new(|| {
             let fixture = Mix::of_each(family, 3).make().unwrap();
-            for source in ["netlink", "netlink-full", "procfs"] {
+            for source in sources::names() {
                 let report = report(&["--source", source]);
                 assert_eq!(report["source"], source);
                 assert_eq!(counts(&report), fixture.expected(), "{family:?}, {source}");
@@ -67,9 +66,10 @@ fn every_source_sees_every_state() {
     }
 }
 
-/// Runs the command verbosely with these arguments in front of it; gives its counts and what it says.
+/// Runs the command with `--verbose` as the child of `wrapper`. Gives its counts and its standard
+/// error.
 fn verbose(wrapper: &[&str], source: &str) -> (Counts, String) {
-    let command = [
+    let words = [
         wrapper,
         &[
             cargo_bin!("tcpstat").to_str().unwrap(),
@@ -81,17 +81,14 @@ fn verbose(wrapper: &[&str], source: &str) -> (Counts, String) {
         ],
     ]
     .concat();
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{stderr}");
-    let report = serde_json::from_slice(&output.stdout).unwrap();
+    let (code, stdout, stderr) = run(Command::new(words[0]).args(&words[1..]));
+    assert_eq!(code, Some(0), "{stderr}");
+    let report = serde_json::from_str(&stdout).unwrap();
     (counts(&report), stderr)
 }
 
-/// Runs the rest of its arguments in a mount namespace where this is done to /proc.
+/// A command line that runs the command that follows in a mount namespace in which `script` has
+/// changed /proc.
 fn with_proc(script: &str) -> Vec<String> {
     let script = format!("set -e; {script}; exec \"$@\"");
     ["unshare", "--mount", "sh", "-c", &script, "sh"]
@@ -100,10 +97,14 @@ fn with_proc(script: &str) -> Vec<String> {
 }
 
 #[test]
-fn verbose_says_how_it_was_counted() {
-    let _alone = alone();
+fn verbose_says_how_the_sockets_were_counted() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
-        // More than are listed at once anyway, and something that is neither ESTABLISHED nor TIME_WAIT.
+        // More sockets than the command lists without reading the counters, and some in other
+        // states.
         let _sockets = repaired(1200).unwrap();
         let fixture = Mix::of_each(Family::V6, 2).make().unwrap();
         let mut expected = fixture.expected();
@@ -111,7 +112,7 @@ fn verbose_says_how_it_was_counted() {
             State::Established,
             expected.get(State::Established) + 1200,
         );
-        let said = |wrapper: &[String], source: &str| {
+        let explained = |wrapper: &[String], source: &str| {
             let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
             let (counts, stderr) = verbose(&wrapper, source);
             assert_eq!(counts, expected, "{wrapper:?} {source}: {stderr}");
@@ -120,24 +121,24 @@ fn verbose_says_how_it_was_counted() {
         let check = |stderr: String, text: &str| assert!(stderr.contains(text), "{stderr}");
 
         check(
-            said(&[], "netlink"),
+            explained(&[], "netlink"),
             "tcpstat: netlink: counted by difference: ESTABLISHED and TIME_WAIT are from sockstat, ",
         );
         assert_eq!(
-            said(&[], "netlink-full"),
+            explained(&[], "netlink-full"),
             "tcpstat: netlink-full: counted everything\n"
         );
         assert_eq!(
-            said(&[], "procfs"),
+            explained(&[], "procfs"),
             "tcpstat: procfs: counted everything\n"
         );
-        let auto = said(&[], "auto");
+        let auto = explained(&[], "auto");
         if !Path::new("/proc/tcpstat").exists() {
             check(auto, "tcpstat: module: /proc/tcpstat: cannot open: ENOENT");
         }
 
         check(
-            said(&with_proc("mount -t tmpfs none /proc"), "netlink"),
+            explained(&with_proc("mount -t tmpfs none /proc"), "netlink"),
             "tcpstat: netlink: listed every socket: no counters: \
              /proc/thread-self/net/sockstat: cannot open: ENOENT",
         );
@@ -149,23 +150,23 @@ fn verbose_says_how_it_was_counted() {
             ))
         };
         check(
-            said(&fake("4000 tw 4", "3500"), "netlink"),
+            explained(&fake("4000 tw 4", "3500"), "netlink"),
             "listed every socket: the counters contradict each other: sockstat leaves ",
         );
         check(
-            said(&fake("4000 tw 4", "400"), "netlink"),
+            explained(&fake("4000 tw 4", "400"), "netlink"),
             "listed every socket: 3600 of 4004 are in states that the counters do not distinguish",
         );
         check(
-            said(&fake("4 tw 4", "4"), "netlink"),
+            explained(&fake("4 tw 4", "4"), "netlink"),
             "listed every socket: too few sockets: 8 by the counters",
         );
         check(
-            said(&fake("-4 tw 4", "4"), "netlink"),
+            explained(&fake("-4 tw 4", "4"), "netlink"),
             "no counters: /proc/thread-self/net/sockstat, line 1: inuse is not a count",
         );
         check(
-            said(&fake("4000 tw 4", ""), "netlink"),
+            explained(&fake("4000 tw 4", ""), "netlink"),
             "no counters: /proc/thread-self/net/snmp, line 2: CurrEstab is missing",
         );
     })
@@ -173,19 +174,17 @@ fn verbose_says_how_it_was_counted() {
 }
 
 #[test]
-fn another_process_can_be_asked_about() {
-    let _alone = alone();
+fn the_command_counts_for_another_process() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V6, 1).make().unwrap();
         let inside = Idle::start().unwrap();
         let root = format!("/proc/{}", inside.pid());
-        // Another thread, still in the namespace of the tests.
-        let report = std::thread::scope(|scope| {
-            scope
-                .spawn(|| netns::in_new(|| report(&["--proc-root", &root])).unwrap())
-                .join()
-                .unwrap()
-        });
+        // In another namespace.
+        let report = netns::in_new(|| report(&["--proc-root", &root])).unwrap();
         assert_eq!(counts(&report), fixture.expected());
     })
     .unwrap();
@@ -193,7 +192,10 @@ fn another_process_can_be_asked_about() {
 
 #[test]
 fn the_library_takes_the_same_snapshot() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
         let mut options = Options::default();
@@ -212,14 +214,17 @@ fn the_library_takes_the_same_snapshot() {
     .unwrap();
 }
 
-/// The counters must be those of the thread that counts: netlink answers for its namespace, and `/proc/net` is that
-/// of the process's first thread.
+/// The counters must be those of the thread that counts: netlink answers for the thread's
+/// namespace, and `/proc/net` shows that of the process's first thread.
 #[test]
-fn a_thread_in_a_namespace_of_its_own_counts_that() {
-    let _alone = alone();
+fn a_thread_in_another_namespace_counts_there() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let _sockets = repaired(1500).unwrap();
-        for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
+        for source in sources::without_module() {
             let mut options = Options::default();
             options.source = Some(source);
             let mut sampler = Sampler::new(options).unwrap();
@@ -240,7 +245,7 @@ fn a_thread_in_a_namespace_of_its_own_counts_that() {
 
 #[test]
 fn samplers_of_another_procfs_refuse_netlink() {
-    let _alone = alone();
+    let _serial = serial();
     let elsewhere = |source| {
         let mut options = Options::default();
         options.source = source;

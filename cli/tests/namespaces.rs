@@ -1,56 +1,51 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The command in one network namespace about another: `--pid` and `--all-namespaces`.
+//! The command for other network namespaces: `--pid` and `--all-namespaces`.
 //!
 //! Needs `CAP_SYS_ADMIN` for the namespaces.
 
-mod alone;
-mod nobody;
+mod common;
 
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 
-use alone::alone;
 use assert_cmd::cargo::cargo_bin;
+use common::run::{run, tcpstat, tcpstat_on};
+use common::serial::serial;
+use common::{sources, unprivileged};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::gettid;
-use nobody::{for_everybody, without_privilege};
 use serde_json::Value;
-use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Source, State, Target};
+use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, State, Target};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix};
 use tempfile::TempDir;
 
-fn tcpstat(arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin!("tcpstat"));
-    command.args(arguments);
-    command
-}
-
-/// Runs the command without any privilege.
-fn as_nobody(arguments: &[&str]) -> Output {
-    let (_dir, path) = for_everybody();
-    let words = without_privilege();
+/// Runs the command without privileges.
+fn run_unprivileged(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let (_dir, path) = unprivileged::readable_copy();
+    let words = unprivileged::wrapper();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).arg(path).args(arguments);
-    command.current_dir("/").output().unwrap()
+    run(command.current_dir("/"))
 }
 
-/// Runs the command with mounts of its own, which `script` makes before `"$@"`, the command.
-fn with_mounts(script: &str, command: &Path, arguments: &[&str]) -> Output {
+/// Runs the command in a new mount namespace by `script`, which makes mounts and then runs `"$@"`,
+/// the command.
+fn with_mounts(script: &str, command: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--pid", "--fork", "sh", "-c", script, "sh"]);
-    unshare.arg(command).args(arguments).output().unwrap()
+    run(unshare.arg(command).args(arguments))
 }
 
-/// A process of a procfs that is made up: an entry `pid` in `root` that is this one.
+/// Adds `process` to the artificial procfs `root`, as the process `pid`.
 fn show(root: &TempDir, pid: u32, process: impl AsRef<Path>) {
     symlink(process, root.path().join(pid.to_string())).unwrap();
 }
@@ -60,30 +55,26 @@ fn listen(listeners: usize) -> Vec<TcpListener> {
     std::iter::repeat_with(listen).take(listeners).collect()
 }
 
-fn text(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (text(&output.stdout), text(&output.stderr))
-}
-
 fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
 #[test]
 fn every_source_answers_for_another_process() {
-    let _alone = alone();
-    let here = netns::in_new(|| {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
         let idle = Idle::start().unwrap();
         // From a namespace that has no sockets.
         netns::in_new(|| {
-            for source in ["auto", "netlink", "netlink-full", "procfs"] {
+            for source in sources::names_and_auto() {
                 let pid = idle.pid().to_string();
-                let output = tcpstat(&["--pid", &pid, "--source", source])
-                    .output()
-                    .unwrap();
-                let (stdout, stderr) = text(&output);
-                assert!(output.status.success(), "{source}: {stderr}");
+                let (code, stdout, stderr) =
+                    run(&mut tcpstat(&["--pid", &pid, "--source", source]));
+                assert_eq!(code, Some(0), "{source}: {stderr}");
                 for (state, count) in fixture.expected().iter() {
                     assert_eq!(
                         json(&stdout)[state.name()],
@@ -97,23 +88,23 @@ fn every_source_answers_for_another_process() {
             assert_eq!(own.counts.total(), 0, "the caller stays where it is");
         })
         .unwrap();
-    });
-    here.unwrap();
+    })
+    .unwrap();
 }
 
 #[test]
 fn without_the_right_to_enter_procfs_answers() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V6, 1).make().unwrap();
         let idle = Idle::start().unwrap();
         netns::in_new(|| {
             let pid = idle.pid().to_string();
-            let ask = |source| {
-                let output = as_nobody(&["-v", "--pid", &pid, "--source", source]);
-                (output.status.code(), text(&output))
-            };
-            let (code, (stdout, stderr)) = ask("auto");
+            let ask = |source| run_unprivileged(&["-v", "--pid", &pid, "--source", source]);
+            let (code, stdout, stderr) = ask("auto");
             assert_eq!(code, Some(0), "{stderr}");
             assert_eq!(
                 json(&stdout)["LISTEN"],
@@ -121,7 +112,7 @@ fn without_the_right_to_enter_procfs_answers() {
             );
             let entering = format!("cannot enter the network namespace /proc/{pid}/ns/net: EACCES");
             assert!(stderr.contains(&entering), "{stderr}");
-            let (code, (_, stderr)) = ask("netlink");
+            let (code, _, stderr) = ask("netlink");
             assert_eq!(code, Some(1), "{stderr}");
             assert!(stderr.contains(&entering), "{stderr}");
             assert!(stderr.contains("requires root (CAP_SYS_ADMIN"), "{stderr}");
@@ -134,41 +125,36 @@ fn without_the_right_to_enter_procfs_answers() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_named() {
-    let output = tcpstat(&["--pid", "4194305"]).output().unwrap();
-    let (stdout, stderr) = text(&output);
-    assert_eq!(output.status.code(), Some(1));
+fn a_process_that_does_not_exist_is_named() {
+    let (code, stdout, stderr) = run(&mut tcpstat(&["--pid", "4194305"]));
+    assert_eq!(code, Some(1));
     assert_eq!(stdout, "");
     assert_eq!(
         stderr,
         "tcpstat: /proc/4194305: there is no such process, or it is hidden (hidepid=)\n"
     );
     for wrong in [["--pid", "0"], ["--pid", "-1"], ["--pid", "init"]] {
-        assert_eq!(
-            tcpstat(&wrong).output().unwrap().status.code(),
-            Some(2),
-            "{wrong:?}"
-        );
+        assert_eq!(run(&mut tcpstat(&wrong)).0, Some(2), "{wrong:?}");
     }
-    let both = tcpstat(&["--pid", "1", "--all-namespaces"])
-        .output()
-        .unwrap();
-    assert_eq!(both.status.code(), Some(2));
+    let mut both = tcpstat(&["--pid", "1", "--all-namespaces"]);
+    assert_eq!(run(&mut both).0, Some(2));
 }
 
 #[test]
-fn all_namespaces_are_counted_each_by_itself() {
-    let _alone = alone();
+fn all_namespaces_are_counted_separately() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let _first = listen(3);
         let first = Idle::start().unwrap();
         netns::in_new(|| {
             let _second = listen(5);
             let second = Idle::start().unwrap();
-            let output = tcpstat(&["--all-namespaces"]).output().unwrap();
-            let (stdout, stderr) = text(&output);
-            // There are machines on which root may not look at every process either.
-            assert_eq!(output.status.success(), stderr.is_empty(), "{stderr}");
+            let (code, stdout, stderr) = run(&mut tcpstat(&["--all-namespaces"]));
+            // On some machines not even root may see every process.
+            assert_eq!(code == Some(0), stderr.is_empty(), "{stderr}");
             let lines: Vec<Value> = stdout.lines().map(json).collect();
             for (idle, listeners) in [(&first, 3), (&second, 5)] {
                 let of: Vec<&Value> = lines
@@ -177,7 +163,7 @@ fn all_namespaces_are_counted_each_by_itself() {
                     .collect();
                 assert_eq!(of.len(), 1, "{stdout}");
                 assert_eq!(of[0]["LISTEN"], listeners);
-                // Of the processes of this namespace, that of the command itself comes later.
+                // The command's own process, which is in the same namespace, has a higher PID.
                 assert_eq!(of[0]["pid"], idle.pid());
             }
             let seen = Namespaces::list("/proc".as_ref()).unwrap().seen;
@@ -189,8 +175,11 @@ fn all_namespaces_are_counted_each_by_itself() {
 }
 
 #[test]
-fn the_connections_of_all_namespaces_are_listed_each_with_its_own() {
-    let _alone = alone();
+fn the_connections_of_all_namespaces_are_listed_with_their_namespaces() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let fixture = Mix::of_each(Family::V4, 2).make().unwrap();
         let first = Idle::start().unwrap();
@@ -201,13 +190,9 @@ fn the_connections_of_all_namespaces_are_listed_each_with_its_own() {
             show(&root, 7, format!("/proc/{}", first.pid()));
             show(&root, 8, format!("/proc/{}", second.pid()));
             for source in ["auto", "netlink", "procfs"] {
-                let mut command = tcpstat(&["connections", "--all-namespaces"]);
-                command
-                    .args(["--source", source, "--proc-root"])
-                    .arg(root.path());
-                let output = command.output().unwrap();
-                let (stdout, stderr) = text(&output);
-                assert!(output.status.success(), "{stderr}");
+                let arguments = ["connections", "--all-namespaces", "--source", source];
+                let (code, stdout, stderr) = run(&mut tcpstat_on(root.path(), &arguments));
+                assert_eq!(code, Some(0), "{stderr}");
                 let lines: Vec<Value> = stdout.lines().map(json).collect();
                 for (idle, pid, expected) in
                     [(&first, 7, fixture.expected().total()), (&second, 8, 5)]
@@ -231,9 +216,9 @@ fn the_connections_of_all_namespaces_are_listed_each_with_its_own() {
     .unwrap();
 }
 
-/// And the file that is named is the one that would answer for the namespace.
+/// It also names the file that would answer for the namespace.
 #[test]
-fn verbose_says_which_namespace_is_meant() {
+fn verbose_names_the_namespace() {
     let root = TempDir::new().unwrap();
     for (pid, inode) in [(7, 70), (8, 80)] {
         let process = root.path().join(pid.to_string());
@@ -247,9 +232,8 @@ fn verbose_says_which_namespace_is_meant() {
         (&["services"], Some("tcpstat_services"), "1 services"),
         (&["connections"], None, "lists every connection"),
     ] {
-        let mut command = tcpstat(command);
-        command.args(["-v", "--all-namespaces", "--proc-root"]);
-        let (stdout, stderr) = text(&command.arg(root.path()).output().unwrap());
+        let arguments = [command, &["-v", "--all-namespaces"]].concat();
+        let (_, stdout, stderr) = run(&mut tcpstat_on(root.path(), &arguments));
         assert_eq!(stdout.lines().count(), 2, "{stderr}");
         for (pid, inode) in [(7, 70), (8, 80)] {
             let start = format!("tcpstat: namespace {inode}, process {pid}: ");
@@ -275,7 +259,7 @@ fn verbose_says_which_namespace_is_meant() {
 }
 
 #[test]
-fn a_namespace_that_fails_is_told_and_the_others_are_asked() {
+fn a_namespace_that_fails_is_reported_and_the_others_are_counted() {
     let root = TempDir::new().unwrap();
     let wrong = format!("{TCP}nonsense\n");
     for (pid, inode, tcp) in [(7, 70, &wrong), (8, 80, &TCP.to_owned())] {
@@ -286,11 +270,9 @@ fn a_namespace_that_fails_is_told_and_the_others_are_asked() {
         fs::write(process.join("net/tcp"), tcp).unwrap();
     }
     let ask = |arguments: &[&str], expected_lines| {
-        let mut command = tcpstat(arguments);
-        command.args(["--all-namespaces", "--proc-root"]);
-        let output = command.arg(root.path()).output().unwrap();
-        let (stdout, stderr) = text(&output);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        let arguments = [arguments, &["--all-namespaces"]].concat();
+        let (code, stdout, stderr) = run(&mut tcpstat_on(root.path(), &arguments));
+        assert_eq!(code, Some(1), "{stderr}");
         assert_eq!(stdout.lines().count(), expected_lines, "{stdout}");
         assert!(
             stderr.starts_with("tcpstat: namespace 70, process 7: "),
@@ -300,23 +282,25 @@ fn a_namespace_that_fails_is_told_and_the_others_are_asked() {
     };
     ask(&[], 1);
     ask(&["services"], 1);
-    // What came before the error was there.
+    // The connection before the error is listed.
     ask(&["connections"], 2);
     fs::remove_dir_all(root.path().join("8")).unwrap();
     ask(&[], 0);
-    // No reading is left.
+    // Ends with the reading that fails.
     ask(&["--interval", "1ms"], 0);
     ask(&["connections"], 1);
 }
 
 #[test]
-fn namespaces_that_cannot_be_seen_are_told() {
-    let _alone = alone();
+fn namespaces_that_cannot_be_seen_are_reported() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     for command in [&[][..], &["connections"]] {
-        let output = as_nobody(&[command, &["--all-namespaces"]].concat());
-        let (stdout, stderr) = text(&output);
-        assert_eq!(output.status.code(), Some(1), "{stderr}");
-        // Its own it sees.
+        let (code, stdout, stderr) = run_unprivileged(&[command, &["--all-namespaces"]].concat());
+        assert_eq!(code, Some(1), "{stderr}");
+        // It sees its own namespace.
         let of = |line| json(line)["namespace"].clone();
         let mut seen: Vec<Value> = stdout.lines().map(of).collect();
         seen.dedup();
@@ -327,9 +311,10 @@ fn namespaces_that_cannot_be_seen_are_told() {
     }
 }
 
-/// A saved link to a namespace says the same as one's own where both are the first of their machine.
+/// The saved link of a namespace may be equal to the link of the own one, for example if both are
+/// the initial namespaces of their machines.
 #[test]
-fn a_saved_namespace_is_none_that_can_be_asked() {
+fn a_saved_namespace_cannot_be_entered() {
     let root = TempDir::new().unwrap();
     let process = root.path().join("77");
     fs::create_dir_all(process.join("ns")).unwrap();
@@ -337,27 +322,22 @@ fn a_saved_namespace_is_none_that_can_be_asked() {
     let own = fs::read_link("/proc/self/ns/net").unwrap();
     symlink(own, process.join("ns/net")).unwrap();
     fs::write(process.join("net/tcp"), TCP).unwrap();
-    let ask = |arguments: &[&str]| {
-        let mut command = tcpstat(arguments);
-        let output = command.arg("--proc-root").arg(root.path()).output();
-        let output = output.unwrap();
-        (output.status.code(), text(&output))
-    };
+    let ask = |arguments: &[&str]| run(&mut tcpstat_on(root.path(), arguments));
 
-    let (code, (stdout, stderr)) = ask(&["-v", "--pid", "77"]);
+    let (code, stdout, stderr) = ask(&["-v", "--pid", "77"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(json(&stdout)["LISTEN"], 1, "{stdout}");
     assert!(stderr.contains("77/ns/net: ENOENT"), "{stderr}");
     assert!(stderr.contains("procfs: counted everything"), "{stderr}");
     for source in ["netlink", "netlink-full"] {
-        let (code, (stdout, stderr)) = ask(&["--pid", "77", "--source", source]);
+        let (code, stdout, stderr) = ask(&["--pid", "77", "--source", source]);
         assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
         assert!(stderr.contains("77/ns/net: ENOENT"), "{stderr}");
         assert!(stderr.contains("to a saved sample"), "{stderr}");
-        let (code, (_, stderr)) = ask(&["services", "--pid", "77", "--source", source]);
+        let (code, _, stderr) = ask(&["services", "--pid", "77", "--source", source]);
         assert_eq!(code, Some(1), "{stderr}");
     }
-    let (code, (stdout, stderr)) = ask(&["--all-namespaces"]);
+    let (code, stdout, stderr) = ask(&["--all-namespaces"]);
     assert_eq!((code, &stderr[..]), (Some(0), ""));
     assert_eq!(json(&stdout)["pid"], 77);
     assert_eq!(json(&stdout)["LISTEN"], 1);
@@ -367,10 +347,14 @@ const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm-
    0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1574 1 0000000000000000 100 0 0 10 0
 ";
 
-/// The counters are those of the namespace that netlink is asked in, whatever the procfs says that led to it.
+/// The counters must be those of the namespace in which netlink is asked, not those of the procfs
+/// through which it was found.
 #[test]
 fn saved_counters_are_not_mixed_with_a_live_dump() {
-    let _alone = alone();
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let _listeners = listen(2);
         let idle = Idle::start().unwrap();
@@ -388,11 +372,9 @@ fn saved_counters_are_not_mixed_with_a_live_dump() {
         let snmp = "Tcp: CurrEstab ActiveOpens PassiveOpens\nTcp: 4998 0 0\n";
         fs::write(process.join("net/snmp"), snmp).unwrap();
         let ask = || {
-            let mut command = tcpstat(&["-v", "--source", "netlink", "--pid", "77"]);
-            let output = command.arg("--proc-root").arg(root.path()).output();
-            let output = output.unwrap();
-            let (stdout, stderr) = text(&output);
-            assert!(output.status.success(), "{stderr}");
+            let arguments = ["-v", "--source", "netlink", "--pid", "77"];
+            let (code, stdout, stderr) = run(&mut tcpstat_on(root.path(), &arguments));
+            assert_eq!(code, Some(0), "{stderr}");
             let counts = ["LISTEN", "ESTABLISHED"].map(|state| json(&stdout)[state].clone());
             assert_eq!(counts, [2, 0], "{stderr}");
             assert!(
@@ -408,8 +390,11 @@ fn saved_counters_are_not_mixed_with_a_live_dump() {
 }
 
 #[test]
-fn without_a_proc_of_its_own_a_namespace_is_entered() {
-    let _alone = alone();
+fn without_its_own_proc_the_command_enters_a_namespace() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let _listeners = listen(2);
         let dir = TempDir::new().unwrap();
@@ -422,17 +407,16 @@ fn without_a_proc_of_its_own_a_namespace_is_entered() {
                 &["--source", "netlink", "--proc-root", root, "--pid", pid],
             )
         };
-        let output = ask("1");
-        let (stdout, stderr) = text(&output);
-        assert!(output.status.success(), "{stderr}");
+        let (code, stdout, stderr) = ask("1");
+        assert_eq!(code, Some(0), "{stderr}");
         assert_eq!(json(&stdout)["LISTEN"], 2, "{stdout}");
-        let (_, stderr) = text(&ask("77"));
+        let (_, _, stderr) = ask("77");
         assert!(stderr.contains(&format!("{root}/77: there is no such process")));
     })
     .unwrap();
 }
 
-/// A thread that is in the one network namespace and in the other, in quick succession.
+/// Moves this thread between two network namespaces in quick succession.
 fn change_between(namespaces: [&str; 2], is_over: &AtomicBool) {
     let files = namespaces.map(|path| File::open(path).unwrap());
     while !is_over.load(SeqCst) {
@@ -443,8 +427,11 @@ fn change_between(namespaces: [&str; 2], is_over: &AtomicBool) {
 }
 
 #[test]
-fn a_process_that_changes_its_namespace_gives_no_counts_to_another() {
-    let _alone = alone();
+fn a_process_that_changes_its_namespace_does_not_mix_up_counts() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let _first = listen(1);
         let first = Idle::start().unwrap();
@@ -456,27 +443,19 @@ fn a_process_that_changes_its_namespace_gives_no_counts_to_another() {
             show(&root, 8, format!("/proc/{}", second.pid()));
             let is_over = AtomicBool::new(false);
             thread::scope(|scope| {
-                let (tell, told) = mpsc::channel();
+                let (send, received) = mpsc::channel();
                 let paths = [&first, &second].map(|idle| format!("/proc/{}/ns/net", idle.pid()));
                 let is_over = &is_over;
                 scope.spawn(move || {
-                    tell.send(gettid()).unwrap();
+                    send.send(gettid()).unwrap();
                     change_between([&paths[0], &paths[1]], is_over);
                 });
-                show(&root, 5, format!("/proc/{}", told.recv().unwrap()));
-                let ask = || {
-                    let mut command = tcpstat(&["--all-namespaces", "--source", "netlink-full"]);
-                    text(
-                        &command
-                            .arg("--proc-root")
-                            .arg(root.path())
-                            .output()
-                            .unwrap(),
-                    )
-                };
+                show(&root, 5, format!("/proc/{}", received.recv().unwrap()));
+                let arguments = ["--all-namespaces", "--source", "netlink-full"];
+                let ask = || run(&mut tcpstat_on(root.path(), &arguments));
                 let answers: Vec<_> = std::iter::repeat_with(ask).take(20).collect();
                 is_over.store(true, SeqCst);
-                for (stdout, stderr) in answers {
+                for (_, stdout, stderr) in answers {
                     assert_eq!(stderr, "");
                     let mut counts: Vec<_> = stdout
                         .lines()
@@ -497,8 +476,11 @@ fn a_process_that_changes_its_namespace_gives_no_counts_to_another() {
 }
 
 #[test]
-fn every_source_answers_for_the_namespace_that_is_meant_or_not_at_all() {
-    let _alone = alone();
+fn no_source_answers_for_another_namespace_than_the_wanted_one() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
     netns::in_new(|| {
         let _listeners = listen(2);
         let idle = Idle::start().unwrap();
@@ -513,7 +495,7 @@ fn every_source_answers_for_the_namespace_that_is_meant_or_not_at_all() {
             assert_eq!([services, listed], [listeners; 2], "{source}");
             Ok(listeners)
         };
-        for source in [Source::Netlink, Source::NetlinkFull, Source::Procfs] {
+        for source in sources::without_module() {
             assert_eq!(
                 ask(source, idle.namespace().unwrap()).unwrap(),
                 2,
@@ -531,44 +513,42 @@ fn every_source_answers_for_the_namespace_that_is_meant_or_not_at_all() {
 }
 
 #[test]
-fn where_there_is_no_namespace_there_is_no_answer() {
+fn without_a_namespace_there_is_no_answer() {
     let nothing = TempDir::new().unwrap();
     let gone = TempDir::new().unwrap();
     show(&gone, 77, "/proc/4194305");
     let process = Path::new("/proc/self");
     for root in [nothing.path(), gone.path(), process] {
         for command in [&[][..], &["services"], &["--format", "prometheus"]] {
-            let output = tcpstat(command)
-                .args(["--all-namespaces", "--proc-root"])
-                .arg(root)
-                .output()
-                .unwrap();
+            let arguments = [command, &["--all-namespaces"]].concat();
             let expected = format!(
                 "tcpstat: no process in {}: is a procfs mounted there?\n",
                 root.display()
             );
-            assert_eq!(text(&output), (String::new(), expected));
-            assert_eq!(output.status.code(), Some(1));
+            let answer = run(&mut tcpstat_on(root, &arguments));
+            assert_eq!(answer, (Some(1), String::new(), expected));
         }
     }
 }
 
 #[test]
-fn processes_that_are_not_even_shown_are_told() {
-    let _alone = alone();
-    // Its init is root's.
-    let drop = without_privilege().join(" ");
-    let script = format!("mount -t proc -o hidepid=2 proc /proc && {drop} \"$@\"; exit $?");
-    let (_dir, path) = for_everybody();
+fn hidden_processes_are_reported() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    // Process 1 is root's.
+    let wrapper = unprivileged::wrapper().join(" ");
+    let script = format!("mount -t proc -o hidepid=2 proc /proc && {wrapper} \"$@\"; exit $?");
+    let (_dir, path) = unprivileged::readable_copy();
     let ask = |arguments: &[&str]| with_mounts(&script, &path, arguments);
-    let output = ask(&["--all-namespaces"]);
-    let (stdout, stderr) = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
-    // Its own it sees.
+    let (code, stdout, stderr) = ask(&["--all-namespaces"]);
+    assert_eq!(code, Some(1), "{stderr}");
+    // It sees its own namespace.
     assert_eq!(stdout.lines().count(), 1, "{stdout}");
     assert!(stderr.contains("hidden (hidepid=)"), "{stderr}");
     assert!(stderr.contains("CAP_SYS_PTRACE"), "{stderr}");
-    let (_, stderr) = text(&ask(&["--pid", "1"]));
+    let (_, _, stderr) = ask(&["--pid", "1"]);
     assert!(
         stderr.contains("/proc/1: there is no such process, or it is hidden (hidepid=)"),
         "{stderr}"

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat watch` as its users meet it: on a terminal, and where there is none.
+//! `tcpstat watch` as its users meet it: on a terminal, and without one.
+
+mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-use assert_cmd::cargo::cargo_bin;
+use common::run::tcpstat_on;
+use common::saved;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tcpstat_tests::terminal::{Terminal, vt100};
@@ -15,10 +18,9 @@ use tempfile::TempDir;
 
 const HEADING: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
 
-/// A procfs in which something listens on port 2024, with so many connections.
+/// A procfs with a listener at port 2024, and a number of connections to it.
 fn proc_root(connections: usize) -> TempDir {
-    let root = TempDir::new().unwrap();
-    fs::create_dir(root.path().join("net")).unwrap();
+    let root = saved::proc_root(&[]);
     set(&root, connections);
     root
 }
@@ -33,24 +35,16 @@ fn set(root: &TempDir, connections: usize) {
     for port in 0..connections {
         text += &socket(&format!("0100007F:{:04X}", 50_000 + port), "01");
     }
-    // In one step, so that no reading finds half of it.
+    // In one step, so that no reading finds a part of it.
     let new = root.path().join("new");
     fs::write(&new, text).unwrap();
     fs::rename(new, root.path().join("net/tcp")).unwrap();
 }
 
 fn watch(root: &TempDir) -> Command {
-    let mut command = Command::new(cargo_bin!("tcpstat"));
+    let arguments = ["watch", "--interval", "20ms", "--source", "procfs"];
+    let mut command = tcpstat_on(root.path(), &arguments);
     command
-        .args([
-            "watch",
-            "--interval",
-            "20ms",
-            "--source",
-            "procfs",
-            "--proc-root",
-        ])
-        .arg(root.path())
         .env("TERM", "xterm-256color")
         .env("LC_ALL", "C.UTF-8")
         .env_remove("NO_COLOR");
@@ -76,7 +70,7 @@ fn is_left(screen: &vt100::Screen) -> bool {
 }
 
 #[test]
-fn the_screen_follows_what_happens_and_is_left_as_it_was() {
+fn the_screen_follows_changes_and_is_restored() {
     let root = proc_root(3);
     let mut terminal = Terminal::new(80, 24).unwrap();
     let settings = terminal.settings().unwrap();
@@ -101,7 +95,7 @@ fn the_screen_follows_what_happens_and_is_left_as_it_was() {
     assert!(shown[15].starts_with("2024 "), "{shown:?}");
     assert!(shown[23].starts_with("procfs, "), "{shown:?}");
 
-    // The next reading but one has no change to show any more.
+    // The second reading from now shows no change any more.
     set(&root, 5);
     terminal.wait_for("two more connections", |screen| {
         shows(screen, "ESTABLISHED 5")
@@ -147,7 +141,7 @@ fn the_screen_follows_what_happens_and_is_left_as_it_was() {
 }
 
 #[test]
-fn keys_and_signals_end_it_and_leave_the_terminal_as_it_was() {
+fn keys_and_signals_end_it_and_restore_the_terminal() {
     enum End {
         Key(&'static str),
         Signal(Signal),
@@ -244,7 +238,7 @@ fn rows_are_scrolled_by_keys() {
     let root = proc_root(0);
     let mut terminal = Terminal::new(80, 6).unwrap();
     let mut child = terminal.start(&mut watch(&root)).unwrap();
-    // There is room for one row: the service, or what is at ports without one.
+    // There is room for one row: the service, or the connections at other ports.
     terminal.wait_for("the first row", |screen| shows(screen, "\n2024 "));
     for (key, expected) in [
         ("j", "\nother"),
@@ -283,7 +277,7 @@ fn no_key_is_lost_while_the_size_changes() {
 }
 
 #[test]
-fn colours_are_only_where_they_are_wanted() {
+fn colours_are_shown_only_where_they_are_wanted() {
     let coloured = |variable: &str, value: &str| {
         let root = proc_root(1);
         let mut terminal = Terminal::new(80, 24).unwrap();
@@ -304,11 +298,11 @@ fn colours_are_only_where_they_are_wanted() {
 }
 
 #[test]
-fn where_nothing_can_be_typed_signals_end_it() {
+fn without_a_keyboard_signals_end_it() {
     let root = proc_root(2);
     let mut terminal = Terminal::new(80, 24).unwrap();
     let settings = terminal.settings().unwrap();
-    // It has no terminal but its output: setsid leaves the one that the test may have.
+    // Its output is its only terminal: setsid detaches it from the terminal that the test may have.
     let mut command = Command::new("setsid");
     let watch = watch(&root);
     command.arg(watch.get_program()).args(watch.get_args());
@@ -334,7 +328,7 @@ fn where_nothing_can_be_typed_signals_end_it() {
 }
 
 #[test]
-fn a_first_reading_that_fails_is_the_end_and_touches_no_screen() {
+fn a_first_reading_that_fails_ends_it_and_touches_no_screen() {
     let root = TempDir::new().unwrap();
     let mut terminal = Terminal::new(80, 24).unwrap();
     let settings = terminal.settings().unwrap();
@@ -350,7 +344,7 @@ fn a_first_reading_that_fails_is_the_end_and_touches_no_screen() {
 }
 
 #[test]
-fn where_there_is_no_screen_there_are_lines() {
+fn without_a_screen_it_prints_lines() {
     let root = proc_root(3);
     let mut command = watch(&root);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -400,7 +394,7 @@ fn where_there_is_no_screen_there_are_lines() {
 }
 
 #[test]
-fn a_service_without_connections_has_a_line_where_it_is_asked_for() {
+fn a_service_without_connections_has_a_line_only_if_its_port_is_selected() {
     let root = proc_root(0);
     for (arguments, expected) in [
         (&[][..], "Z procfs: total 1, LISTEN 1"),
@@ -413,7 +407,7 @@ fn a_service_without_connections_has_a_line_where_it_is_asked_for() {
         command.args(arguments).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // The second line is of the second reading, where the first has but one.
+        // Without a selected port, this is the line of the second reading.
         let second = lines.map(Result::unwrap).nth(1).expect("another line");
         assert!(second.ends_with(expected), "{second}");
         // A closed pipe is not an error.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The text of `/proc/tcpstat`: what is read is what a naive reader reads, and what the module could have written is
-//! never refused.
+//! The text of `/proc/tcpstat`: what is read is what a naive reader reads, and what the module
+//! could have written is never refused.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The text of `/proc/net/tcpstat_services`: what is read is what a naive reader reads, however the text arrives.
+//! The text of `/proc/net/tcpstat_services`: what is read is what a naive reader reads, however the
+//! text arrives.
 //!
 //! The first byte says how many bytes arrive at a time.
 #![no_main]
@@ -52,8 +53,8 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// The known columns of every line but the first, and of the last only the states. Panics on what must have been
-/// refused.
+/// The known columns of every line but the first, and of the last only the states. Panics on what
+/// must have been refused.
 fn naive(text: &[u8]) -> Vec<Vec<(String, u64)>> {
     let text = std::str::from_utf8(text).map_or_else(
         |_| String::from_utf8_lossy(text).into_owned(),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The text of `/proc/net/tcp` and `tcp6`: what is counted is what a naive reader counts, however the text arrives;
-//! and counted by service, or listed as connections, it is the same.
+//! The text of `/proc/net/tcp` and `tcp6`: what is counted is what a naive reader counts, however
+//! the text arrives; and counted by service, or listed as connections, it is the same.
 //!
-//! The first byte says which of both it is, the second how many bytes arrive at a time.
+//! The first byte says which of the two it is, the second how many bytes arrive at a time.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,8 @@ fuzz_target!(|input: &[u8]| {
     };
     let ipv6 = which & 1 == 1;
     let counted = internals::procfs(text, ipv6, text.len(), BUFFER);
-    // In parts, and in a buffer that takes one line or a little more, as lines of a real file are to the real one.
+    // In parts, and in a buffer that takes one line or a little more, as lines of a real file are
+    // to the real one.
     let longest = text.split(|&byte| byte == b'\n').map(<[u8]>::len).max();
     let buffer = longest.unwrap_or(0) + 2 + usize::from(*step);
     if buffer <= BUFFER {
@@ -31,15 +32,14 @@ fuzz_target!(|input: &[u8]| {
     let connections = internals::procfs_connections(text, ipv6);
     match &counted {
         Ok(counts) => assert_eq!(naive(text), Some(*counts)),
-        // Who reads more columns refuses no less.
+        // Reading more columns never accepts more.
         Err(_) => assert!(services.is_err() && connections.is_err()),
     }
     if let Ok((services, other)) = services {
         let counts = counted.as_ref().unwrap();
-        for (state, count) in counts.iter() {
-            let at_services: u64 = services.iter().map(|row| row.counts.get(state)).sum();
-            assert_eq!(at_services + other.get(state), count);
-        }
+        let counted_by_port = services.iter().map(|row| row.counts).chain([other]);
+        let sum: tcpstat::Counts = counted_by_port.sum();
+        assert_eq!(sum, *counts);
         let listeners: u64 = services.iter().map(|row| row.listeners).sum();
         assert_eq!(listeners, counts.get(State::Listen));
         assert!(services.iter().all(|row| row.listeners > 0));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The way in for the fuzz targets (`fuzz/`) and the tests below `tests/`: the parsers on any bytes, without a kernel,
-//! and what the interface does not show of netlink and of namespaces. No part of the interface: it may change at any
-//! time.
+//! Access for the fuzz targets (`fuzz/`) and the tests below `tests/`: the parsers on any bytes,
+//! without a kernel, and parts of netlink and of namespaces that the interface hides. This is no
+//! part of the interface: it may change at any time.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::connections::{Connection, Filter};
 use crate::error::Error;
 use crate::ports::Ports;
-use crate::readers::by_port::ByPort;
+use crate::readers::by_port::PortTable;
 use crate::readers::lines::Failure;
 use crate::readers::namespace::{Handle, inside};
 use crate::readers::netlink::dump::{Dump, Query, Request, States};
@@ -25,17 +25,18 @@ use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 /// What is wrong with a text, and in which line.
-type Wrong = (u64, String);
+type Problem = (u64, String);
 
 /// The text of `/proc/tcpstat`.
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub fn module(text: &[u8]) -> Result<Counts, Wrong> {
+pub fn module(text: &[u8]) -> Result<Counts, Problem> {
     module::parse(text).map_err(|bad| (bad.line, bad.problem))
 }
 
-/// The text of `/proc/net/tcpstat_services`, which arrives `step` bytes at a time in a buffer of `buffer` bytes.
+/// The text of `/proc/net/tcpstat_services`, which arrives `step` bytes at a time in a buffer of
+/// `buffer` bytes.
 ///
 /// # Errors
 /// The line and what is wrong with it.
@@ -43,19 +44,20 @@ pub fn module_services(
     text: &[u8],
     step: usize,
     buffer: usize,
-) -> Result<(Vec<Service>, Counts), Wrong> {
+) -> Result<(Vec<Service>, Counts), Problem> {
     module_services::parse(Steps { text, step }, &mut vec![0; buffer]).map_err(wrong)
 }
 
-/// The text of `/proc/net/tcp`, or `tcp6`, which arrives `step` bytes at a time in a buffer of `buffer` bytes.
+/// The text of `/proc/net/tcp`, or `tcp6`, which arrives `step` bytes at a time in a buffer of
+/// `buffer` bytes.
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub fn procfs(text: &[u8], ipv6: bool, step: usize, buffer: usize) -> Result<Counts, Wrong> {
+pub fn procfs(text: &[u8], ipv6: bool, step: usize, buffer: usize) -> Result<Counts, Problem> {
     let digits = digits(ipv6);
     let mut counts = Counts::ZERO;
     let text = Steps { text, step };
-    procfs::count(text, digits, &mut vec![0; buffer], &mut counts).map_err(wrong)?;
+    procfs::count(Rows::new(text, digits, vec![0; buffer]), &mut counts).map_err(wrong)?;
     Ok(counts)
 }
 
@@ -63,9 +65,10 @@ pub fn procfs(text: &[u8], ipv6: bool, step: usize, buffer: usize) -> Result<Cou
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub fn procfs_services(text: &[u8], ipv6: bool) -> Result<(Vec<Service>, Counts), Wrong> {
-    let mut table = ByPort::new(None);
-    procfs::count_by_port(text, digits(ipv6), &mut vec![0; LONGEST], &mut table).map_err(wrong)?;
+pub fn procfs_services(text: &[u8], ipv6: bool) -> Result<(Vec<Service>, Counts), Problem> {
+    let mut table = PortTable::new(None);
+    let rows = Rows::new(text, digits(ipv6), vec![0; LONGEST]);
+    procfs::count_by_port(rows, &mut table).map_err(wrong)?;
     Ok(services(table))
 }
 
@@ -73,31 +76,33 @@ pub fn procfs_services(text: &[u8], ipv6: bool) -> Result<(Vec<Service>, Counts)
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub fn procfs_connections(text: &[u8], ipv6: bool) -> Result<Vec<Connection>, Wrong> {
+pub fn procfs_connections(text: &[u8], ipv6: bool) -> Result<Vec<Connection>, Problem> {
     let mut rows = Rows::new(text, digits(ipv6), vec![0; LONGEST]);
     let connections = std::iter::from_fn(|| rows.next_connection().transpose());
     connections.collect::<Result<_, _>>().map_err(wrong)
 }
 
-/// The answer to one netlink request, `sequence`, datagram by datagram: what arrived, and the length that was sent.
+/// The answer to one netlink request, `sequence`, datagram by datagram: what arrived, and the
+/// length that was sent.
 ///
-/// Gives what was counted once the answer is complete, `None` where it goes on.
+/// Returns what was counted once the answer is complete, and `None` if it goes on.
 ///
 /// # Errors
 /// Same as the sampler's.
 pub fn netlink<'a>(
     sequence: u32,
     datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
-) -> Result<Option<Counted>, Error> {
+) -> Result<Option<Totals>, Error> {
     let mut tally = Tally::default();
     let complete = fed(sequence, datagrams, |message| tally.add(message))?;
     Ok(complete.then(|| counted(tally)))
 }
 
-/// The counts; how many of `SYN_RECV` are request sockets; how many of `FIN_WAIT2` are time-wait sockets.
-pub type Counted = (Counts, u64, u64);
+/// The counts; how many of `SYN_RECV` are request sockets; how many of `FIN_WAIT2` are time-wait
+/// sockets.
+pub type Totals = (Counts, u64, u64);
 
-fn counted(tally: Tally) -> Counted {
+fn counted(tally: Tally) -> Totals {
     let Tally {
         counts,
         request_sockets,
@@ -114,7 +119,7 @@ pub fn netlink_services<'a>(
     sequence: u32,
     datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
 ) -> Result<Option<(Vec<Service>, Counts)>, Error> {
-    let mut table = ByPort::new(None);
+    let mut table = PortTable::new(None);
     let each = |message: &InetDiagMsg| netlink::add_listener(&mut table, message);
     let complete = fed(sequence, datagrams, each)?;
     Ok(complete.then(|| services(table)))
@@ -155,7 +160,7 @@ fn fed<'a>(
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub fn sockstat(text: &[u8]) -> Result<[u64; 2], Wrong> {
+pub fn sockstat(text: &[u8]) -> Result<[u64; 2], Problem> {
     sockstat::pairs(text, "TCP:", ["inuse", "tw"]).map_err(|bad| (bad.line, bad.problem))
 }
 
@@ -163,7 +168,7 @@ pub fn sockstat(text: &[u8]) -> Result<[u64; 2], Wrong> {
 ///
 /// # Errors
 /// The line and what is wrong with it.
-pub fn snmp(text: &[u8]) -> Result<[u64; 3], Wrong> {
+pub fn snmp(text: &[u8]) -> Result<[u64; 3], Problem> {
     sockstat::columns(text, "Tcp:", ["CurrEstab", "ActiveOpens", "PassiveOpens"])
         .map_err(|bad| (bad.line, bad.problem))
 }
@@ -183,7 +188,7 @@ pub enum Dumps {
 ///
 /// # Errors
 /// Same as the sampler's.
-pub fn netlink_dumps(dumps: Dumps) -> Result<Counted, Error> {
+pub fn netlink_dumps(dumps: Dumps) -> Result<Totals, Error> {
     let [v4, v6] = &Request::BY_FAMILY;
     let (first, rest) = match dumps {
         Dumps::One => (Request::BOTH_FAMILIES, &[][..]),
@@ -199,14 +204,14 @@ pub fn netlink_dumps(dumps: Dumps) -> Result<Counted, Error> {
     received(Answer::ask_by(first, rest, None, Query::of(States::ALL))?)
 }
 
-fn received(mut answer: Answer) -> Result<Counted, Error> {
+fn received(mut answer: Answer) -> Result<Totals, Error> {
     let (mut tally, mut buffer) = (Tally::default(), vec![0; BUFFER]);
     while answer.receive(&mut buffer, |message| tally.add(message))? {}
     Ok(counted(tally))
 }
 
-/// Counts the sockets in `states` by netlink, in one dump through `buffer`, which is allocated if it is empty. Ends
-/// early once `go_on` says no.
+/// Counts the sockets in `states` by netlink, in one dump through `buffer`, which is allocated if
+/// it is empty. Ends early once `go_on` says no.
 ///
 /// # Errors
 /// Same as the sampler's.
@@ -214,13 +219,13 @@ pub fn netlink_list(
     states: &[State],
     buffer: &mut Vec<u8>,
     go_on: impl Fn(&Counts) -> bool,
-) -> Result<Counted, Error> {
+) -> Result<Totals, Error> {
     let mut netlink = Netlink::new(None, buffer);
     let tally = netlink.list(States::of(states), |tally| go_on(&tally.counts))?;
     Ok(counted(tally))
 }
 
-/// How many sockets the kernel lists where the connections are asked for that `filter` accepts.
+/// How many sockets the kernel lists if it is asked for the connections that `filter` accepts.
 ///
 /// # Errors
 /// Same as the sampler's.
@@ -242,7 +247,8 @@ fn listed(query: Query) -> Result<u64, Error> {
     Ok(counts.total())
 }
 
-/// Counts by difference in the network namespace of the calling thread, if it has more than `few` sockets.
+/// Counts by difference in the network namespace of the calling thread, if it has more than `few`
+/// sockets.
 ///
 /// # Errors
 /// Same as the sampler's.
@@ -285,14 +291,14 @@ fn digits(ipv6: bool) -> usize {
     [procfs::IPV4_DIGITS, procfs::IPV6_DIGITS][usize::from(ipv6)]
 }
 
-fn wrong(failure: Failure) -> Wrong {
+fn wrong(failure: Failure) -> Problem {
     match failure {
         Failure::Line(bad) => (bad.line, bad.problem),
         Failure::Read(error) => unreachable!("a slice can be read: {error}"),
     }
 }
 
-fn services(table: ByPort<'_>) -> (Vec<Service>, Counts) {
+fn services(table: PortTable<'_>) -> (Vec<Service>, Counts) {
     let (services, other) = table.services();
     (services, other.unwrap_or(Counts::ZERO))
 }

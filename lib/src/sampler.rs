@@ -2,6 +2,8 @@
 
 //! The sampler: asks the sources in order, until one can answer.
 
+use std::path::Path;
+
 use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
 use crate::options::Options;
@@ -19,7 +21,7 @@ pub struct Sampler {
     options: Options,
     root: Root,
     module: module::Module,
-    /// Netlink's.
+    /// For the datagrams of netlink.
     buffer: Vec<u8>,
     procfs: procfs::Procfs,
 }
@@ -64,7 +66,12 @@ impl Sampler {
                 let counts = Netlink::new(root.namespace()?, &mut self.buffer).sample();
                 counts.map(whole)
             }
-            Source::Procfs => self.procfs.sample(root).map(whole),
+            Source::Procfs => {
+                let (counts, missing) = self.procfs.sample(root)?;
+                let method =
+                    missing.map_or(Method::Whole, |missing| Method::WithoutIpv6 { missing });
+                Ok((counts, method))
+            }
         })?;
         let ((counts, method), source, tried) = first;
         Ok(Snapshot {
@@ -88,19 +95,23 @@ impl Sampler {
         let first = options.first_of(&Source::AUTO, |source| match source {
             Source::Module => {
                 let (services, other) = module_services::services(root, ports)?;
-                Ok((services, ports.is_none().then_some(other)))
+                Ok(((services, ports.is_none().then_some(other)), None))
             }
             Source::Netlink | Source::NetlinkFull => {
                 let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
-                Ok(netlink.services(ports)?.services())
+                Ok((netlink.services(ports)?.services(), None))
             }
-            Source::Procfs => Ok(self.procfs.services(root, ports)?.services()),
+            Source::Procfs => {
+                let (table, missing) = self.procfs.services(root, ports)?;
+                Ok((table.services(), missing))
+            }
         })?;
-        let ((services, other), source, tried) = first;
+        let (((services, other), missing), source, tried) = first;
         Ok(Services {
             services,
             other,
             source,
+            missing,
             tried,
         })
     }
@@ -218,6 +229,14 @@ impl Connections {
     /// The source that answers.
     pub fn source(&self) -> Source {
         self.source
+    }
+
+    /// The file of IPv6 that a saved sample does not have: only IPv4 is listed then.
+    pub fn missing(&self) -> Option<&Path> {
+        match &self.listing {
+            Listing::Netlink(_) => None,
+            Listing::Procfs(listing) => listing.missing.as_deref(),
+        }
     }
 
     /// The sources that were tried before it, and could not answer.

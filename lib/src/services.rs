@@ -2,6 +2,8 @@
 
 //! Counts for each service: a local port with a listener.
 
+use std::path::PathBuf;
+
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
@@ -74,6 +76,8 @@ pub struct Services {
     pub other: Option<Counts>,
     /// The source that answered.
     pub source: Source,
+    /// The file of IPv6 that a saved sample does not have: only IPv4 was counted then.
+    pub missing: Option<PathBuf>,
     /// The sources that were tried before it, and could not answer.
     pub tried: Vec<Attempt>,
 }
@@ -85,6 +89,7 @@ impl Services {
             services: Vec::new(),
             other: None,
             source,
+            missing: None,
             tried: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 //! The number of connections in each state, and how it was counted.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
@@ -42,6 +43,12 @@ impl Snapshot {
 pub enum Method {
     /// The source counted everything: a line or a message for every connection, or the module.
     Whole,
+    /// Only IPv4: a saved sample has no `tcp6`. (A kernel without IPv6 has none either, and then
+    /// nothing is missing: [`Method::Whole`].)
+    WithoutIpv6 {
+        /// The missing file.
+        missing: PathBuf,
+    },
     /// Netlink listed the rare states; the counts of one or two states are from the kernel's
     /// counters.
     Difference {
@@ -111,6 +118,9 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole => write!(f, "counted everything"),
+            Self::WithoutIpv6 { missing } => {
+                write!(f, "counted IPv4 alone: there is no {}", missing.display())
+            }
             Self::Difference {
                 derived,
                 listed,

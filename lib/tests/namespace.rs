@@ -59,7 +59,7 @@ fn stays_the_same_when_the_path_leads_to_another() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{}: it is no longer the network namespace {first}",
+                "{}: no longer the network namespace {first}",
                 path.display()
             )
         );

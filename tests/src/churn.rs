@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Connections that come and go, counted as they do, and what a reading may say of them meanwhile.
+//! Connections that come and go, counters of them, and which counts a reading can give meanwhile.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,11 +13,12 @@ use socket2::SockRef;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// A time-wait socket lives for 60 s (`TCP_TIMEWAIT_LEN`), and surely for so long.
+/// A lower limit of the life of a time-wait socket, which is 60 s (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_LEAST: Duration = Duration::from_secs(50);
 
-/// What has happened to the connections so far. Each counter only grows, and is counted before an operation or
-/// after it, so that the true number of connections at any moment has bounds.
+/// What has happened to the connections so far. Each counter only grows, and counts operations that
+/// have begun or that have ended, so that there are bounds for the true number of connections at
+/// any moment.
 #[derive(Default)]
 pub struct Events {
     /// Connections whose opening has begun.
@@ -26,14 +27,14 @@ pub struct Events {
     open: AtomicU64,
     /// Connections whose closing has begun.
     ending: AtomicU64,
-    /// Of those, the ones that are to leave a time-wait socket.
+    /// Those of them that will leave a time-wait socket.
     ending_orderly: AtomicU64,
-    /// Connections known to have no end in the table, but for a time-wait socket, and one in `LAST_ACK` that
-    /// waits for the last segment.
+    /// Connections known to have no socket in the table, except for a time-wait socket, and one in
+    /// `LAST_ACK` that waits for the last segment.
     pub gone: AtomicU64,
-    /// Of those, the ones that have left a time-wait socket.
+    /// Those of them that have left a time-wait socket.
     gone_orderly: AtomicU64,
-    /// When the closing of each one that was to leave a time-wait socket began.
+    /// When the closing of each connection that leaves a time-wait socket began.
     orderly_began: Mutex<Vec<Instant>>,
 }
 
@@ -46,12 +47,12 @@ pub struct Snapshot {
     ending_orderly: u64,
     gone: u64,
     gone_orderly: u64,
-    /// Time-wait sockets that are so old that their time may be up.
+    /// Time-wait sockets that are old enough to have ended.
     old: u64,
 }
 
 impl Events {
-    /// So many connections are open already, and stay.
+    /// The counters if `connections` are open already, and stay open.
     pub fn with_open(connections: u64) -> Self {
         Self {
             begun: connections.into(),
@@ -84,7 +85,7 @@ impl Events {
 }
 
 impl Snapshot {
-    /// How many connections may have been on their way in or out at some time since `before`.
+    /// The most connections that may have been opening or closing at some time since `before`.
     pub fn moving_since(&self, before: &Snapshot) -> u64 {
         (self.begun - before.open) + (self.ending - before.gone)
     }
@@ -94,12 +95,13 @@ pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Fails unless a reading between the snapshots may have given `counts`. As many sockets as the least of `listening`
-/// are there always.
+/// Fails unless a reading between the snapshots can have given `counts`. The number of listeners is
+/// in `listening` at every moment.
 ///
-/// A socket stays in its bucket for as long as it lives. A walk that sees a bucket at one moment, as the module's, counts
-/// each socket that is there all the while once, each that comes or goes at most once. Of others, `missed` says how many
-/// sockets they may miss or count once more.
+/// A socket stays in its bucket as long as it lives. A walk that sees each bucket at a single
+/// moment, like the module's, counts each socket that exists during the whole reading once, and
+/// each that comes or goes at most once. Other walks may miss up to `missed` sockets, or count as
+/// many twice.
 pub fn possible(
     counts: &Counts,
     before: &Snapshot,
@@ -112,7 +114,7 @@ pub fn possible(
             Ok(())
         } else {
             Err(format!(
-                "{what} is {value}, and can only be {least} to {most}: {counts:?}, {before:?}, {after:?}"
+                "{what} is {value}, but can only be {least} to {most}: {counts:?}, {before:?}, {after:?}"
             ))
         }
     };
@@ -144,19 +146,19 @@ pub fn possible(
 /// Both ends of a connection.
 pub type Pair = (TcpStream, TcpStream);
 
-/// A connection of which both ends are `ESTABLISHED`.
+/// Opens a connection; both ends are `ESTABLISHED`.
 pub fn open(listener: &TcpListener, events: &Events) -> io::Result<Pair> {
     add(&events.begun);
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut server, _) = listener.accept()?;
-    // accept() gives a socket that may be on its way still. It is there once data has come through it.
+    // A socket from accept() may not be in the table yet. It is once data has arrived through it.
     client.write_all(b"?")?;
     server.read_exact(&mut [0])?;
     add(&events.open);
     Ok((client, server))
 }
 
-/// Closes from the client's end, which goes to `TIME_WAIT`.
+/// Closes the client's end first, which then is in `TIME_WAIT`.
 pub fn close(mut client: TcpStream, mut server: TcpStream, events: &Events) -> io::Result<()> {
     events
         .orderly_began
@@ -168,7 +170,7 @@ pub fn close(mut client: TcpStream, mut server: TcpStream, events: &Events) -> i
     client.shutdown(std::net::Shutdown::Write)?;
     expect_end(server.read(&mut [0])?)?;
     server.shutdown(std::net::Shutdown::Write)?;
-    // Reading the server's FIN and becoming a time-wait socket is one for the client.
+    // The client becomes a time-wait socket in the same step in which it receives the server's FIN.
     expect_end(client.read(&mut [0])?)?;
     drop((client, server));
     add(&events.gone);
@@ -183,7 +185,7 @@ fn expect_end(bytes: usize) -> io::Result<()> {
     }
 }
 
-/// Ends with a reset, which leaves nothing.
+/// Closes with a reset, which leaves no socket.
 pub fn reset(client: TcpStream, mut server: TcpStream, events: &Events) -> io::Result<()> {
     add(&events.ending);
     SockRef::from(&client).set_linger(Some(Duration::ZERO))?;

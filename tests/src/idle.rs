@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Processes that do nothing but be in a network namespace.
+//! Processes that do nothing, to keep a network namespace alive.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
-/// A process in the network namespace of the thread that started it. It ends when this is dropped, or with the test.
+use crate::netns;
+
+/// An idle process in the network namespace of the thread that started it. It ends when this is
+/// dropped or when the test ends.
 pub struct Idle(Child);
 
 impl Idle {
@@ -18,14 +19,14 @@ impl Idle {
         Ok(Self(command.spawn()?))
     }
 
-    /// Its number.
+    /// Its process ID.
     pub fn pid(&self) -> u32 {
         self.0.id()
     }
 
     /// The inode number of its network namespace.
     pub fn namespace(&self) -> io::Result<u64> {
-        Ok(fs::metadata(format!("/proc/{}/ns/net", self.pid()))?.ino())
+        netns::of_process(self.pid())
     }
 }
 

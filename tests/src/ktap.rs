@@ -2,8 +2,9 @@
 
 //! KTAP, the kernel's format for test results: written inside the machine, read outside.
 //!
-//! Documentation/dev-tools/ktap.rst; version 1, without nested tests. Diagnostics of a test stand before its
-//! result, as KUnit writes them, so that they survive a machine that dies in between.
+//! Documentation/dev-tools/ktap.rst; version 1, without nested tests. Diagnostics of a test come
+//! before its result, as KUnit writes them, so that they are there even if the machine dies in
+//! between.
 
 use std::fmt::Write as _;
 
@@ -16,28 +17,28 @@ pub fn header(planned: usize) -> String {
 }
 
 /// The lines of one result. `number` counts from 1; each line of `notes` becomes a diagnostic.
-pub fn result(number: usize, name: &str, passed: bool, notes: &str) -> String {
+pub fn result(number: usize, name: &str, outcome: &Outcome, notes: &str) -> String {
     let mut text = String::new();
     for note in notes.lines() {
         let _ = writeln!(text, "# {name}: {note}");
     }
-    let _ = writeln!(
-        text,
-        "{} {number} {name}",
-        if passed { "ok" } else { "not ok" }
-    );
+    let _ = match outcome {
+        Outcome::Passed => writeln!(text, "ok {number} {name}"),
+        Outcome::Failed => writeln!(text, "not ok {number} {name}"),
+        Outcome::Skipped(reason) => writeln!(text, "ok {number} {name} # SKIP {reason}"),
+    };
     text
 }
 
-/// What a test came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The outcome of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// `ok`.
     Passed,
     /// `not ok`.
     Failed,
-    /// Either, with a `SKIP` directive: nothing was tested.
-    Skipped,
+    /// Either, with a `SKIP` directive: nothing was tested, for this reason.
+    Skipped(String),
 }
 
 /// One test's result.
@@ -45,7 +46,7 @@ pub enum Outcome {
 pub struct TestResult {
     /// The test's name, without a directive.
     pub name: String,
-    /// What it came to.
+    /// Its outcome.
     pub outcome: Outcome,
     /// The diagnostics before the result, without their `# `.
     pub notes: Vec<String>,
@@ -54,9 +55,9 @@ pub struct TestResult {
 /// The results of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// How many results were promised, `None` without a plan.
+    /// The number of results that the plan announces, `None` without a plan.
     pub planned: Option<usize>,
-    /// The results that came.
+    /// The results, in order.
     pub results: Vec<TestResult>,
     /// Diagnostics after the last result: of a test that never ended.
     pub unfinished: Vec<String>,
@@ -115,11 +116,11 @@ impl Report {
         }
         let rest = rest.trim_start_matches("- ");
         let (name, directive) = rest.split_once(" # ").unwrap_or((rest, ""));
-        let skipped = directive.to_ascii_uppercase().starts_with("SKIP");
+        let (word, reason) = directive.split_at_checked(4).unwrap_or((directive, ""));
         self.results.push(TestResult {
             name: name.to_owned(),
-            outcome: match (skipped, passed) {
-                (true, _) => Outcome::Skipped,
+            outcome: match (word.eq_ignore_ascii_case("SKIP"), passed) {
+                (true, _) => Outcome::Skipped(reason.trim().to_owned()),
                 (false, true) => Outcome::Passed,
                 (false, false) => Outcome::Failed,
             },
@@ -135,12 +136,14 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        let text = header(2)
-            + &result(1, "first", true, "took 1 s")
-            + &result(2, "second", false, "one reason\nanother");
+        let skipped = Outcome::Skipped("no such kernel".to_owned());
+        let text = header(3)
+            + &result(1, "first", &Outcome::Passed, "took 1 s")
+            + &result(2, "second", &Outcome::Failed, "one reason\nanother")
+            + &result(3, "third", &skipped, "");
         let report = Report::parse(&text);
         assert_eq!(report.faults, [] as [&str; 0]);
-        assert_eq!(report.planned, Some(2));
+        assert_eq!(report.planned, Some(3));
         assert_eq!(report.results[0].outcome, Outcome::Passed);
         assert_eq!(report.results[1].name, "second");
         assert_eq!(report.results[1].outcome, Outcome::Failed);
@@ -148,6 +151,8 @@ mod tests {
             report.results[1].notes,
             ["second: one reason", "second: another"]
         );
+        assert_eq!(report.results[2].name, "third");
+        assert_eq!(report.results[2].outcome, skipped);
     }
 
     #[test]
@@ -161,7 +166,10 @@ mod tests {
     fn skipping_is_not_passing() {
         let report = Report::parse("KTAP version 1\n1..1\nok 1 - a # SKIP no reason\n");
         assert_eq!(report.results[0].name, "a");
-        assert_eq!(report.results[0].outcome, Outcome::Skipped);
+        assert_eq!(
+            report.results[0].outcome,
+            Outcome::Skipped("no reason".to_owned())
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Running the machine's command: in a process group of its own, with its output kept, and ended with all it
-//! started, at the latest when its time is up.
+//! Runs the machine's command in a process group of its own, keeps its output, and ends the whole
+//! group, at the latest when its time is up.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,14 +20,15 @@ use nix::unistd::{Pid, pipe2};
 
 use crate::verdict::End;
 
-/// How often the command is looked at.
+/// How often the command is checked.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long the output may stay open after the whole process group is gone. Only a process that has left the
-/// group can hold it.
+/// How long the output may stay open after the end of the process group. Only a process that has
+/// left the group can keep it open.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Makes SIGINT, SIGTERM and SIGHUP set the answer, instead of ending this program and leaving the machine.
+/// Makes SIGINT, SIGTERM and SIGHUP set the flag that it returns, instead of ending this program
+/// and leaving the machine behind. Interrupted system calls are restarted.
 pub fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -36,10 +37,12 @@ pub fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Runs `command` for at most `timeout`, and gives how it ended and what it wrote (output and errors, as they
-/// came). The same goes to the file `save`, and if asked for to standard output, while it runs.
+/// Runs `command` for at most `timeout`. Gives how it ended and what it wrote to standard output
+/// and standard error. This also goes to the file `save` while it runs, and to standard output if
+/// `echo` is set.
 ///
-/// An error means that the command could not be started, or `save` not be written.
+/// # Errors
+/// If the command cannot be started or `save` cannot be written.
 pub fn run(
     mut command: Command,
     timeout: Duration,
@@ -61,7 +64,7 @@ pub fn run(
     let child = command
         .spawn()
         .map_err(|e| wrong(format!("cannot start {}", program.to_string_lossy()), e))?;
-    // The command holds the pipe's other end; without this the reader would never see its end.
+    // It holds the pipe's other end, and the reader waits until all of these are closed.
     drop(command);
 
     let (sender, output) = mpsc::channel();
@@ -72,7 +75,7 @@ pub fn run(
                 Ok(0) => break Ok(()),
                 Ok(n) => {
                     if echo {
-                        // Nobody listening is no reason to stop.
+                        // A closed standard output is no reason to stop.
                         let mut stdout = io::stdout();
                         let _ = stdout.write_all(&buffer[..n]).and_then(|()| stdout.flush());
                     }
@@ -81,7 +84,6 @@ pub fn run(
                     }
                     let _ = sender.send(Ok(buffer[..n].to_vec()));
                 }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => break Err(e),
             }
         };
@@ -101,7 +103,7 @@ pub fn run(
     Ok((end, String::from_utf8_lossy(&console).into_owned()))
 }
 
-/// Waits for the end of `child`, and sees to it that nothing of its process group outlives it.
+/// Waits for the end of `child`, then kills what is left of its process group.
 fn wait(mut child: Child, timeout: Duration, stop: &AtomicBool) -> io::Result<End> {
     let start = Instant::now();
     let group = Pid::from_raw(child.id() as i32);
@@ -117,7 +119,7 @@ fn wait(mut child: Child, timeout: Duration, stop: &AtomicBool) -> io::Result<En
         }
         thread::sleep(TICK);
     };
-    // The child is not reaped yet, so the number of the group is still its own.
+    // The child is not reaped yet, so no other process group can have its number.
     match killpg(group, Signal::SIGKILL) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
         Err(e) => return Err(e.into()),
@@ -126,11 +128,11 @@ fn wait(mut child: Child, timeout: Duration, stop: &AtomicBool) -> io::Result<En
     Ok(early.unwrap_or_else(|| end_of(status)))
 }
 
-/// Whether the process has ended; it stays to be reaped.
+/// Whether the process has ended. Does not reap it.
 fn has_ended(pid: Pid) -> io::Result<bool> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     match waitid(Id::Pid(pid), flags) {
-        Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::EINTR) => Ok(false),
+        Ok(WaitStatus::StillAlive) => Ok(false),
         Ok(_) => Ok(true),
         Err(e) => Err(e.into()),
     }

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the tests of tcpstat are made of: sockets in every state, the scenarios of the virtual machine, and
-//! the host's judgement of a run.
+//! What the tests of every package share, and the tests in the virtual machine.
 //!
-//! Inside the machine, `tcpstat-vm-init` runs [`vm`], which uses [`sockets`], [`churn`], [`netns`] and [`naive`].
-//! Outside, `tcpstat-vm-run` starts the machine ([`launch`], [`tsc`]) and judges ([`verdict`]) its results
-//! ([`ktap`]) and its console ([`splat`]).
+//! For all tests and the benchmark: [`sockets`] in every state and processes that hold them
+//! ([`holder`]), connections that come and go ([`churn`]), network namespaces ([`netns`]) and
+//! processes in them ([`idle`]), a [`terminal`], [`limits`], and two counts to compare with
+//! ([`naive`], [`ss`]).
+//!
+//! Inside the machine, `tcpstat-vm-init` runs [`vm`]. Outside, `tcpstat-vm-run` starts the machine
+//! ([`launch`], [`tsc`]) and judges ([`verdict`]) its results ([`ktap`]) and its console
+//! ([`splat`]).
 
 pub mod churn;
+pub mod holder;
 pub mod idle;
 pub mod ktap;
 pub mod launch;
+pub mod limits;
 pub mod naive;
 pub mod netns;
 pub mod sockets;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Counting in the most naive way there is, for tests to compare with: it shares nothing with the command.
+//! Counts sockets in the simplest way, for tests to compare with. It shares no code with the
+//! command.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,8 @@ use std::path::Path;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// The states as `/proc/tcpstat` names them, in the order of its lines, which is that of their numbers.
+/// The states as `/proc/tcpstat` names them, in the order of its lines, which is that of their
+/// numbers.
 pub const NAMES: [&str; 11] = [
     "ESTABLISHED",
     "SYN_SENT",
@@ -25,7 +27,8 @@ pub const NAMES: [&str; 11] = [
     "CLOSING",
 ];
 
-/// Counts the sockets of `tcp` and `tcp6` in the directory `net`, such as `/proc/net`, by their state column.
+/// Counts the sockets of `tcp` and `tcp6` in the directory `net`, such as `/proc/net`, by their
+/// state column.
 pub fn procfs(net: &Path) -> io::Result<Counts> {
     let mut counts = Counts::ZERO;
     for_each_socket(net, |socket| counts.add_one(socket.state))?;
@@ -70,22 +73,22 @@ fn for_each_socket(net: &Path, mut visit: impl FnMut(Socket)) -> io::Result<()> 
     Ok(())
 }
 
-/// What there is at one local port, or at all that have no listener.
+/// The sockets at one local port, or at all local ports that have no listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Sockets that listen there.
     pub listeners: u64,
     /// Connections that wait for `accept`.
     pub accept_queue: u64,
-    /// How many may; `/proc/net/tcp` does not have it.
+    /// The sum of the listeners' backlogs; `/proc/net/tcp` does not have it.
     pub backlog: u64,
-    /// What was dropped at the listeners; `/proc/net/tcp` does not have it.
+    /// Connections that the listeners dropped; `/proc/net/tcp` does not have it.
     pub drops: u64,
     /// All sockets by state.
     pub counts: Counts,
 }
 
-/// By port; `None` are the sockets whose local port has no listener.
+/// Rows by port; `None` is the row of the sockets whose local port has no listener.
 pub type Services = BTreeMap<Option<u16>, Service>;
 
 /// The same as [`procfs`], for each local port that has a listener. Backlogs and drops are 0.
@@ -110,18 +113,15 @@ pub fn procfs_services(net: &Path) -> io::Result<Services> {
 
 /// The columns of all services added up.
 pub fn sum(services: &Services) -> Counts {
-    let mut sum = Counts::ZERO;
-    for (state, count) in services.values().flat_map(|service| service.counts.iter()) {
-        sum.set(state, sum.get(state) + count);
-    }
-    sum
+    services.values().map(|row| row.counts).sum()
 }
 
 /// The first line of `/proc/net/tcpstat_services`.
 pub const SERVICES_HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV \
      FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
 
-/// The rows in the text of `/proc/net/tcpstat_services`, or what is wrong with it, to the last blank.
+/// The rows in the text of `/proc/net/tcpstat_services`, or what is wrong with it. Checks every
+/// character.
 pub fn services_text(text: &str) -> Result<Services, String> {
     let body = text
         .strip_prefix(SERVICES_HEADER)
@@ -174,8 +174,8 @@ pub fn services_text(text: &str) -> Result<Services, String> {
     Ok(services)
 }
 
-/// Where `got` differs from `want`, a line for each port that does; `None` if nowhere. Backlogs and drops are not
-/// compared.
+/// Where `got` differs from `want`, a part for each port that differs; `None` if they are equal.
+/// Backlogs and drops are not compared.
 pub fn services_difference(want: &Services, got: &Services) -> Option<String> {
     let name = |port: &Option<u16>| port.map_or("-".to_owned(), |port| port.to_string());
     let mut lines = Vec::new();
@@ -201,7 +201,7 @@ pub fn services_difference(want: &Services, got: &Services) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("; "))
 }
 
-/// The counts in the text of `/proc/tcpstat`, or what is wrong with it, to the last space.
+/// The counts in the text of `/proc/tcpstat`, or what is wrong with it. Checks every character.
 pub fn module_text(text: &str) -> Result<Counts, String> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     if lines.len() != NAMES.len() {
@@ -232,7 +232,7 @@ pub fn module_text(text: &str) -> Result<Counts, String> {
     Ok(counts)
 }
 
-/// What `tcpstat` prints for `counts`, made by hand.
+/// The JSON that `tcpstat` prints for `counts`.
 pub fn json(counts: &Counts) -> String {
     let members: Vec<String> = NAMES
         .iter()
@@ -242,7 +242,7 @@ pub fn json(counts: &Counts) -> String {
     format!("{{{}}}\n", members.join(","))
 }
 
-/// Where `got` differs from `want`, a line for each state that does; `None` if nowhere.
+/// Where `got` differs from `want`, a part for each state that differs; `None` if they are equal.
 pub fn difference(want: &Counts, got: &Counts) -> Option<String> {
     let lines: Vec<String> = NAMES
         .iter()

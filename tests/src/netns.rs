@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Network namespaces of one's own, with a loopback that is up.
+//! New network namespaces, with the loopback up, for threads of the tests.
 
+use std::env;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
@@ -13,36 +16,75 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// Moves this thread into a new network namespace and brings its loopback up.
 ///
-/// Only this thread: `/proc/net` goes on showing the namespace of the process's first thread, so other
+/// Only this thread: `/proc/net` still shows the namespace of the process's first thread, so other
 /// threads read [`THREAD_NET`]. Needs `CAP_SYS_ADMIN`.
 pub fn enter_new() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed("unshare(CLONE_NEWNET)", e))?;
     loopback_up()
 }
 
-/// Where the kernel has the connections of a network namespace.
+/// Whether the calling test must be skipped because this process cannot make network namespaces. If
+/// so, prints why, on standard error even where the output of tests is captured.
+///
+/// # Panics
+/// If the test would have to be skipped and the environment variable `CI` is set.
+pub fn must_skip() -> bool {
+    static PROBLEM: OnceLock<Option<String>> = OnceLock::new();
+    let Some(problem) = PROBLEM.get_or_init(|| in_new(|| ()).err().map(|e| e.to_string())) else {
+        return false;
+    };
+    let thread = thread::current();
+    let why = format!(
+        "{}: cannot make a network namespace: {problem}; run the tests as root, or with `scripts/cargo test`",
+        thread.name().unwrap_or("a test")
+    );
+    assert!(env::var_os("CI").is_none(), "{why}");
+    // `eprintln!` would be captured, and not shown for a test that passes.
+    let _ = io::stderr().write_all(format!("skipped: {why}\n").as_bytes());
+    true
+}
+
+/// The inode number of the network namespace of the process `pid`.
+pub fn of_process(pid: u32) -> io::Result<u64> {
+    Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())
+}
+
+/// Which hash table holds the connections of a network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// In the hash table that namespaces share, unless they were made otherwise.
+    /// The table that namespaces share by default.
     Shared,
-    /// In a table of its own, which has [`Table::BUCKETS`].
+    /// A table of its own, with [`Table::BUCKETS`] buckets.
     Own,
 }
+
+/// The sysctl that sets the size of the tables of new child namespaces, since Linux 6.1.
+const CHILD_BUCKETS: &str = "net/ipv4/tcp_child_ehash_entries";
 
 impl Table {
     /// Both.
     pub const ALL: [Table; 2] = [Table::Shared, Table::Own];
 
-    /// Few, so that they have chains.
+    /// Few buckets, so that there are chains of several sockets.
     pub const BUCKETS: i32 = 64;
 
-    /// Has namespaces that are made from this thread's one use this table.
+    /// Makes the new child namespaces of this thread's namespace use this table.
     pub fn for_children(self) -> io::Result<()> {
-        let buckets = match self {
-            Table::Shared => 0,
-            Table::Own => Table::BUCKETS,
-        };
-        set_sysctl("net/ipv4/tcp_child_ehash_entries", &buckets.to_string())
+        match self {
+            Table::Shared => Table::set_child_buckets(0),
+            Table::Own => Table::set_child_buckets(Table::BUCKETS),
+        }
+    }
+
+    /// Makes the new child namespaces of this thread's namespace have a table of `buckets` buckets,
+    /// or share the table if that is 0.
+    pub fn set_child_buckets(buckets: i32) -> io::Result<()> {
+        set_sysctl(CHILD_BUCKETS, &buckets.to_string())
+    }
+
+    /// Whether this kernel gives namespaces a table of their own.
+    pub fn own_is_supported() -> bool {
+        sysctl_path(CHILD_BUCKETS).exists()
     }
 
     /// The table of this thread's namespace, which must not be the initial one.
@@ -57,13 +99,13 @@ impl Table {
     }
 }
 
-/// The `net` directory of the calling thread, which is that of its own namespace.
+/// The `net` directory of the calling thread, which shows the thread's namespace.
 pub const THREAD_NET: &str = "/proc/thread-self/net";
 
-/// Runs `work` on a thread of its own in a new network namespace, and gives its answer.
+/// Runs `work` on a new thread in a new network namespace, and gives its result.
 ///
 /// # Panics
-/// If `work` does.
+/// If `work` panics.
 pub fn in_new<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         scope
@@ -95,7 +137,8 @@ pub fn loopback_up() -> io::Result<()> {
     }
 }
 
-/// Writes `value` to the sysctl `name`, such as `net/ipv4/tcp_fastopen`, in this thread's namespace.
+/// Writes `value` to the sysctl `name`, such as `net/ipv4/tcp_fastopen`, in this thread's
+/// namespace.
 pub fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
     let path = sysctl_path(name);
     fs::write(&path, value)

@@ -2,14 +2,16 @@
 
 //! Ordinary sockets on loopback, brought into every TCP state for real and held there.
 //!
-//! A [`Mix`] says how many of which; [`Mix::make`] makes them in the network namespace of the calling thread,
-//! waits until the kernel has them there, and gives a [`Fixture`] that holds them and knows every count,
-//! that of the other ends and the helping listeners included.
+//! A [`Mix`] gives the numbers; [`Mix::make`] makes the sockets in the network namespace of the
+//! calling thread, waits until the kernel has each in its state, and gives a [`Fixture`] that holds
+//! them and has every count, including those of the other ends and of the listeners that were
+//! needed.
 //!
-//! How each is held: a request socket by `TCP_DEFER_ACCEPT`; a Fast Open child because its client drops every
-//! segment that it receives; a FIN by a closed window, the other end having a tiny receive buffer that it
-//! never reads. The first to move by itself is a Fast Open child, which gives up after about a minute; a
-//! time-wait socket stays 60 s, a `FIN_WAIT2` one `tcp_fin_timeout` (60 s).
+//! How the states are held: a request socket by `TCP_DEFER_ACCEPT`; a Fast Open child by a client
+//! that drops every segment that it receives; a FIN by a closed window, since the other end has a
+//! tiny receive buffer that it never reads. The first to change its state is a Fast Open child,
+//! which gives up after about a minute; a time-wait socket stays 60 s, one in `FIN_WAIT2`
+//! `tcp_fin_timeout` (60 s).
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -19,19 +21,19 @@ use std::os::fd::AsRawFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
+use crate::limits::allow_many_files;
 use crate::netns;
 
-/// How long any one step may take before it is an error. Generous: an emulated processor is slow.
+/// The time limit of each step. Generous, since an emulated processor is slow.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Connections a helping listener takes, where each fills its queue: a quarter of its backlog, since a listener
-/// whose queue is half full drops old requests early (`reqsk_timer_handler`).
+/// The most requests in the queue of a listener: a quarter of its backlog, since a listener whose
+/// queue is half full drops old requests early (`reqsk_timer_handler`).
 const PER_LISTENER: u32 = 256;
 
 /// The addresses that the sockets use.
@@ -42,7 +44,7 @@ pub enum Family {
     V4,
     /// ::1.
     V6,
-    /// ::ffff:127.0.0.1: IPv6 sockets that speak IPv4, and are listed in `/proc/net/tcp6`.
+    /// ::ffff:127.0.0.1: IPv6 sockets of IPv4 connections, listed in `/proc/net/tcp6`.
     V4Mapped,
 }
 
@@ -64,20 +66,20 @@ impl Family {
         if self != Family::V4 {
             socket.set_only_v6(false)?;
         }
-        // Connecting and accepting are bounded by these.
+        // These also limit connect() and accept().
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         Ok(socket)
     }
 }
 
-/// How many sockets to make in each state. What comes with them (the other ends, listeners) is in
-/// [`Fixture::expected`].
+/// How many sockets to make in each state. The others that these need (the other ends, listeners)
+/// are counted in [`Fixture::expected`] only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mix {
     /// The addresses that they use.
     pub family: Family,
-    /// `LISTEN`: half of them on a port each, the others on one port by `SO_REUSEPORT`.
+    /// `LISTEN`: half of them with a port each, the others at one port by `SO_REUSEPORT`.
     pub listen: u32,
     /// `SYN_SENT`: the queue of the listener is full.
     pub syn_sent: u32,
@@ -99,12 +101,12 @@ pub struct Mix {
     pub close_wait: u32,
     /// `LAST_ACK`: the FIN waits behind a closed window. The other end is `FIN_WAIT2`.
     pub last_ack: u32,
-    /// `CLOSING`: both closed at once, and the FIN of this one waits behind a closed window. The other end is
-    /// `FIN_WAIT2`.
+    /// `CLOSING`: both closed at once, and the FIN of this one waits behind a closed window. The
+    /// other end is `FIN_WAIT2`.
     pub closing: u32,
-    /// Bound to a port and nothing else: counted nowhere.
+    /// Bound to a port and otherwise unused: not counted.
     pub bound_unused: u32,
-    /// Not even bound: counted nowhere.
+    /// Not even bound: not counted.
     pub unconnected: u32,
 }
 
@@ -121,9 +123,9 @@ impl Mix {
         mix
     }
 
-    /// Up to `most` of each, chosen by `seed`: the same seed gives the same mix.
+    /// Up to `most` of each, pseudo-random: the same seed gives the same mix.
     pub fn random(seed: u64, most: u32) -> Mix {
-        // splitmix64, which any seed suits.
+        // splitmix64, for which every seed is good.
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -164,7 +166,8 @@ impl Mix {
 
     /// Makes the sockets, and waits until the kernel has each in its state.
     ///
-    /// In a namespace of its own: it turns Fast Open on for the servers of the namespace, where asked for one.
+    /// To be called in a new namespace, since it turns on Fast Open for the namespace's servers if
+    /// it needs it.
     pub fn make(&self) -> io::Result<Fixture> {
         allow_many_files()?;
         let mut maker = Maker {
@@ -183,7 +186,7 @@ impl Mix {
             ("LAST_ACK", self.last_ack, Maker::last_ack),
             ("CLOSING", self.closing, Maker::closing),
             ("SYN_SENT", self.syn_sent, Maker::syn_sent),
-            // Those that a timer ends come last.
+            // The states that a timer ends come last.
             (
                 "SYN_RECV, request",
                 self.syn_recv_request,
@@ -264,15 +267,15 @@ impl std::str::FromStr for Mix {
 
 /// Sockets that are held in their states as long as this lives.
 ///
-/// Dropping it closes them in order, which leaves time-wait sockets: use a namespace of its own.
+/// Dropping it closes them in order, which leaves time-wait sockets in the namespace.
 pub struct Fixture {
-    /// Those that have a descriptor, with the state that each must be in.
+    /// The sockets that have a descriptor, each with its state.
     sockets: Vec<(Socket, State)>,
     expected: Counts,
 }
 
 impl Fixture {
-    /// What any correct count of this namespace gives, if nothing but this fixture is in it.
+    /// The correct counts of this namespace, if it has no other sockets than this fixture's.
     pub fn expected(&self) -> Counts {
         self.expected
     }
@@ -285,36 +288,39 @@ impl Fixture {
     }
 }
 
-/// Raises this process's soft limit of open files, often 1,024, to the hard one.
-fn allow_many_files() -> io::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+/// A socket that is `ESTABLISHED` at once and without a packet, by `TCP_REPAIR`: the other end does
+/// not exist. Without `from` the kernel chooses the local port.
+///
+/// Needs `CAP_NET_ADMIN`. Dropping it sends no packet and leaves no time-wait socket.
+pub fn repaired_between(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    setsockopt(&socket, sockopt::TcpRepair, &1)?;
+    if let Some(from) = from {
+        socket.bind(&from.into())?;
+    }
+    socket.connect(&to.into())?;
+    Ok(socket)
 }
 
-/// `count` sockets that are `ESTABLISHED` with nobody, half of each family: no other ends, no packets.
-///
-/// By `TCP_REPAIR`, which needs `CAP_NET_ADMIN`. Dropping them sends nothing and leaves nothing.
+/// `count` sockets as [`repaired_between`] makes them, half of them IPv4, half of them IPv6.
 pub fn repaired(count: u32) -> io::Result<Vec<Socket>> {
     allow_many_files()?;
     (0..count)
         .map(|i| {
             let family = if i % 2 == 0 { Family::V4 } else { Family::V6 };
-            let socket = family.socket()?;
-            setsockopt(&socket, sockopt::TcpRepair, &1)?;
-            // Every 20,000 of a family share a port of the other end, so that local ports do not run out.
+            // 20,000 of a family share a remote port, so that the local ports suffice.
             let port = u16::try_from(10_000 + i / 40_000).map_err(io::Error::other)?;
             let mut to = family.any_port();
             to.set_port(port);
-            socket.connect(&to.into())?;
-            Ok(socket)
+            repaired_between(None, to)
         })
         .collect()
 }
 
-/// Makes so many sockets that are in one state.
+/// Makes a number of sockets in one state.
 type Step = fn(&mut Maker, u32) -> io::Result<()>;
 
-/// What is made so far.
+/// The sockets made so far.
 struct Maker {
     family: Family,
     kept: Vec<(Socket, State)>,
@@ -345,7 +351,7 @@ impl Maker {
         Ok(socket)
     }
 
-    /// A listener whose children receive next to nothing before their window closes.
+    /// A listener whose children close their window after very little data.
     fn tight_listener(&self) -> io::Result<Socket> {
         let socket = self.bound()?;
         // The kernel makes this its minimum; children inherit it.
@@ -363,7 +369,7 @@ impl Maker {
         Ok((client, server))
     }
 
-    /// A connection whose client has sent more than the server will ever take.
+    /// A connection whose client has sent more than the server's buffer takes.
     fn stuffed_pair(&self, listener: &Socket) -> io::Result<(Socket, Socket)> {
         let (client, server) = self.pair(listener)?;
         client.set_send_buffer_size(32 * 1024)?;
@@ -394,13 +400,13 @@ impl Maker {
     }
 
     fn listen(&mut self, count: u32) -> io::Result<()> {
-        let alone = count / 2;
-        for _ in 0..alone {
+        let separate = count / 2;
+        for _ in 0..separate {
             let socket = self.listener(16)?;
             self.keep(socket, State::Listen);
         }
         let mut address: SockAddr = self.family.any_port().into();
-        for _ in alone..count {
+        for _ in separate..count {
             let socket = self.family.socket()?;
             socket.set_reuse_port(true)?;
             socket.bind(&address)?;
@@ -422,7 +428,7 @@ impl Maker {
     }
 
     fn syn_sent(&mut self, count: u32) -> io::Result<()> {
-        // A backlog of 0 has room for one; with that one in it, requests are dropped unanswered.
+        // A backlog of 0 has room for one connection. After that, requests are dropped unanswered.
         let listener = self.listener(0)?;
         let filler = self.family.socket()?;
         filler.connect(&listener.local_addr()?)?;
@@ -430,7 +436,8 @@ impl Maker {
             Ok(readable(&listener)?.then_some(()))
         })?;
         self.keep(filler, State::Established);
-        self.count(State::Established); // the filler's other end, in the queue
+        // The filler's other end, in the queue.
+        self.count(State::Established);
         for _ in 0..count {
             let client = self.family.socket()?;
             client.set_nonblocking(true)?;
@@ -444,7 +451,8 @@ impl Maker {
     fn syn_recv_request(&mut self, count: u32) -> io::Result<()> {
         for chunk in chunks(count) {
             let listener = self.bound()?;
-            // Seconds that a request waits for data before the ACK alone makes it a connection.
+            // The seconds for which a request waits for data before its ACK is accepted without
+            // data.
             set_tcp_option(&listener, libc::TCP_DEFER_ACCEPT, 120)?;
             listener.listen(4 * PER_LISTENER as i32)?;
             for _ in 0..chunk {
@@ -475,7 +483,7 @@ impl Maker {
             for _ in 0..chunk {
                 let client = self.family.socket()?;
                 set_tcp_option(&client, libc::TCP_FASTOPEN_NO_COOKIE, 1)?;
-                // `ret 0`: keep none of any segment, so the SYN-ACK never arrives and is never acknowledged.
+                // `ret 0` drops every segment: the SYN-ACK does not arrive and is not acknowledged.
                 client.attach_filter(&[SockFilter::new(
                     (libc::BPF_RET | libc::BPF_K) as u16,
                     0,
@@ -549,7 +557,8 @@ impl Maker {
         let listener = self.tight_listener()?;
         for _ in 0..count {
             let (client, server) = self.stuffed_pair(&listener)?;
-            // The server has closed before the client's FIN reaches it: for the client, both closed at once.
+            // The server closes before the client's FIN reaches it, so that for the client both
+            // closed at once.
             shut(&client)?;
             wait_for(&client, State::FinWait1)?;
             shut(&server)?;
@@ -579,7 +588,8 @@ impl Maker {
             shut(&client)?;
             wait_for(&client, State::FinWait2)?;
             shut(&server)?;
-            // The time-wait socket replaces the client's in the table at once; its descriptor says CLOSE then.
+            // The time-wait socket replaces the client's socket in the table, whose descriptor then
+            // is in CLOSE.
             wait_for(&client, State::Close)?;
             wait_for(&server, State::Close)?;
             self.count(State::TimeWait);
@@ -599,7 +609,7 @@ fn shut(socket: &Socket) -> io::Result<()> {
     socket.shutdown(std::net::Shutdown::Write)
 }
 
-/// Connecting without waiting "fails" with this.
+/// Accepts EINPROGRESS, with which a nonblocking connect "fails".
 fn in_progress(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(e) if e.raw_os_error() == Some(libc::EINPROGRESS) => Ok(()),
@@ -633,7 +643,7 @@ fn wait_for(socket: &Socket, state: State) -> io::Result<()> {
     })
 }
 
-/// Asks again and again, at most for [`PATIENCE`].
+/// Repeats `ask` until it gives an answer, for at most [`PATIENCE`].
 fn wait_until<T>(what: &str, mut ask: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
     let start = Instant::now();
     loop {
@@ -643,7 +653,7 @@ fn wait_until<T>(what: &str, mut ask: impl FnMut() -> io::Result<Option<T>>) -> 
         if start.elapsed() > PATIENCE {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("waited in vain for {what}"),
+                format!("timed out waiting for {what}"),
             ));
         }
         sleep(Duration::from_millis(1));
@@ -655,7 +665,8 @@ fn state_of(socket: &Socket) -> io::Result<u8> {
     // SAFETY: `tcp_info` is plain numbers; all zeros is a valid value of it.
     let mut info: libc::tcp_info = unsafe { zeroed() };
     let mut len = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `len` bytes to `info`, and both live until the call returns.
+    // SAFETY: the kernel writes at most `len` bytes to `info`, and both live until the call
+    // returns.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -695,7 +706,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mix_survives_being_written_down() {
+    fn a_mix_can_be_printed_and_parsed() {
         for seed in 0..50 {
             let mix = Mix::random(seed, 9);
             assert_eq!(mix.to_string().parse(), Ok(mix));

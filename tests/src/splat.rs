@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Finding the kernel's complaints in a console log. A warning leaves the machine running and its tests green,
-//! so the log is searched for them.
+//! Finds the kernel's complaints ("splats") in a console log. After a warning the machine runs on
+//! and its tests pass, so the log must be searched for it.
 
-/// A line of the console that the kernel should not have had to print.
+/// A line of the console with a complaint of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splat {
     /// The line's number, from 1.
@@ -12,7 +12,8 @@ pub struct Splat {
     pub text: String,
 }
 
-/// Complaints that begin a message. Elsewhere the same words may be harmless: `Spectre V2 : WARNING: …` tells of the processor.
+/// Complaints that begin a message. Elsewhere the same words may be harmless: `Spectre V2 :
+/// WARNING: …` is about the processor.
 const AT_START: [&str; 2] = [
     // WARN(), and every report of lockdep.
     "WARNING: ",
@@ -67,33 +68,37 @@ const ANYWHERE: [&[&str]; 43] = [
     &["list_add corruption"],
     &["list_del corruption"],
     &["invoked oom-killer"],
-    // A module that went with something of its own left behind.
+    // A module that was removed and has left a file behind.
     &["leaking at least"],
 ];
 
-/// What the kernel says of an allocation that the tests let fail (`fail_dump` in lib/fault-inject.c).
-const ASKED_FOR: &str = "FAULT_INJECTION: forcing a failure";
+/// What the kernel prints when the tests make an allocation fail (`fail_dump` in
+/// lib/fault-inject.c).
+const INJECTED: &str = "FAULT_INJECTION: forcing a failure";
 
-/// What it says of that next, with a stack: memory for a module, most of all (`warn_alloc` in mm/page_alloc.c).
+/// What it prints next for some of these, with a stack trace: mostly for the memory of a module
+/// (`warn_alloc` in mm/page_alloc.c).
 const FAILED_ALLOCATIONS: [&str; 2] = ["vmalloc error: size ", ": page allocation failure: order:"];
 
-/// So many lines after those, at most, comes what they lead to.
+/// The most lines between one of these messages and the next, or the stack trace.
 const NEAR: usize = 8;
 
 /// Every complaint in `console`, in order.
 ///
-/// A stack alone is none if it belongs to an allocation that was told to fail; anything else near it is one.
+/// A lone stack trace is not a splat if it belongs to an injected allocation failure. Any other
+/// complaint near it is one.
 pub fn scan(console: &str) -> Vec<Splat> {
     let mut splats = Vec::new();
-    // The last line of each kind that a stack may be expected after.
-    let (mut asked, mut failed) = (None, None);
+    // The last line of each kind that a stack trace may follow.
+    let (mut injected, mut failed) = (None, None);
     let near = |index: usize, line: Option<usize>| line.is_some_and(|line| index - line <= NEAR);
     for (index, line) in console.lines().enumerate() {
-        if line.contains(ASKED_FOR) {
-            asked = Some(index);
-        } else if near(index, asked) && FAILED_ALLOCATIONS.iter().any(|words| line.contains(words))
+        if line.contains(INJECTED) {
+            injected = Some(index);
+        } else if near(index, injected)
+            && FAILED_ALLOCATIONS.iter().any(|words| line.contains(words))
         {
-            (asked, failed) = (None, Some(index));
+            (injected, failed) = (None, Some(index));
         } else if near(index, failed) && line.contains("Call Trace:") {
             failed = None;
             continue;
@@ -113,9 +118,10 @@ fn is_splat(line: &str) -> bool {
         || ANYWHERE.iter().any(|words| in_order(line, words))
 }
 
-/// Whether a message that begins with `words` is in `line`: at its start, or after what printk puts first, the
-/// time `[    1.234567]`, the caller `[  T12]`, the level `<4>`. That may stand anywhere: programs and firmware
-/// leave half a line, or the escape sequences of a terminal.
+/// Whether `line` has a message that begins with `words`: at its start, or after printk's prefix,
+/// which is the time `[    1.234567]`, the caller `[  T12]` or the level `<4>`. The prefix may be
+/// anywhere in the line, after half a line or escape sequences that programs and firmware have
+/// printed.
 fn starts_message(line: &str, words: &str) -> bool {
     line.match_indices(words).any(|(at, _)| {
         let before = line[..at].trim_end();
@@ -151,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_hides_nothing() {
+    fn a_prefix_hides_no_splat() {
         for prefix in [
             "",
             "[    1.234567] ",
@@ -170,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_none_where_a_failure_was_asked_for() {
+    fn the_stack_trace_of_an_injected_failure_is_no_splat() {
         let report = "[    9.1] FAULT_INJECTION: forcing a failure.\r\n\
             name failslab, interval 1, probability 0, space 0, times 0\r\n\
             [    9.1] tcpstat-vm-init: vmalloc error: size 20480, vm_struct allocation failed, mode:0xdc0(GFP_KERNEL|__GFP_ZERO), nodemask=(null)\r\n\
@@ -193,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_of_the_processor_or_of_settings_are_none() {
+    fn messages_about_the_processor_or_settings_are_no_splats() {
         for line in [
             "[    0.1] Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible",
             "[    0.1] rcu: \tRCU CPU stall warnings timeout set to 60 (rcu_cpu_stall_timeout).",

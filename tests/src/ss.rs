@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What `ss` says, for the tests to compare with.
+//! What `ss` lists, for the tests to compare with.
 
 use std::env;
 use std::io::{self, ErrorKind, Write};
@@ -10,7 +10,7 @@ use std::sync::Once;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// Set where `ss` must be there: then its absence is a failure.
+/// If this environment variable is set, a missing `ss` is a failure.
 const REQUIRED: &str = "TCPSTAT_REQUIRE_SS";
 
 /// A line of `ss -Htan`.
@@ -24,29 +24,30 @@ pub struct Line {
     pub send_queue: u32,
     /// The port of the socket.
     pub local_port: u16,
-    /// The port of its other end, 0 where it has none.
+    /// The remote port, 0 if it has none.
     pub remote_port: u16,
 }
 
 impl Line {
-    /// What lines are sorted by.
+    /// The sort key of lines.
     pub fn key(&self) -> impl Ord + use<> {
         let queues = (self.receive_queue, self.send_queue);
         (self.local_port, self.remote_port, self.state.code(), queues)
     }
 }
 
-/// What `ss -Htan` says of the network namespace of this thread; `None` where there is no `ss`, which is said.
+/// The lines of `ss -Htan` in the network namespace of this thread. `None` if there is no `ss`,
+/// which is then reported on standard error.
 ///
 /// # Panics
-/// If `ss` fails or says what is not understood; if there is none where `TCPSTAT_REQUIRE_SS` is set.
+/// If `ss` fails or prints an unknown state; if there is no `ss` and `TCPSTAT_REQUIRE_SS` is set.
 pub fn lines() -> Option<Vec<Line>> {
     let output = match Command::new("ss").arg("-Htan").output() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             assert!(env::var_os(REQUIRED).is_none(), "ss: {error}");
-            static SAID: Once = Once::new();
-            // Not by a macro, whose text a test that passes keeps to itself.
-            SAID.call_once(|| drop(writeln!(io::stderr(), "ss is missing: not compared")));
+            static REPORTED: Once = Once::new();
+            // `eprintln!` would be captured, and not shown for a test that passes.
+            REPORTED.call_once(|| drop(writeln!(io::stderr(), "ss is missing: not compared")));
             return None;
         }
         output => output.unwrap(),
@@ -65,7 +66,7 @@ pub fn counts() -> Option<Counts> {
     Some(counts)
 }
 
-/// A line, unless it is of a socket that is bound and unused, which newer versions list.
+/// The line, unless it is of a bound but unused socket, which newer versions list.
 fn line(text: &str) -> Option<Line> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let state = match words[0] {
@@ -80,7 +81,7 @@ fn line(text: &str) -> Option<Line> {
         "LISTEN" => State::Listen,
         "CLOSING" => State::Closing,
         "UNCONN" => return None,
-        other => panic!("ss knows a state {other:?}"),
+        other => panic!("ss lists an unknown state {other:?}"),
     };
     let queue = |word: &str| word.parse().unwrap();
     let port = |address: &str| match address.rsplit_once(':').unwrap() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A terminal of one's own, for commands that draw on one: what it shows, its keys, its size and its settings.
+//! A pseudo terminal for commands that draw on one: what it shows, its keys, its size and its
+//! settings.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,18 +20,21 @@ pub use vt100;
 
 /// A pseudo terminal, and the screen that a person would see.
 pub struct Terminal {
+    /// The terminal emulator's side.
     ours: File,
+    /// The commands' side.
     theirs: OwnedFd,
     parser: vt100::Parser,
 }
 
-/// How long to wait for what does not come, before the test fails.
+/// How long to wait before the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Terminal {
     /// A terminal of this size.
     pub fn new(columns: u16, rows: u16) -> io::Result<Self> {
-        // Closed in who is started: as long as somebody has our side, nobody is told that it is gone.
+        // O_CLOEXEC: the commands are only told that our side is closed if no process has it any
+        // more.
         let ours = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC)?;
         grantpt(&ours)?;
         unlockpt(&ours)?;
@@ -49,7 +53,7 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Another handle of the side that commands have: for their input, output or errors.
+    /// Another handle of the commands' side: for their input, output or errors.
     pub fn handle(&self) -> io::Result<OwnedFd> {
         self.theirs.try_clone()
     }
@@ -62,9 +66,9 @@ impl Terminal {
             .stderr(self.handle()?);
         let take = || {
             nix::unistd::setsid()?;
-            // A shell without job control has what it starts in the background ignore these.
+            // A shell without job control makes background processes ignore these.
             for key in [Signal::SIGINT, Signal::SIGQUIT] {
-                // SAFETY: No function is to be called.
+                // SAFETY: no function is installed as a handler.
                 unsafe { signal(key, SigHandler::SigDfl) }?;
             }
             // SAFETY: TIOCSCTTY takes a number.
@@ -77,10 +81,10 @@ impl Terminal {
         unsafe { command.pre_exec(take) }.spawn()
     }
 
-    /// Reads until the screen is as it should be.
+    /// Reads until the screen satisfies `is_so`.
     ///
     /// # Panics
-    /// If it is not so within a minute, with what is on the screen.
+    /// If it does not within a minute, with the contents of the screen.
     pub fn wait_for(&mut self, what: &str, is_so: impl Fn(&vt100::Screen) -> bool) {
         let start = Instant::now();
         while !is_so(self.parser.screen()) {
@@ -101,7 +105,7 @@ impl Terminal {
         let start = Instant::now();
         loop {
             let ended = child.try_wait()?;
-            // What it wrote before it ended can be read at once.
+            // What it wrote before it ended can be read without waiting.
             while self.read(10u8.into())? {}
             if let Some(status) = ended {
                 return Ok(status);
@@ -113,7 +117,7 @@ impl Terminal {
         }
     }
 
-    /// Reads what there is, and says whether there was something in time.
+    /// Reads what has arrived. Gives whether something has, within `timeout`.
     fn read(&mut self, timeout: PollTimeout) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.ours.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, timeout)? == 0 {
@@ -125,7 +129,7 @@ impl Terminal {
         Ok(read > 0)
     }
 
-    /// What it shows.
+    /// The screen as last read.
     pub fn screen(&self) -> &vt100::Screen {
         self.parser.screen()
     }
@@ -135,7 +139,8 @@ impl Terminal {
         self.ours.write_all(keys.as_bytes())
     }
 
-    /// Gives the terminal another size, and tells whoever is in the foreground (`SIGWINCH`).
+    /// Gives the terminal another size, of which the kernel informs the foreground processes
+    /// (`SIGWINCH`).
     pub fn resize(&mut self, columns: u16, rows: u16) -> io::Result<()> {
         self.parser.screen_mut().set_size(rows, columns);
         let size = Winsize {
@@ -151,7 +156,7 @@ impl Terminal {
         }
     }
 
-    /// Writes until nobody can write any more, as where the connection to a terminal hangs.
+    /// Fills its buffer, so that commands cannot write, as if the connection to the terminal hung.
     pub fn fill(&self) -> io::Result<()> {
         let mut theirs = File::options()
             .write(true)
@@ -166,7 +171,7 @@ impl Terminal {
         }
     }
 
-    /// Its settings, those that `stty -a` shows.
+    /// Its settings, as `stty -a` shows them.
     pub fn settings(&self) -> io::Result<Termios> {
         Ok(tcgetattr(&self.theirs)?)
     }

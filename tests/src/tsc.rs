@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How fast this machine's time stamp counter is, which is the one that an emulated machine has.
+//! The frequency of this machine's time stamp counter, which an emulated machine has too.
 //!
-//! A guest measures its counter against its timers, in vain where the host is busy: without ACPI it then falls back to
-//! a clock that ticks every 4 ms. So it is told.
+//! A guest measures its counter against its timers, which fails on a busy host: without ACPI it
+//! then falls back to a clock that ticks every 4 ms. So the guest is given the frequency.
 
 #[cfg(target_arch = "x86_64")]
 use std::{
@@ -15,7 +15,7 @@ use std::{
 /// The counter's frequency in kHz, which takes 50 ms to measure; `None` on other processors.
 #[cfg(target_arch = "x86_64")]
 pub fn khz() -> Option<u64> {
-    // SAFETY: Every x86-64 processor has the instruction, and Linux lets programs use it.
+    // SAFETY: every x86-64 processor has the instruction, and Linux lets programs use it.
     let counter = || unsafe { _rdtsc() };
     let (start, from) = (Instant::now(), counter());
     sleep(Duration::from_millis(50));

@@ -12,28 +12,29 @@ use crate::splat;
 pub enum End {
     /// By itself, with success.
     Success,
-    /// By itself, with this exit code, or by a signal: said in words.
+    /// By itself, with an exit code other than 0 or by a signal: which, in words.
     Failure(String),
-    /// It did not, and was killed after so many seconds.
+    /// It was killed after this many seconds.
     Timeout(u64),
     /// The person who started it interrupted it.
     Interrupted,
 }
 
-/// How many splats are shown at most: the first is what matters.
+/// How many splats are shown at most. The first is the important one.
 const SPLATS_SHOWN: usize = 30;
 
 /// The judgement of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// The results, as far as they came.
+    /// The results that arrived.
     pub report: Report,
-    /// What went wrong beside the tests themselves: with the machine, its console, or the verdict's own form.
+    /// What went wrong besides the tests: with the machine, its console, or the form of the
+    /// verdict.
     pub problems: Vec<String>,
 }
 
 impl Verdict {
-    /// Judges a run by its end, the text that came out of its verdict port (`None`: no such file), and its
+    /// Judges a run by its end, the text from its verdict port (`None`: no such file), and its
     /// console.
     pub fn new(end: &End, verdict: Option<&str>, console: &str) -> Verdict {
         let mut problems = Vec::new();
@@ -72,6 +73,9 @@ impl Verdict {
                     Some(planned) if planned != came => {
                         problems.push(format!("{planned} results were planned, {came} came"))
                     }
+                    Some(planned) if planned == skipped(&report) => {
+                        problems.push("every test was skipped".to_owned())
+                    }
                     Some(_) => {}
                 }
                 problems.extend(
@@ -88,43 +92,53 @@ impl Verdict {
 
     /// How many tests passed.
     pub fn passed(&self) -> usize {
-        self.report
-            .results
-            .iter()
-            .filter(|result| result.outcome == Outcome::Passed)
-            .count()
+        count(&self.report, |outcome| *outcome == Outcome::Passed)
     }
 
-    /// How many tests did not pass, and problems beside them.
+    /// How many tests failed, and how many problems there were besides.
     pub fn failed(&self) -> usize {
-        self.report.results.len() - self.passed() + self.problems.len()
+        count(&self.report, |outcome| *outcome == Outcome::Failed) + self.problems.len()
     }
 
-    /// Whether everything is as it should be.
+    /// Whether nothing failed.
     pub fn is_good(&self) -> bool {
         self.failed() == 0
     }
 }
 
-/// The results, then the problems, then `N passed, N failed`.
+fn count(report: &Report, is_meant: impl Fn(&Outcome) -> bool) -> usize {
+    let outcomes = report.results.iter().map(|result| &result.outcome);
+    outcomes.filter(|outcome| is_meant(outcome)).count()
+}
+
+fn skipped(report: &Report) -> usize {
+    count(report, |outcome| matches!(outcome, Outcome::Skipped(_)))
+}
+
+/// The results, then the problems, then `N passed, N failed` and, if any were skipped, `, N
+/// skipped`.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for result in &self.report.results {
-            let outcome = match result.outcome {
-                Outcome::Passed => "ok     ",
-                Outcome::Failed => "FAILED ",
-                Outcome::Skipped => "SKIPPED",
-            };
-            writeln!(f, "{outcome} {}", result.name)?;
-            if result.outcome != Outcome::Passed {
-                for note in &result.notes {
-                    writeln!(f, "        {note}")?;
+            let name = &result.name;
+            match &result.outcome {
+                Outcome::Passed => writeln!(f, "ok      {name}")?,
+                Outcome::Skipped(reason) => writeln!(f, "SKIPPED {name}: {reason}")?,
+                Outcome::Failed => {
+                    writeln!(f, "FAILED  {name}")?;
+                    for note in &result.notes {
+                        writeln!(f, "        {note}")?;
+                    }
                 }
             }
         }
         for problem in &self.problems {
             writeln!(f, "PROBLEM {problem}")?;
         }
-        writeln!(f, "{} passed, {} failed", self.passed(), self.failed())
+        write!(f, "{} passed, {} failed", self.passed(), self.failed())?;
+        match skipped(&self.report) {
+            0 => writeln!(f),
+            skipped => writeln!(f, ", {skipped} skipped"),
+        }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The host's side must fail whenever something went wrong inside: shown with commands that pretend to be a
-//! machine.
+//! The host's side must fail whenever something went wrong inside the machine. The machines here
+//! are shell scripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,23 +13,23 @@ use tempfile::TempDir;
 
 const GOOD: &str = "KTAP version 1\n1..2\n# a: took 1 s\nok 1 a\nok 2 b\n";
 
-/// What a run of `tcpstat-vm-run` came to.
-struct Ran {
+/// The result of a run of `tcpstat-vm-run`.
+struct Run {
     code: Option<i32>,
     stdout: String,
     console: String,
     directory: TempDir,
 }
 
-impl Ran {
-    /// Asserts that it failed, said `why`, and that this was in the reasons, not only in the console.
-    fn failed_with(&self, why: &str) {
+impl Run {
+    /// Asserts that it failed with `reason` among its problems, not only in the console.
+    fn failed_with(&self, reason: &str) {
         assert_eq!(self.code, Some(1), "{}", self.stdout);
-        let said = self
+        let is_there = self
             .stdout
             .lines()
-            .any(|line| line.starts_with("PROBLEM ") && line.contains(why));
-        assert!(said, "no problem {why:?} in:\n{}", self.stdout);
+            .any(|line| line.starts_with("PROBLEM ") && line.contains(reason));
+        assert!(is_there, "no problem {reason:?} in:\n{}", self.stdout);
         assert!(!self.closing().ends_with(" 0 failed"), "{}", self.stdout);
     }
 
@@ -46,16 +46,16 @@ fn vm_run(directory: &Path, timeout: u64, command: &[&str]) -> Command {
         .arg(directory.join("console"))
         .arg("--")
         .args(command);
-    // Where the pretended machine writes its verdict.
+    // For the machine's script.
     run.env("KTAP", directory.join("ktap"))
         .env("DIRECTORY", directory);
     run
 }
 
-fn run_in(directory: TempDir, timeout: u64, command: &[&str]) -> Ran {
+fn run_in(directory: TempDir, timeout: u64, command: &[&str]) -> Run {
     let output = vm_run(directory.path(), timeout, command).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-    Ran {
+    Run {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         console: fs::read_to_string(directory.path().join("console")).unwrap_or_default(),
@@ -64,12 +64,12 @@ fn run_in(directory: TempDir, timeout: u64, command: &[&str]) -> Ran {
 }
 
 /// Runs a machine that is a shell script.
-fn machine(script: &str) -> Ran {
+fn machine(script: &str) -> Run {
     run_in(TempDir::new().unwrap(), 60, &["sh", "-c", script])
 }
 
-/// Runs a machine with the verdict `ktap`, that boots and prints `console`.
-fn machine_with(ktap: &str, console: &str) -> Ran {
+/// Runs a machine that prints `console` and writes the verdict `ktap`.
+fn machine_with(ktap: &str, console: &str) -> Run {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("good"), ktap).unwrap();
     fs::write(directory.path().join("text"), console).unwrap();
@@ -85,7 +85,7 @@ fn machine_with(ktap: &str, console: &str) -> Ran {
 }
 
 fn is_gone(pid: &str) -> bool {
-    // A process that has ended and that nobody has waited for is gone as well.
+    // A process that has ended counts as gone even if its parent has not waited for it.
     match fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
         Ok(stat) => stat
             .rsplit(") ")
@@ -124,18 +124,18 @@ fn wait_until_gone(pid: &str) {
 #[test]
 fn all_is_well() {
     let boot = include_str!("../data/boot.log");
-    let ran = machine_with(GOOD, boot);
-    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
-    assert_eq!(ran.closing(), "2 passed, 0 failed");
-    assert_eq!(ran.console, boot);
-    assert!(ran.stdout.contains(boot), "the console is shown");
-    assert!(ran.directory.path().join("ktap").exists());
+    let run = machine_with(GOOD, boot);
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
+    assert_eq!(run.closing(), "2 passed, 0 failed");
+    assert_eq!(run.console, boot);
+    assert!(run.stdout.contains(boot), "the console is shown");
+    assert!(run.directory.path().join("ktap").exists());
 }
 
 #[test]
 fn carriage_returns_do_no_harm() {
-    let ran = machine_with(&GOOD.replace('\n', "\r\n"), "fine\r\n");
-    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    let run = machine_with(&GOOD.replace('\n', "\r\n"), "fine\r\n");
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
 }
 
 #[test]
@@ -167,9 +167,9 @@ fn a_plan_of_nothing() {
 
 #[test]
 fn fewer_results_than_planned() {
-    let ran = machine_with("KTAP version 1\n1..3\nok 1 a\nok 2 b\n# c: began\n", "");
-    ran.failed_with("3 results were planned, 2 came");
-    ran.failed_with("never ended: c: began");
+    let run = machine_with("KTAP version 1\n1..3\nok 1 a\nok 2 b\n# c: began\n", "");
+    run.failed_with("3 results were planned, 2 came");
+    run.failed_with("never ended: c: began");
 }
 
 #[test]
@@ -180,38 +180,49 @@ fn more_results_than_planned() {
 
 #[test]
 fn a_test_that_failed() {
-    let ran = machine_with(
+    let run = machine_with(
         "KTAP version 1\n1..2\nok 1 a\n# b: LISTEN is 3, wanted 4\nnot ok 2 b\n",
         "",
     );
-    assert_eq!(ran.code, Some(1));
+    assert_eq!(run.code, Some(1));
     assert!(
-        ran.stdout.contains("LISTEN is 3, wanted 4"),
+        run.stdout.contains("LISTEN is 3, wanted 4"),
         "{}",
-        ran.stdout
+        run.stdout
     );
-    assert_eq!(ran.closing(), "1 passed, 1 failed");
+    assert_eq!(run.closing(), "1 passed, 1 failed");
 }
 
 #[test]
 fn a_test_that_was_skipped() {
-    let ran = machine_with(
+    let run = machine_with(
         "KTAP version 1\n1..2\nok 1 a\nok 2 b # SKIP no kernel\n",
         "",
     );
-    assert_eq!(ran.code, Some(1));
-    assert_eq!(ran.closing(), "1 passed, 1 failed");
+    assert_eq!(run.code, Some(0));
+    assert!(
+        run.stdout.contains("\nSKIPPED b: no kernel\n"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(run.closing(), "1 passed, 0 failed, 1 skipped");
+}
+
+#[test]
+fn nothing_but_skipped_tests() {
+    machine_with("KTAP version 1\n1..1\nok 1 a # SKIP no kernel\n", "")
+        .failed_with("every test was skipped");
 }
 
 #[test]
 fn what_was_measured_is_shown() {
-    let ran = machine_with(
+    let run = machine_with(
         "KTAP version 1\n1..1\n# a: measured: 5 us, at most\n# a: took 1 s\nok 1 a\n",
         "",
     );
-    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
-    assert!(ran.stdout.contains("a: 5 us, at most\n"), "{}", ran.stdout);
-    assert!(!ran.stdout.contains("took 1 s"), "{}", ran.stdout);
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
+    assert!(run.stdout.contains("a: 5 us, at most\n"), "{}", run.stdout);
+    assert!(!run.stdout.contains("took 1 s"), "{}", run.stdout);
 }
 
 #[test]
@@ -248,8 +259,8 @@ fn the_console_cannot_be_kept() {
 
 #[test]
 fn a_machine_that_hangs_is_killed_with_all_it_started() {
-    // The verdict is good, and still the run is not.
-    let ran = run_in(
+    // The verdict is good, but the run is not.
+    let run = run_in(
         TempDir::new().unwrap(),
         1,
         &[
@@ -260,40 +271,40 @@ fn a_machine_that_hangs_is_killed_with_all_it_started() {
                trap '' TERM; sleep 1000; sleep 1000"#,
         ],
     );
-    ran.failed_with("did not end within 1 s");
-    assert_eq!(ran.closing(), "1 passed, 1 failed");
+    run.failed_with("did not end within 1 s");
+    assert_eq!(run.closing(), "1 passed, 1 failed");
     assert!(
-        ran.stdout.contains("    last words"),
+        run.stdout.contains("    last words"),
         "the end of the console is shown: {}",
-        ran.stdout
+        run.stdout
     );
     for file in ["child", "machine"] {
-        wait_until_gone(&fs::read_to_string(ran.directory.path().join(file)).unwrap());
+        wait_until_gone(&fs::read_to_string(run.directory.path().join(file)).unwrap());
     }
 }
 
 #[test]
 fn what_a_machine_leaves_behind_is_killed() {
-    let ran = machine(&format!(
+    let run = machine(&format!(
         "printf '{}' >\"$KTAP\"; sleep 1000 & echo $! >\"$DIRECTORY/child\"",
         GOOD.replace('\n', "\\n")
     ));
-    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
-    wait_until_gone(&fs::read_to_string(ran.directory.path().join("child")).unwrap());
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
+    wait_until_gone(&fs::read_to_string(run.directory.path().join("child")).unwrap());
 }
 
 #[test]
 fn interrupting_it_ends_the_machine() {
     let directory = TempDir::new().unwrap();
     let script = r#"echo $$ >"$DIRECTORY/machine"; sleep 1000; sleep 1000"#;
-    let run = vm_run(directory.path(), 60, &["sh", "-c", script])
+    let child = vm_run(directory.path(), 60, &["sh", "-c", script])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let machine = wait_for_file(directory.path().join("machine"));
-    let pid = nix::unistd::Pid::from_raw(run.id() as i32);
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    let output = run.wait_with_output().unwrap();
+    let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("PROBLEM interrupted"));
     wait_until_gone(&machine);
@@ -350,7 +361,7 @@ const SPLATS: [&str; 40] = [
     "[    9.1] BUG: stack guard page was hit at (____ptrval____)",
     "[    9.1] remove_proc_entry: removing non-empty directory 'net', leaking at least 'tcpstat'",
     "[    9.1] cat invoked oom-killer: gfp_mask=0x1, order=0, oom_score_adj=0",
-    // Half a line of a program before it.
+    // After half a line of a program.
     "ok 3 a na[    9.1] BUG: KCSAN: data-race in show / tcp_close",
 ];
 
@@ -359,15 +370,15 @@ fn every_splat_fails_a_run_that_is_good_otherwise() {
     let boot = include_str!("../data/boot.log");
     let number = boot.lines().count() + 1;
     for splat in SPLATS {
-        let ran = machine_with(GOOD, &format!("{boot}{splat}\r\n[   10.0] fine\r\n"));
-        ran.failed_with(&format!("console line {number}: {splat}"));
-        assert_eq!(ran.closing(), "2 passed, 1 failed");
+        let run = machine_with(GOOD, &format!("{boot}{splat}\r\n[   10.0] fine\r\n"));
+        run.failed_with(&format!("console line {number}: {splat}"));
+        assert_eq!(run.closing(), "2 passed, 1 failed");
     }
 }
 
 #[test]
 fn a_flood_of_splats_is_shortened() {
-    let ran = machine_with(GOOD, &"[    9.1] Call Trace:\n".repeat(500));
-    ran.failed_with("and 470 more such console lines");
-    assert_eq!(ran.closing(), "2 passed, 31 failed");
+    let run = machine_with(GOOD, &"[    9.1] Call Trace:\n".repeat(500));
+    run.failed_with("and 470 more such console lines");
+    assert_eq!(run.closing(), "2 passed, 31 failed");
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A kernel tree that cannot build the module is refused in one sentence, before anything is compiled.
+//! A kernel tree that cannot build the module is refused in one sentence, before anything is
+//! compiled.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-/// A tree that could build the module, made by a compiler of that version.
+/// A tree that could build the module, built by a compiler of that version.
 fn complete_tree(rustc: &str) -> tempfile::TempDir {
     let tree = tempfile::tempdir().unwrap();
     write(tree.path(), "Makefile", "");
@@ -19,7 +20,7 @@ fn complete_tree(rustc: &str) -> tempfile::TempDir {
     for file in ["libkernel.rmeta", "libcore.rmeta", "libmacros.so"] {
         write(tree.path(), &format!("rust/{file}"), "");
     }
-    // Tools that say what they are, wherever the test runs.
+    // Tools that print these versions, whatever is installed.
     tool(tree.path(), "rustc", "rustc 1.85.1 (test)");
     tool(tree.path(), "bindgen", "bindgen 0.71.1");
     tree
@@ -36,7 +37,7 @@ fn tool(tree: &Path, name: &str, version: &str) {
     fs::set_permissions(tree.join(name), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs the check: whether it accepts the tree, and what it says.
+/// Runs the check. Gives whether it accepts the tree, and what it prints.
 fn check(tree: &Path) -> (bool, String) {
     let output = Command::new(concat!(
         env!("CARGO_MANIFEST_DIR"),

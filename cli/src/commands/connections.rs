@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, SourceFlags};
 use crate::format::Answer;
 use crate::names::STATE;
-use crate::output::{print, say_source};
+use crate::output::{print, say_source, without};
 
 /// List connections, one line of JSON each, in constant memory
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ConnectionsArgs) -> Result<(), Failure> {
     let mut ask = |sampler: &mut tcpstat::Sampler| sampler.connections(filter.clone());
     while let Some(Answer { namespace, answer }) = round.next(&mut ask)? {
         if args.source.verbose {
-            let method = "lists every connection";
+            let method = without("lists every connection", answer.missing());
             say_source(namespace, answer.tried(), answer.source(), method);
         }
         if let Err(error) = list(answer, namespace)? {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Sockets counted by their local port and state, and made into services once it is known who listens where.
+//! Sockets counted by local port and state, from which services are made once all listeners are
+//! known.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +10,13 @@ use crate::services::Service;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// What is counted so far. The listener of a port may come before or after its connections.
+/// The counts so far. The listener of a port may come before or after its connections.
 #[derive(Debug)]
-pub(crate) struct ByPort<'a> {
-    /// Sockets at other ports are passed over.
+pub(crate) struct PortTable<'a> {
+    /// Sockets at other ports are ignored.
     ports: Option<&'a Ports>,
-    /// For each port a count for each state: 5.5 MiB, of which the system gives what is written to.
+    /// A count for each state of each port: 5.5 MiB, of which the system provides only the pages
+    /// that are written.
     counts: Vec<u64>,
     listeners: BTreeMap<u16, Listeners>,
     total: Counts,
@@ -29,7 +31,7 @@ struct Listeners {
     drops: Option<u64>,
 }
 
-/// What a source knows of a listener.
+/// What a source knows about a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listener {
     pub(crate) accept_queue: u32,
@@ -37,7 +39,7 @@ pub(crate) struct Listener {
     pub(crate) drops: Option<u32>,
 }
 
-impl<'a> ByPort<'a> {
+impl<'a> PortTable<'a> {
     pub(crate) fn new(ports: Option<&'a Ports>) -> Self {
         Self {
             ports,
@@ -53,7 +55,7 @@ impl<'a> ByPort<'a> {
         self.ports.is_none_or(|ports| ports.contains(port))
     }
 
-    /// Counts a socket, be it a listener or not.
+    /// Counts a socket, whether it listens or not.
     #[inline]
     pub(crate) fn add(&mut self, port: u16, state: State) {
         if self.is_asked_for(port) {
@@ -62,7 +64,7 @@ impl<'a> ByPort<'a> {
         }
     }
 
-    /// Says that a socket that is counted listens.
+    /// Adds what is known about a listener; [`Self::add`] counts it.
     pub(crate) fn add_listener(&mut self, port: u16, listener: Listener) {
         if !self.is_asked_for(port) {
             return;
@@ -77,8 +79,8 @@ impl<'a> ByPort<'a> {
         all.drops = add(all.drops, listener.drops);
     }
 
-    /// The services, by port in ascending order, and the sockets at ports without a listener: `None` where only some
-    /// ports are asked for.
+    /// The services, by port in ascending order, and the sockets at ports without a listener:
+    /// `None` if only some ports are asked for.
     pub(crate) fn services(self) -> (Vec<Service>, Option<Counts>) {
         let mut other = self.total;
         let services = self.listeners.iter().map(|(&port, listeners)| {
@@ -117,7 +119,7 @@ mod tests {
     };
 
     fn counted(ports: Option<&Ports>) -> (Vec<Service>, Option<Counts>) {
-        let mut table = ByPort::new(ports);
+        let mut table = PortTable::new(ports);
         // The connections of a port before its listeners, and after them.
         table.add(u16::MAX, State::CloseWait);
         table.add(80, State::Listen);
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_a_source_does_not_know_stays_unknown() {
-        let mut table = ByPort::new(None);
+        let mut table = PortTable::new(None);
         table.add(1, State::Listen);
         table.add_listener(
             1,

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The program with which the kernel leaves out of a dump the sockets at other ports: `INET_DIAG_REQ_BYTECODE`.
+//! The program by which the kernel leaves sockets at other ports out of a dump:
+//! `INET_DIAG_REQ_BYTECODE`.
 //!
-//! Sources: `include/uapi/linux/inet_diag.h`; `inet_diag_bc_audit` and `inet_diag_bc_run` (`net/ipv4/inet_diag.c`).
+//! Sources: `include/uapi/linux/inet_diag.h`; `inet_diag_bc_audit` and `inet_diag_bc_run`
+//! (`net/ipv4/inet_diag.c`).
 
 use crate::ports::Ports;
 
-/// Beyond so many ranges a socket costs the kernel more to compare than to tell: those are not filtered.
+/// With more ranges, it costs the kernel more to compare a socket than to list it: then it does not
+/// filter.
 const MOST: usize = 64;
 
 const JMP: u8 = 1;
@@ -15,13 +18,13 @@ const S_LE: u8 = 3;
 const D_GE: u8 = 4;
 const D_LE: u8 = 5;
 
-/// The size of `struct inet_diag_bc_op`, and of what one range takes: two comparisons, each with an operand, and a
-/// jump.
+/// The size of `struct inet_diag_bc_op`, and of the operations for one range: two comparisons, each
+/// with an operand, and a jump.
 const OP: usize = 4;
 const RANGE: usize = 5 * OP;
 
-/// The program that accepts the sockets at these local and remote ports. It is empty where there is nothing to
-/// compare, and accepts more where there is too much to compare.
+/// The program that accepts the sockets at these local and remote ports. It is empty if there is
+/// nothing to compare, and accepts more sockets if there are too many ranges.
 pub(super) fn program(local: Option<&Ports>, remote: Option<&Ports>) -> Vec<u8> {
     let conditions: Vec<_> = [(S_GE, S_LE, local), (D_GE, D_LE, remote)]
         .into_iter()
@@ -35,8 +38,9 @@ pub(super) fn program(local: Option<&Ports>, remote: Option<&Ports>) -> Vec<u8> 
             .sum::<usize>();
 
     let mut program = Vec::with_capacity(length);
-    // `yes` and `no` are how far to go on. Accepted is who comes to the end exactly, refused who goes beyond it. The
-    // kernel checks along `yes` alone, so every place that a `no` leads to is on that way.
+    // `yes` and `no` are the distances to the next operation. A socket is accepted if execution
+    // ends exactly at the end of the program, and rejected if it jumps past it. The kernel's audit
+    // follows `yes` alone, and refuses a `no` to an operation that it has not reached that way.
     let mut op = |code: u8, yes: usize, no: usize| {
         program.push(code);
         program.push(yes as u8);
@@ -44,14 +48,14 @@ pub(super) fn program(local: Option<&Ports>, remote: Option<&Ports>) -> Vec<u8> 
     };
     let mut at = 0;
     for (ge, le, ranges) in conditions {
-        let refused = length + OP;
+        let rejected = length + OP;
         let accepted = at + RANGE * ranges.len();
         for (index, range) in ranges.iter().enumerate() {
-            // The ranges ascend: below this one, and not in one before it, is in none.
-            op(ge, 2 * OP, refused - at);
+            // The ranges ascend: a port below this range that is in none before it is in no range.
+            op(ge, 2 * OP, rejected - at);
             op(0, 0, (*range.start()).into());
             let is_last = index + 1 == ranges.len();
-            let beyond = if is_last { refused } else { at + RANGE };
+            let beyond = if is_last { rejected } else { at + RANGE };
             op(le, 2 * OP, beyond - (at + 2 * OP));
             op(0, 0, (*range.end()).into());
             op(JMP, OP, accepted - (at + 4 * OP));
@@ -73,7 +77,7 @@ mod tests {
         (program[at], program[at + 1].into(), no.into())
     }
 
-    /// `inet_diag_bc_audit`, with what it asks for of the codes that are used.
+    /// `inet_diag_bc_audit`, as far as it concerns the codes that are used.
     fn audit(program: &[u8]) {
         let mut on_the_way = vec![];
         let mut at = 0;

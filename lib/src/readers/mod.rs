@@ -3,6 +3,7 @@
 //! How each source is read: the module's files, netlink, procfs.
 
 pub(crate) mod by_port;
+mod byte_order;
 pub(crate) mod difference;
 mod filter;
 mod interrupted;
@@ -12,5 +13,8 @@ pub(crate) mod module_services;
 pub(crate) mod namespace;
 pub(crate) mod netlink;
 pub(crate) mod procfs;
+#[cfg(test)]
+mod procfs_live;
 pub(crate) mod root;
+mod shown;
 pub(crate) mod sockstat;

@@ -9,7 +9,7 @@ use crate::error::{BadLine, Error};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// The file is under 400 bytes; whatever is longer than this is another file, and not read to its end.
+/// The file is under 400 bytes. A longer one than this is another file, and not read to its end.
 const LONGEST: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -19,8 +19,8 @@ pub(crate) struct Module {
 
 impl Module {
     pub(crate) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
-        // `tcpstat` is a link to `net/tcpstat`, and a sample may have only the former. Below `/proc/PID` there is only
-        // the latter.
+        // `tcpstat` is a link to `net/tcpstat`. A saved sample may have only the former;
+        // `/proc/PID` has only the latter.
         let (path, file) = root
             .open_net("tcpstat")
             .or_else(|missing| match missing {
@@ -40,7 +40,8 @@ impl Module {
     }
 }
 
-/// Reads the text of `/proc/tcpstat`: all eleven states in kernel order, each line whole, and nothing else.
+/// Reads the text of `/proc/tcpstat`: all eleven states in kernel order, each line whole, and
+/// nothing else.
 pub(crate) fn parse(text: &[u8]) -> Result<Counts, BadLine> {
     let mut counts = Counts::ZERO;
     let mut rest = text;
@@ -215,7 +216,7 @@ CLOSING     : 0
             let _ = parse(&bytes);
         }
 
-        /// Of a text with one byte changed, at most one count differs, or it is refused.
+        /// If one byte of a text changes, at most one count does, or the text is refused.
         #[test]
         fn a_changed_byte_never_becomes_another_state(at in 0..GOOD.len(), byte: u8) {
             let mut text = GOOD.as_bytes().to_vec();

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The module's answer by service: `/proc/net/tcpstat_services`, a line for every port that has a listener and one
-//! for the rest, read strictly.
+//! The module's answer by service: `/proc/net/tcpstat_services`, a line for every port that has a
+//! listener and one for all other ports, read strictly.
 //!
-//! A header names the columns, and the lines are read by these names; other columns are passed over.
+//! A header names the columns, and the lines are read by these names; other columns are ignored.
 
 use std::io::Read;
 
@@ -17,7 +17,7 @@ use crate::services::Service;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// How many columns hold a number: what is known of the listeners of a port, and the states.
+/// How many columns hold a number: those about the listeners of a port, and the states.
 const NUMBERS: usize = COLUMNS.len() - 1 + State::COUNT;
 
 /// The services, by port in ascending order, and the sockets at ports without a listener.
@@ -36,8 +36,8 @@ pub(crate) fn services(root: &Root, ports: Option<&Ports>) -> Result<Answer, Err
     Ok((services, other))
 }
 
-/// Reads the text: the header, the ports in ascending order, and last the line of the rest. A line must fit into
-/// `buffer`.
+/// Reads the text: the header, the ports in ascending order, and last the line of all other ports.
+/// A line must fit into `buffer`.
 pub(crate) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failure> {
     let mut lines = Lines::new(file, buffer);
     let Some(header) = lines.next()? else {
@@ -78,12 +78,12 @@ struct Numbers {
     counts: Counts,
 }
 
-/// Which columns are where.
+/// The places of the columns in a line.
 struct Columns {
     /// How many there are, the port included.
     number: usize,
     port: usize,
-    /// As [`names`] has them.
+    /// In the order of [`names`].
     numbers: [usize; NUMBERS],
 }
 
@@ -120,7 +120,7 @@ impl Columns {
         })
     }
 
-    /// The port of a line, or `None` where it is the line of the rest, and its numbers.
+    /// The port of a line, or `None` in the line of all other ports, and its numbers.
     fn read(&self, line: Line<'_>) -> Result<(Option<u16>, Numbers), BadLine> {
         let words: Vec<&[u8]> = words(line.text).collect();
         if words.len() != self.number {

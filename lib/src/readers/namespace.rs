@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Opening what belongs to another network namespace than that of the calling thread.
+//! Opening sockets and files of another network namespace than that of the calling thread.
 
 use std::fs::{self, File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 
 use crate::error::Error;
@@ -16,7 +17,8 @@ use crate::error::Error;
 /// The calling thread's own network namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
-/// A network namespace that is held open: it stays the same one, whatever becomes of the process that led to it.
+/// A network namespace that is held open: it stays the same one when the process whose path led to
+/// it ends, or enters another.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     path: PathBuf,
@@ -31,7 +33,11 @@ impl Handle {
     /// # Errors
     /// [`Error::Namespace`]; [`Error::OtherNamespace`] if it has another inode number than `inode`.
     pub(crate) fn open(path: PathBuf, inode: Option<u64>) -> Result<Self, Error> {
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file)));
+        // A saved sample may have a FIFO there: opening it must not wait.
+        let mut options = File::options();
+        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let opened = options.open(&path);
+        let opened = opened.and_then(|file| Ok((file.metadata()?.ino(), file)));
         match (opened, inode) {
             (Ok((found, _)), Some(inode)) if found != inode => {
                 Err(Error::OtherNamespace { path, inode })
@@ -44,11 +50,11 @@ impl Handle {
         }
     }
 
-    /// Whether it is the calling thread's own. What its link says would not do: that of a process on another machine
-    /// may say the same.
+    /// Whether it is the calling thread's own. The text of the link is not enough: in the procfs of
+    /// another machine, it may be the same.
     fn is_own(&self) -> bool {
         let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
-        // Where there is no /proc, one's own is not known, and can be entered like another.
+        // Without /proc, the thread's own namespace is not known, and is entered like any other.
         match (fs::metadata(OWN), self.file.metadata()) {
             (Ok(own), Ok(this)) => id(own) == id(this),
             _ => false,
@@ -58,15 +64,15 @@ impl Handle {
 
 /// Calls `work` in `namespace`; in that of the calling thread, if there is none.
 ///
-/// A netlink socket belongs to the namespace in which it was opened, wherever it is used then, and so does a file below
-/// `/proc/thread-self/net`. The calling thread stays where it is: another one enters the namespace, which takes
-/// `CAP_SYS_ADMIN` in both (`setns(2)`).
+/// A netlink socket belongs to the namespace in which it was opened, wherever it is used later; so
+/// does a file below `/proc/thread-self/net`. The calling thread stays where it is: another thread
+/// enters the namespace, which needs `CAP_SYS_ADMIN` in both (`setns(2)`).
 pub(crate) fn inside<T: Send>(
     namespace: Option<&Handle>,
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<T, Error> {
     let handle = match namespace {
-        // One's own needs no right.
+        // The thread's own needs no right.
         Some(handle) if !handle.is_own() => handle,
         _ => return work(),
     };

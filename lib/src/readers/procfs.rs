@@ -1,28 +1,41 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection, of
-//! which the columns are read that are asked for: the state, the ports, the queues.
+//! The answer of `/proc/net/tcp` and `/proc/net/tcp6`: a line for every connection. Only the
+//! columns that are needed are read: the state, the ports, the queues.
 //!
-//! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show` (`net/ipv6/tcp_ipv6.c`).
+//! The format is that of `tcp4_seq_show` (`net/ipv4/tcp_ipv4.c`) and `tcp6_seq_show`
+//! (`net/ipv6/tcp_ipv6.c`).
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::by_port::{ByPort, Listener};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::{SysconfVar, sysconf};
+
+use super::by_port::{Listener, PortTable};
+use super::byte_order::ByteOrder;
 use super::lines::{BUFFER, Failure, Line, Lines, decimal, words};
 use super::root::Root;
+use super::shown::Shown;
 use crate::connections::Connection;
 use crate::error::{BadLine, Error};
 use crate::ports::Ports;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// The digits of an address, which are what places the columns.
+/// The digits of an address, on which the places of the columns depend.
 pub(crate) const IPV4_DIGITS: usize = 8;
 pub(crate) const IPV6_DIGITS: usize = 32;
+
+/// More bytes than a row can have: all columns of `tcp6_seq_show`, each at its longest, are 287.
+const LONGEST_ROW: usize = 512;
+
+/// A row that was shown this many rows ago can only come from a table that was begun again. Where
+/// a bucket grows between two reads, its last rows are shown again: as many as came into it.
+const BEGUN_AGAIN: u64 = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Procfs {
@@ -30,60 +43,138 @@ pub(crate) struct Procfs {
 }
 
 impl Procfs {
-    pub(crate) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
+    /// Counts, and the file of a saved sample that is missing.
+    pub(crate) fn sample(&mut self, root: &Root) -> Result<(Counts, Option<PathBuf>), Error> {
         let mut counts = Counts::ZERO;
-        self.each_file(root, |file, digits, buffer| {
-            count(file, digits, buffer, &mut counts)
-        })?;
-        Ok(counts)
+        let missing = self.each_file(root, |rows| count(rows, &mut counts))?;
+        Ok((counts, missing))
     }
 
-    /// Counts by port. What a listener's queue may hold, and what was dropped at it, is not told here.
+    /// Counts by port. The files have neither the backlog nor the drops of a listener.
     pub(crate) fn services<'a>(
         &mut self,
         root: &Root,
         ports: Option<&'a Ports>,
-    ) -> Result<ByPort<'a>, Error> {
-        let mut table = ByPort::new(ports);
-        self.each_file(root, |file, digits, buffer| {
-            count_by_port(file, digits, buffer, &mut table)
-        })?;
-        Ok(table)
+    ) -> Result<(PortTable<'a>, Option<PathBuf>), Error> {
+        let mut table = PortTable::new(ports);
+        let missing = self.each_file(root, |rows| count_by_port(rows, &mut table))?;
+        Ok((table, missing))
     }
 
-    /// Reads `tcp6` and then `tcp`.
+    /// Reads `tcp6` and then `tcp`. Returns the file of a saved sample that is missing.
     fn each_file(
         &mut self,
         root: &Root,
-        mut read: impl FnMut(File, usize, &mut [u8]) -> Result<(), Failure>,
-    ) -> Result<(), Error> {
+        mut read: impl FnMut(Rows<File, &mut [u8]>) -> Result<(), Failure>,
+    ) -> Result<Option<PathBuf>, Error> {
         self.buffer.resize(BUFFER, 0);
-        if let Some((path, file)) = open_tcp6(root)? {
-            read(file, IPV6_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
+        let Files { tcp6, tcp, missing } = Files::open(root)?;
+        for (table, digits) in [(tcp6, IPV6_DIGITS), (Some(tcp), IPV4_DIGITS)] {
+            if let Some(Table { path, file, live }) = table {
+                let rows = Rows::of(file, live, digits, &mut self.buffer[..]);
+                read(rows).map_err(|failure| failure.of(&path))?;
+            }
         }
-        let (path, file) = root.open_net("tcp")?;
-        read(file, IPV4_DIGITS, &mut self.buffer).map_err(|failure| failure.of(&path))?;
-        Ok(())
+        Ok(missing)
     }
 }
 
-/// The connections that `tcp` tells of, and then those of `tcp6`.
+/// A file that shows a table of connections.
+#[derive(Debug)]
+struct Table {
+    path: PathBuf,
+    file: File,
+    /// Whether the kernel answers, rather than a saved sample.
+    live: bool,
+}
+
+impl Table {
+    fn open(root: &Root, name: &str) -> Result<Self, Error> {
+        let (path, file) = root.open_net(name)?;
+        match fstatfs(&file) {
+            Ok(statfs) => Ok(Self {
+                path,
+                file,
+                live: statfs.filesystem_type() == PROC_SUPER_MAGIC,
+            }),
+            Err(errno) => Err(Error::read(&path, errno.into())),
+        }
+    }
+
+    /// Reads the local addresses of a saved sample, and goes back to its beginning. Lines that are
+    /// wrong are left to the reader that comes after.
+    fn add_addresses(
+        &self,
+        digits: usize,
+        buffer: &mut [u8],
+        order: &mut ByteOrder,
+    ) -> Result<(), Error> {
+        let mut rows = Rows::new(&self.file, digits, buffer);
+        while let Ok(Some(row)) = rows.next() {
+            if let Ok(local) = row.local() {
+                order.add(&self.path, row.line, local.ip());
+            }
+        }
+        (&self.file)
+            .rewind()
+            .map_err(|error| Error::read(&self.path, error))
+    }
+}
+
+#[derive(Debug)]
+struct Files {
+    tcp6: Option<Table>,
+    tcp: Table,
+    /// `tcp6`, if a saved sample does not have it.
+    missing: Option<PathBuf>,
+}
+
+impl Files {
+    /// A kernel without IPv6 has no `tcp6`, and no such connections. A process that ends has
+    /// neither file any more, so this one is opened before `tcp`, which every kernel has.
+    fn open(root: &Root) -> Result<Self, Error> {
+        let tcp6 = match Table::open(root, "tcp6") {
+            Err(Error::Open { path, error }) if error.kind() == io::ErrorKind::NotFound => {
+                Err(path)
+            }
+            opened => Ok(opened?),
+        };
+        let tcp = Table::open(root, "tcp")?;
+        let (tcp6, missing) = match tcp6 {
+            Ok(table) => (Some(table), None),
+            Err(path) => (None, (!tcp.live).then_some(path)),
+        };
+        Ok(Self { tcp6, tcp, missing })
+    }
+}
+
+/// The connections in `tcp`, and then those in `tcp6`.
 #[derive(Debug)]
 pub(crate) struct Listing {
     path: PathBuf,
     /// `None` after the last, and after an error.
     rows: Option<Rows<File, Vec<u8>>>,
-    tcp6: Option<(PathBuf, File)>,
+    tcp6: Option<Table>,
+    /// The file of a saved sample that is missing.
+    pub(crate) missing: Option<PathBuf>,
 }
 
 impl Listing {
     pub(crate) fn start(root: &Root) -> Result<Self, Error> {
-        let tcp6 = open_tcp6(root)?;
-        let (path, tcp) = root.open_net("tcp")?;
+        let Files { tcp6, tcp, missing } = Files::open(root)?;
+        let mut buffer = vec![0; BUFFER];
+        let mut order = ByteOrder::default();
+        for (table, digits) in [(Some(&tcp), IPV4_DIGITS), (tcp6.as_ref(), IPV6_DIGITS)] {
+            if let Some(table) = table.filter(|table| !table.live) {
+                table.add_addresses(digits, &mut buffer, &mut order)?;
+            }
+        }
+        order.check()?;
         Ok(Self {
-            path,
-            rows: Some(Rows::new(tcp, IPV4_DIGITS, vec![0; BUFFER])),
+            path: tcp.path,
+            rows: Some(Rows::of(tcp.file, tcp.live, IPV4_DIGITS, buffer)),
             tcp6,
+            missing,
         })
     }
 }
@@ -97,9 +188,10 @@ impl Iterator for Listing {
                 Ok(Some(connection)) => return Some(Ok(connection)),
                 Ok(None) => {
                     let rows = self.rows.take()?;
-                    let (path, tcp6) = self.tcp6.take()?;
+                    let Table { path, file, live } = self.tcp6.take()?;
                     self.path = path;
-                    self.rows = Some(Rows::new(tcp6, IPV6_DIGITS, rows.lines.into_buffer()));
+                    let buffer = rows.lines.into_buffer();
+                    self.rows = Some(Rows::of(file, live, IPV6_DIGITS, buffer));
                 }
                 Err(failure) => {
                     self.rows = None;
@@ -110,23 +202,11 @@ impl Iterator for Listing {
     }
 }
 
-/// A kernel without IPv6 has no such file, and no such connections. A process that ends has neither file any more, so
-/// this one is opened before `tcp`, which every kernel has.
-fn open_tcp6(root: &Root) -> Result<Option<(PathBuf, File)>, Error> {
-    match root.open_net("tcp6") {
-        Err(Error::Open { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some),
-    }
-}
-
-/// Adds the connections of one file to `counts`; a line must fit into `buffer`.
-pub(crate) fn count(
-    file: impl Read,
-    digits: usize,
-    buffer: &mut [u8],
+/// Adds the connections of one file to `counts`.
+pub(crate) fn count<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
+    mut rows: Rows<R, B>,
     counts: &mut Counts,
 ) -> Result<(), Failure> {
-    let mut rows = Rows::new(file, digits, buffer);
     while let Some(row) = rows.next()? {
         counts.add_one(row.state()?);
     }
@@ -134,13 +214,10 @@ pub(crate) fn count(
 }
 
 /// The same by port.
-pub(crate) fn count_by_port(
-    file: impl Read,
-    digits: usize,
-    buffer: &mut [u8],
-    table: &mut ByPort<'_>,
+pub(crate) fn count_by_port<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
+    mut rows: Rows<R, B>,
+    table: &mut PortTable<'_>,
 ) -> Result<(), Failure> {
-    let mut rows = Rows::new(file, digits, buffer);
     while let Some(row) = rows.next()? {
         let (port, state) = (row.local_port()?, row.state()?);
         table.add(port, state);
@@ -164,13 +241,36 @@ pub(crate) fn count_by_port(
 pub(crate) struct Rows<R, B> {
     lines: Lines<R, B>,
     digits: usize,
+    /// Of a live file, the rows that were shown.
+    shown: Option<Shown>,
 }
 
 impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
+    /// The rows of a file that is read to its end. A line must fit into `buffer`.
     pub(crate) fn new(file: R, digits: usize, buffer: B) -> Self {
         Self {
             lines: Lines::new(file, buffer),
             digits,
+            shown: None,
+        }
+    }
+
+    /// The rows that the kernel shows, in pages of `page` bytes, each once. In the middle of the
+    /// table it fills a page as far as another row would not fit.
+    pub(crate) fn live(file: R, digits: usize, buffer: B, page: usize) -> Self {
+        let full = page.saturating_sub(LONGEST_ROW).max(1);
+        Self {
+            lines: Lines::new(file, buffer).ending_below(full),
+            digits,
+            shown: Some(Shown::default()),
+        }
+    }
+
+    fn of(file: R, live: bool, digits: usize, buffer: B) -> Self {
+        if live {
+            Self::live(file, digits, buffer, page())
+        } else {
+            Self::new(file, digits, buffer)
         }
     }
 
@@ -186,10 +286,31 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
                 Some(_) => {}
             }
         }
-        match self.lines.next()? {
-            None => Ok(None),
-            Some(line) => Ok(Some(Row::new(line, self.digits)?)),
-        }
+        let columns = loop {
+            if !self.lines.advance()? {
+                return Ok(None);
+            }
+            let row = Row::new(self.lines.line(), self.digits)?;
+            let columns = row.line.text.len() - row.columns.len();
+            let read = self.lines.fills();
+            // All of a small table comes with one read.
+            let small = read == 1 && self.lines.has_ended();
+            let again = match &mut self.shown {
+                Some(shown) if !small => shown.again(read, row.ends(), row.inode()),
+                _ => None,
+            };
+            match again {
+                None => break columns,
+                Some(ago) if ago >= BEGUN_AGAIN => self.lines.end(),
+                Some(_) => {}
+            }
+        };
+        let line = self.lines.line();
+        Ok(Some(Row {
+            line,
+            columns: &line.text[columns..],
+            digits: self.digits,
+        }))
     }
 
     pub(crate) fn next_connection(&mut self) -> Result<Option<Connection>, Failure> {
@@ -198,6 +319,14 @@ impl<R: Read, B: AsRef<[u8]> + AsMut<[u8]>> Rows<R, B> {
             Some(row) => Ok(Some(row.connection()?)),
         }
     }
+}
+
+/// The size of a page of this machine's kernel, in bytes.
+fn page() -> usize {
+    // Linux always knows it.
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    page.and_then(|page| usize::try_from(page).ok())
+        .unwrap_or(4096)
 }
 
 fn is_header(line: &[u8]) -> bool {
@@ -214,7 +343,7 @@ fn is_header(line: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug)]
 struct Row<'a> {
     line: Line<'a>,
-    /// What comes after the first colon.
+    /// The part after the first colon.
     columns: &'a [u8],
     digits: usize,
 }
@@ -270,27 +399,46 @@ impl<'a> Row<'a> {
     }
 
     fn connection(&self) -> Result<Connection, BadLine> {
-        let (local, remote) = (endpoint(self.digits), 2 * endpoint(self.digits));
         let state = self.state()?;
         let (send_queue, receive_queue) = self.queues()?;
-        let mut words = words(&self.columns[queues(self.digits).end..]);
-        // "tr:tm->when", "retrnsmt" and "timeout" are not read.
+        let mut words = self.words();
         let number = |word| decimal(word?);
-        let uid = number(words.nth(2)).and_then(|uid| u32::try_from(uid).ok());
+        let uid = number(words.nth(UID)).and_then(|uid| u32::try_from(uid).ok());
         let uid = uid.ok_or_else(|| self.line.bad("not the uid of a TCP connection"))?;
-        let inode = number(words.nth(1))
+        let inode = number(words.nth(INODE - UID - 1))
             .ok_or_else(|| self.line.bad("not the inode of a TCP connection"))?;
         let inode = (inode != 0).then_some(inode);
         Ok(Connection {
             state,
-            local: self.address(local)?,
-            remote: self.address(remote)?,
+            local: self.local()?,
+            remote: self.address(2 * endpoint(self.digits))?,
             uid: inode.map(|_| uid),
             inode,
             receive_queue,
             // Of a listener, it is always zero.
             send_queue: (state != State::Listen).then_some(send_queue),
         })
+    }
+
+    /// Both addresses and ports, as they are written.
+    fn ends(&self) -> &'a [u8] {
+        &self.columns[..2 * endpoint(self.digits)]
+    }
+
+    /// The inode, as it is written.
+    fn inode(&self) -> &'a [u8] {
+        self.words().nth(INODE).unwrap_or_default()
+    }
+
+    /// The local address.
+    fn local(&self) -> Result<SocketAddr, BadLine> {
+        self.address(endpoint(self.digits))
+    }
+
+    /// The columns after the queues: "tr:tm->when", "retrnsmt", "uid", "timeout", "inode", ...
+    fn words(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let rest = self.columns.get(queues(self.digits).end..);
+        words(rest.unwrap_or_default())
     }
 
     /// What waits to be sent, and to be received or accepted.
@@ -306,6 +454,10 @@ impl<'a> Row<'a> {
         .ok_or_else(|| self.line.bad("not the queues of a TCP connection"))
     }
 }
+
+/// Where these are in [`Row::words`].
+const UID: usize = 2;
+const INODE: usize = 4;
 
 /// A blank, the address, a colon, and four digits for the port.
 const fn endpoint(digits: usize) -> usize {
@@ -325,7 +477,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
     })
 }
 
-/// What comes after `SL:` in a line, if what is around the state column is where it should be.
+/// The part of a line after `SL:`, if the columns up to the state are where they should be.
 fn columns(line: &[u8], digits: usize) -> Option<&[u8]> {
     let colon = memchr::memchr(b':', line)?;
     let sl = line[..colon].trim_ascii_start();
@@ -375,14 +527,14 @@ mod tests {
         )
     }
 
-    /// A reader that brings at most `step` bytes at a time, and is interrupted before each.
-    struct Slow<'a> {
+    /// A reader that gives at most `step` bytes at a time, and is interrupted before each reading.
+    struct SlowReader<'a> {
         text: &'a [u8],
         step: usize,
         interrupted: bool,
     }
 
-    impl Read for Slow<'_> {
+    impl Read for SlowReader<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.interrupted = !self.interrupted;
             if self.interrupted {
@@ -400,12 +552,12 @@ mod tests {
         buffer: usize,
     ) -> Result<Counts, (u64, String)> {
         let mut counts = Counts::ZERO;
-        let reader = Slow {
+        let reader = SlowReader {
             text: text.as_bytes(),
             step,
             interrupted: false,
         };
-        match count(reader, digits, &mut vec![0; buffer], &mut counts) {
+        match count(Rows::new(reader, digits, vec![0; buffer]), &mut counts) {
             Ok(()) => Ok(counts),
             Err(Failure::Line(bad)) => Err((bad.line, bad.problem)),
             Err(Failure::Read(error)) => panic!("{error}"),
@@ -436,7 +588,8 @@ mod tests {
 
     #[test]
     fn reads_lines_as_kernels_write_them() {
-        // Padded to 149 characters; a full socket, a time-wait socket, a line number of five digits.
+        // Padded to 149 characters; a full socket, a time-wait socket, a line number of five
+        // digits.
         let text = format!(
             "{HEADER}{:<149}\n{:<149}\n{:<149}\n",
             "   0: 00000000:07E8 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1574 1 00000000998378a5 100 0 0 10 0",
@@ -460,7 +613,7 @@ mod tests {
    2: 0100007F:1F90 0200007F:C352 01 0000000A:FFFFFFFF 02:00000000123456789 00000000 4294967294   0 8412 1 0000000000000000 20 4 30 10 -1
 ";
 
-    /// What each line says, up to the first that is wrong.
+    /// The connection of each line, up to the first line that is wrong.
     fn connections(text: &str, digits: usize) -> Result<Vec<Connection>, (u64, String)> {
         let mut rows = Rows::new(text.as_bytes(), digits, vec![0; 4096]);
         let connections = std::iter::from_fn(|| rows.next_connection().transpose());
@@ -537,7 +690,8 @@ mod tests {
                 "{to}"
             );
         }
-        // What a kernel ends a line with after the inode is not read; without it, the line is no connection.
+        // The rest of a line after the inode is not read; a line that ends before it is no
+        // connection.
         let text = format!("{HEADER}{CONNECTIONS}");
         let second = text.find("   1: ").unwrap();
         let first_line = &text[..second];
@@ -551,12 +705,13 @@ mod tests {
 
     #[test]
     fn counts_by_port_whatever_the_order() {
-        let mut table = ByPort::new(None);
+        let mut table = PortTable::new(None);
         let text: Vec<&str> = CONNECTIONS.lines().collect();
         for lines in [&text[1..], &text[..1]] {
             let text = format!("{HEADER}{}\n", lines.join("\n"));
             let text = text.replace("1F90", "07E8");
-            count_by_port(text.as_bytes(), IPV4_DIGITS, &mut [0; 4096], &mut table).unwrap();
+            let rows = Rows::new(text.as_bytes(), IPV4_DIGITS, [0; 4096]);
+            count_by_port(rows, &mut table).unwrap();
         }
         let (services, other) = table.services();
         let [service] = services[..] else {
@@ -642,7 +797,7 @@ mod tests {
         }
         let mut counts = Counts::ZERO;
         // The buffer is a slice: it cannot grow, and there is none but it.
-        count(reader, IPV4_DIGITS, &mut [0; 4096], &mut counts).unwrap();
+        count(Rows::new(reader, IPV4_DIGITS, [0; 4096]), &mut counts).unwrap();
         assert_eq!(counts.get(State::Established), lines);
     }
 
@@ -653,8 +808,9 @@ mod tests {
         ) {
             let mut text = if has_header { HEADER.as_bytes().to_vec() } else { Vec::new() };
             text.extend(bytes);
-            let _ = count(&text[..], digits, &mut vec![0; size], &mut Counts::default());
-            let _ = count_by_port(&text[..], digits, &mut vec![0; size], &mut ByPort::new(None));
+            let rows = || Rows::new(&text[..], digits, vec![0; size]);
+            let _ = count(rows(), &mut Counts::default());
+            let _ = count_by_port(rows(), &mut PortTable::new(None));
         }
 
         #[test]
@@ -665,7 +821,7 @@ mod tests {
             if let Ok(text) = std::str::from_utf8(&text) {
                 let _ = connections(text, IPV4_DIGITS);
             }
-            let _ = count(&text[..], IPV4_DIGITS, &mut [0; 4096], &mut Counts::default());
+            let _ = count(Rows::new(&text[..], IPV4_DIGITS, [0; 4096]), &mut Counts::default());
         }
 
         #[test]

@@ -4,10 +4,14 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
 use super::namespace::Handle;
-use crate::error::Error;
+use crate::error::{Error, errno};
 use crate::namespaces::inode_at;
 use crate::options::Options;
 
@@ -21,7 +25,7 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// What is meant.
+    /// The root that `options` name.
     pub(crate) fn of(options: &Options) -> Self {
         match options.target.pid() {
             None => Self::from(&*options.proc_root),
@@ -33,13 +37,14 @@ impl Root {
         }
     }
 
-    /// The process's network namespace, for netlink to enter; `None` if no process is meant.
+    /// The process's network namespace, for netlink to enter; `None` if it is not a process's
+    /// directory.
     pub(crate) fn namespace(&self) -> Result<Option<Handle>, Error> {
         let open = || Handle::open(self.namespace_path(), self.inode);
         self.is_process.then(open).transpose()
     }
 
-    /// Refuses a process that is not there.
+    /// Fails if the process is not there.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.is_process && !self.path.exists() {
             return Err(Error::NoProcess {
@@ -49,12 +54,15 @@ impl Root {
         Ok(())
     }
 
-    /// Opens the file `name` of the network namespace; where there is none, the error names `net/NAME`.
+    /// Opens the file `name` of the network namespace; if there is none, the error names
+    /// `net/NAME`.
     ///
-    /// In `/proc`, it is the namespace of this thread that is meant, as with a netlink socket: `/proc/net` is a link to
-    /// `self/net`, which is that of the process's first thread. A procfs mounted with `subset=pid` has no `net`.
+    /// In `/proc`, this is the namespace of the calling thread, as it is for a netlink socket:
+    /// `/proc/net` is a link to `self/net`, which is that of the process's first thread. A procfs
+    /// mounted with `subset=pid` has no `net`.
     pub(crate) fn open_net(&self, name: &str) -> Result<(PathBuf, File), Error> {
-        // A file belongs to the namespace that the process is in when it is opened; it does not tell which that is.
+        // A file belongs to the namespace that the process is in when it is opened, and does not
+        // say which one.
         self.check_namespace()?;
         let opened = self.open_first(name);
         self.check_namespace()?;
@@ -77,7 +85,7 @@ impl Root {
         open(self.path.join("net").join(name))
     }
 
-    /// Refuses a process that is in another namespace than it should be.
+    /// Fails if the process is in another namespace than it should be.
     fn check_namespace(&self) -> Result<(), Error> {
         let Some(inode) = self.inode else {
             return Ok(());
@@ -95,7 +103,7 @@ impl Root {
     }
 }
 
-/// A procfs, or what is like one.
+/// A procfs, or a directory like one.
 impl From<&Path> for Root {
     fn from(path: &Path) -> Self {
         Self {
@@ -106,8 +114,27 @@ impl From<&Path> for Root {
     }
 }
 
+/// Opens a file of a procfs, or of a saved sample: neither is a FIFO or a device, on which `open`
+/// and `read` could wait.
 pub(crate) fn open(path: PathBuf) -> Result<(PathBuf, File), Error> {
-    match File::open(&path) {
+    let irregular = || io::Error::other("not a regular file");
+    let open = || {
+        let mut options = File::options();
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let opened = options.read(true).custom_flags(flags.bits()).open(&path);
+        let file = opened.map_err(|error| match errno(&error) {
+            Errno::ENXIO => irregular(),
+            _ => error,
+        })?;
+        let kind = file.metadata()?.file_type();
+        // A directory is refused when it is read (EISDIR).
+        if kind.is_file() || kind.is_dir() {
+            Ok(file)
+        } else {
+            Err(irregular())
+        }
+    };
+    match open() {
         Ok(file) => Ok((path, file)),
         Err(error) => Err(Error::open(&path, error)),
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The counters that the kernel keeps anyway: `sockstat`, `sockstat6` and `snmp` of a network namespace.
+//! Counters that the kernel keeps for each network namespace: `sockstat`, `sockstat6` and `snmp`.
 //!
-//! Sources: `sockstat_seq_show` and `snmp_seq_show_tcp_udp` (`net/ipv4/proc.c`), `sockstat6_seq_show`
-//! (`net/ipv6/proc.c`); `proc_net(5)`.
+//! Sources: `sockstat_seq_show` and `snmp_seq_show_tcp_udp` (`net/ipv4/proc.c`),
+//! `sockstat6_seq_show` (`net/ipv6/proc.c`); `proc_net(5)`.
 
 use std::fs::File;
 use std::io;
@@ -14,32 +14,35 @@ use super::interrupted::retried;
 use super::lines::{decimal, words};
 use crate::error::{BadLine, Error};
 
-/// The files are about 2 KiB, `snmp` up to 15 KiB where every type of ICMP message was seen; whatever is longer than this is another file, and not read to its end.
+/// The files are about 2 KiB; `snmp` is up to 15 KiB if every type of ICMP message was seen. A
+/// longer one than this is another file, and not read to its end.
 const LONGEST: usize = 32 * 1024;
 
 /// One reading of the counters of one network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
-    /// Full sockets in the hash tables, IPv4 and IPv6: `inuse` (`sock_prot_inuse_add` in `inet_hash`, `inet_unhash`,
-    /// `inet_ehash_nolisten`, ...). Listeners are in it; request sockets and time-wait sockets are not.
+    /// Full sockets in the hash tables, IPv4 and IPv6: `inuse` (`sock_prot_inuse_add` in
+    /// `inet_hash`, `inet_unhash`, `inet_ehash_nolisten`, ...). It counts listeners, but no request
+    /// sockets and no time-wait sockets.
     pub(crate) inuse: u64,
     /// Time-wait sockets, `TIME_WAIT` and `FIN_WAIT2`, IPv4 and IPv6: `tw` (`tcp_death_row`).
     pub(crate) tw: u64,
-    /// `Tcp: CurrEstab`, from `tcp_set_state`: `ESTABLISHED`, together with `CLOSE_WAIT` since Linux 6.11 and the
-    /// stable releases of that summer.
+    /// `Tcp: CurrEstab`, from `tcp_set_state`: `ESTABLISHED`, together with `CLOSE_WAIT` since
+    /// Linux 6.11 and the stable releases of that summer.
     pub(crate) curr_estab: u64,
-    /// `Tcp: ActiveOpens` and `PassiveOpens`: the connections begun since the namespace is there. They wrap.
+    /// `Tcp: ActiveOpens` and `PassiveOpens`: the connections begun since the namespace was made.
+    /// They wrap.
     pub(crate) opens: u64,
 }
 
-/// Reads the counters again and again.
+/// Counters that can be read repeatedly.
 pub(crate) trait ReadCounters {
     /// Reads them now.
     fn read(&mut self) -> Result<Counters, Error>;
 }
 
-/// The files of one network namespace, opened once: the second reading costs no path lookup, and is of the same
-/// namespace.
+/// The files of one network namespace, opened once: a second reading needs no path lookup, and is
+/// of the same namespace.
 #[derive(Debug)]
 pub(crate) struct Sockstat {
     sockstat: Counter,
@@ -53,7 +56,8 @@ impl Sockstat {
     /// The counters in the directory `net` of a procfs.
     ///
     /// # Errors
-    /// [`Error::Open`] if a file is not there. A kernel without IPv6 has no `sockstat6`, and no such sockets.
+    /// [`Error::Open`] if a file is not there. A kernel without IPv6 has no `sockstat6`, and no
+    /// such sockets.
     pub(crate) fn open(net: &Path) -> Result<Self, Error> {
         Ok(Self {
             sockstat: Counter::open(net.join("sockstat"))?,
@@ -103,7 +107,7 @@ impl Counter {
         }
     }
 
-    /// Reads the file from its beginning, which makes the kernel write it anew, and parses it.
+    /// Reads the file from its beginning, for which the kernel writes it anew, and parses it.
     fn read<T>(
         &self,
         buffer: &mut [u8],
@@ -118,7 +122,7 @@ impl Counter {
     }
 }
 
-/// Reads up to the end, or until the buffer is full; returns how many bytes there are.
+/// Reads to the end, or until the buffer is full. Returns how many bytes were read.
 fn fill(
     buffer: &mut [u8],
     mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
@@ -142,7 +146,7 @@ fn lines<'a>(text: &'a [u8], name: &'a str) -> impl Iterator<Item = Line<'a>> {
         .filter(move |(_, line)| words(line).next() == Some(name.as_bytes()))
 }
 
-/// The next of `lines`, if it is there and whole.
+/// The next of `lines`, which must be there and whole.
 fn next<'a>(
     lines: &mut impl Iterator<Item = Line<'a>>,
     text: &[u8],
@@ -173,7 +177,7 @@ fn missing((at, line): Line<'_>, key: &str) -> BadLine {
     BadLine::new(at, format!("{key} is missing"), line.trim_ascii_end())
 }
 
-/// The values of `keys` in a line `NAME: key value key value ...`. Other keys are passed over.
+/// The values of `keys` in a line `NAME: key value key value ...`. Other keys are ignored.
 pub(crate) fn pairs<const N: usize>(
     text: &[u8],
     name: &str,
@@ -263,7 +267,7 @@ Udp: 1
             ("snmp", snmp),
         ]);
         let read = Sockstat::open(net.path()).and_then(|mut counters| counters.read());
-        // Relative to the directory, whose name is another each time.
+        // Relative to the directory, whose name is different each time.
         read.map_err(|error| {
             error
                 .to_string()
@@ -281,7 +285,7 @@ Udp: 1
     #[test]
     fn reads_what_the_kernel_writes() {
         assert_eq!(read(SOCKSTAT, SOCKSTAT6, SNMP), Ok(GOOD));
-        // Linux before 7.1, with UDP-Lite, and columns that may come.
+        // Linux before 7.1, with UDP-Lite; and columns that may be added.
         let more = SOCKSTAT
             .replace(" tw", " other 9 tw")
             .replace("UDP:", "UDPLITE: inuse 0\nUDP:");

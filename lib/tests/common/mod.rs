@@ -8,8 +8,8 @@ use std::thread;
 
 use tcpstat_tests::netns;
 
-/// Whether network namespaces can be made. If not, says that the test is skipped: in CI, where `CI` is set, that is a
-/// failure.
+/// Whether network namespaces can be made. If not, says that the test is skipped: in CI, where `CI`
+/// is set, that is a failure.
 pub(crate) fn can_make_namespaces() -> bool {
     let Err(error) = netns::in_new(|| ()) else {
         return true;

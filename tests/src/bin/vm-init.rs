@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The virtual machine's init, which is also each of its scenarios and their helpers, started again with words.
+//! The virtual machine's init. Started again with arguments, it is a scenario or a helper of one.
 
 use std::process::ExitCode;
 
-use tcpstat_tests::vm::{Outcome, boot, descriptors, helper, runner, scenarios};
+use tcpstat_tests::vm::scenario::Outcome;
+use tcpstat_tests::vm::{boot, descriptors, helper, runner, scenarios};
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
         boot::main();
     }
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let outcome = match words[..] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
         ["scenario", name] => runner::run_one(name),
         ["hold", mix] => helper::hold(mix),
         ["cat", path] => helper::cat(path),
         ["read-inherited"] => descriptors::read_inherited(),
-        ["spin"] => helper::spin(),
-        ["read-on", path] => helper::read_on(path),
+        ["busy-loop"] => helper::busy_loop(),
+        ["read-loop", path] => helper::read_loop(path),
         ["list"] => list(),
         _ => Err(
             "usage: tcpstat-vm-init list; anything else only as the init of a virtual machine"
@@ -34,9 +35,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The names of the scenarios, and the seconds that each may take.
+/// Prints the names of the scenarios and their time limits.
 fn list() -> Outcome {
-    for scenario in scenarios() {
+    for scenario in scenarios::all() {
         println!("{} ({} s)", scenario.name, scenario.seconds);
     }
     Ok(())

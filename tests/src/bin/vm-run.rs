@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The host's side of the virtual machine: runs the command that starts it, and judges what came of it.
+//! The host's side of the virtual machine: runs the command that starts it, and judges the results.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,13 +14,14 @@ use tcpstat_tests::tsc;
 use tcpstat_tests::verdict::Verdict;
 use tcpstat_tests::vm::runner::MEASURED;
 
-/// How much of the console is shown after a failure.
+/// How many lines of the console are shown after a failure.
 const CONSOLE_LINES: usize = 40;
 
 /// Runs a virtual machine that tests tcpstat, and judges the run.
 ///
-/// Good means: every planned test passed, the command ended by itself with success, and the console has
-/// neither a panic nor any other complaint of the kernel. Exit codes: 0 good, 1 not good, 2 usage.
+/// Good means: every planned test passed or was skipped, but not all were skipped; the command
+/// ended by itself with success; and the console has neither a panic nor any other complaint of the
+/// kernel. Exit codes: 0 good, 1 not good, 2 usage.
 #[derive(Parser)]
 #[command(name = "tcpstat-vm-run")]
 struct Args {
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> io::Result<bool> {
     let stop = launch::stop_on_signals()?;
-    // An old verdict must not be taken for this run's.
+    // The verdict of an earlier run must not count as this run's.
     match fs::remove_file(&args.ktap) {
         Err(e) if e.kind() != ErrorKind::NotFound => {
             return Err(io::Error::new(

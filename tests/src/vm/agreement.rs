@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios: the module, netlink and `/proc/net/tcp` give what is really there, state by state.
+//! Scenarios: the module, netlink and `/proc/net/tcp` count every socket in its state.
 
 use std::error::Error;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::time::SystemTime;
 
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::{Held, allow_descriptors};
-use super::namespaces::says_its_own;
-use super::reading::everyone_says;
-use super::{Outcome, Scenario, boot, repeat};
+use super::helper::start_holder;
+use super::namespaces::check_holder;
+use super::parameters::{SEED, repeat, value};
+use super::reading::every_source_gives;
+use super::scenario::{Outcome, Scenario};
+use crate::holder::Holder;
+use crate::limits::allow_many_files;
 use crate::netns::{self, Table};
 use crate::sockets::{Family, Mix, repaired};
 
@@ -73,14 +75,16 @@ fn every_state_at_once() -> Outcome {
     exactly(&Family::ALL.map(|family| Mix::of_each(family, 5)))
 }
 
-/// How many of each a random mix has at most. Three of them must not have more time-wait sockets than a namespace may
-/// whose table has [`Table::BUCKETS`]: half as many (`tcp_set_hashinfo`).
+/// The most sockets of a kind in a random mix. Three mixes must not have more time-wait sockets
+/// than a namespace with [`Table::BUCKETS`] buckets may have, which is half as many as it has
+/// buckets (`tcp_set_hashinfo`).
 const MOST: u32 = 5;
 
-/// Mixes of every family in one namespace, which has the shared table or its own, beside others of both kinds.
+/// Mixes of every family in one namespace, with the shared table or its own, while there are other
+/// namespaces of both kinds.
 fn random_mixes() -> Outcome {
     let seed = seed()?;
-    println!("to have the same mixes again: TCPSTAT_SEED={seed} scripts/vm-test");
+    println!("for the same mixes again: TCPSTAT_SEED={seed} scripts/vm-test");
     let mut seeds = (0..).map(|n| seed.wrapping_add(n));
     let mut mix = |family| Mix {
         family,
@@ -88,75 +92,66 @@ fn random_mixes() -> Outcome {
     };
     for round in 0..repeat(2) as usize {
         for table in Table::ALL {
-            let mut beside = Vec::new();
+            let mut others = Vec::new();
             for (other, family) in Table::ALL.iter().zip(&Family::ALL[round..]) {
                 other.for_children()?;
-                beside.push(Held::start(&mix(*family))?);
+                others.push(start_holder(&mix(*family))?);
             }
             table.for_children()?;
-            exactly_beside(&beside, &Family::ALL.map(&mut mix))
+            exactly_beside(&others, &Family::ALL.map(&mut mix))
                 .map_err(|e| format!("in a namespace with its {table:?} table: {e}"))?;
         }
     }
     Ok(())
 }
 
-/// What the random mixes are made from: another number each time, or that of `tcpstat.seed=` on the kernel's command
-/// line.
+/// The seed of the random mixes: the one on the kernel's command line, else the time.
 fn seed() -> Result<u64, Box<dyn Error>> {
-    let words = fs::read_to_string("/proc/cmdline")?;
-    let given = words
-        .split_whitespace()
-        .find_map(|word| word.strip_prefix(boot::SEED));
-    Ok(match given {
-        Some(seed) => seed
-            .parse()
-            .map_err(|e| format!("{}{seed}: {e}", boot::SEED))?,
+    Ok(match value(SEED)? {
+        Some(seed) => seed.parse().map_err(|e| format!("{SEED}{seed}: {e}"))?,
         None => SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)?
             .as_micros() as u64,
     })
 }
 
-/// In a namespace with nothing but these, all give what is expected.
+/// Fails unless every count of a new namespace with these mixes is right.
 fn exactly(mixes: &[Mix]) -> Outcome {
     exactly_beside(&[], mixes)
 }
 
-/// The same, and in the namespaces of others that there are all the while.
-fn exactly_beside(others: &[Held], mixes: &[Mix]) -> Outcome {
+/// The same, and also checks the counts of the namespaces of `others`.
+fn exactly_beside(others: &[Holder], mixes: &[Mix]) -> Outcome {
     netns::enter_new()?;
     let mut fixtures = Vec::new();
     let mut want = Counts::ZERO;
     for mix in mixes {
         let fixture = mix.make()?;
-        for (state, count) in fixture.expected().iter() {
-            want.set(state, want.get(state) + count);
-        }
+        want = [want, fixture.expected()].into_iter().sum();
         fixtures.push(fixture);
     }
-    let told: Vec<String> = mixes.iter().map(Mix::to_string).collect();
-    everyone_says(&want).map_err(|e| format!("{}: {e}", told.join(", ")))?;
-    others.iter().try_for_each(says_its_own)?;
+    let names: Vec<String> = mixes.iter().map(Mix::to_string).collect();
+    every_source_gives(&want).map_err(|e| format!("{}: {e}", names.join(", ")))?;
+    others.iter().try_for_each(check_holder)?;
     Ok(fixtures.iter().try_for_each(|fixture| fixture.check())?)
 }
 
 fn many_connections() -> Outcome {
     let many = repeat(5000);
-    allow_descriptors(many)?;
     let sockets = repaired(many)?;
     let mut want = Counts::ZERO;
     want.set(State::Established, u64::from(many));
-    everyone_says(&want)?;
+    every_source_gives(&want)?;
     drop(sockets);
-    everyone_says(&Counts::ZERO)
+    every_source_gives(&Counts::ZERO)
 }
 
-/// The listening table has 512 buckets in this machine; with so many ports (on the debug kernel there are
-/// fewer), none of them stays empty, the last one included. (The scenario with a small table of its own does the same for the table of connections.)
+/// The listening table has 512 buckets in this machine. With 5,000 ports (a third on the debug
+/// kernel), no bucket stays empty, not even the last one. (The scenario of a namespace with its own
+/// small table does the same for the table of connections.)
 fn many_listeners() -> Outcome {
     let many = repeat(5000);
-    allow_descriptors(many)?;
+    allow_many_files()?;
     let listeners: Vec<TcpListener> = (0..many)
         .map(|i| {
             let ip: IpAddr = match i % 2 {
@@ -168,5 +163,5 @@ fn many_listeners() -> Outcome {
         .collect::<Result<_, _>>()?;
     let mut want = Counts::ZERO;
     want.set(State::Listen, listeners.len() as u64);
-    everyone_says(&want)
+    every_source_gives(&want)
 }

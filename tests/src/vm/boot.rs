@@ -2,7 +2,6 @@
 
 //! The start and the end of the machine, for the process that is its init.
 
-use std::error::Error;
 use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,7 +16,9 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::{self, SetArg};
 use nix::unistd;
 
-use super::{Outcome, leaks, module, on_debug_kernel, runner};
+use super::parameters::{self, DEBUG, SCENARIO, SEED, on_debug_kernel};
+use super::scenario::Outcome;
+use super::{leaks, module, runner};
 use crate::ktap;
 use crate::netns;
 
@@ -31,7 +32,7 @@ enum Task {
     Test,
     /// `tcpstat.shell`: a shell for people.
     Shell,
-    /// `tcpstat.fault=…`: misbehave, for the harness's own tests.
+    /// `tcpstat.fault=…`: misbehave, for the tests of the host's side.
     Fault(Fault),
 }
 
@@ -40,19 +41,19 @@ enum Task {
 enum Fault {
     /// The kernel panics.
     Panic,
-    /// Nothing happens any more.
+    /// Init does nothing any more.
     Hang,
     /// The machine ends without results.
     Silent,
     /// The results are good, but the kernel's log has a warning.
     Warn,
-    /// The debug kernel is given a module that does wrong in every way of [`FAULTY`]. It must complain of each in its
-    /// log, and kmemleak must find the leak.
+    /// The debug kernel is given a module with every fault of [`FAULTY`]. It must complain of each
+    /// in its log, and kmemleak must find the leak.
     Faulty,
 }
 
-/// What the faulty module does, one after the other. Lockdep turns itself off after its own complaint and after KASAN's,
-/// so that these come last.
+/// The faults of the faulty module, one after the other. Lockdep turns itself off after its own
+/// complaint and after KASAN's, so these come last.
 const FAULTY: [&CStr; 6] = [
     c"kind=leak",
     c"kind=lockup",
@@ -61,12 +62,6 @@ const FAULTY: [&CStr; 6] = [
     c"kind=inversion",
     c"kind=free",
 ];
-
-/// The word that says that this is the debug kernel.
-pub const DEBUG: &str = "tcpstat.debug";
-
-/// How the word begins that says what random mixes are made from.
-pub const SEED: &str = "tcpstat.seed=";
 
 impl Task {
     fn from_cmdline(cmdline: &str) -> Result<Task, String> {
@@ -80,7 +75,7 @@ impl Task {
                 "tcpstat.fault=warn" => Task::Fault(Fault::Warn),
                 "tcpstat.fault=faulty" => Task::Fault(Fault::Faulty),
                 DEBUG => task,
-                other if other.starts_with(SEED) => task,
+                other if other.starts_with(SEED) || other.starts_with(SCENARIO) => task,
                 other if other.starts_with("tcpstat.") => {
                     return Err(format!(
                         "the kernel's command line has {other:?}, which means nothing here"
@@ -95,14 +90,15 @@ impl Task {
 
 /// What init does, from the first instruction to the end of the machine.
 pub fn main() -> ! {
-    if let Err(e) = start().and_then(perform) {
+    if let Err(e) = start().and_then(|()| perform()) {
         say(&format!("init: {e}"));
     }
-    end(RebootMode::RB_AUTOBOOT)
+    end()
 }
 
-/// Mounts what every program expects, and finds out what to do.
-fn start() -> Result<Task, Box<dyn Error>> {
+/// Mounts the file systems that programs expect, opens the console and brings the loopback up. What
+/// init does first.
+pub fn start() -> Outcome {
     for (kind, at) in [
         ("proc", "/proc"),
         ("sysfs", "/sys"),
@@ -110,11 +106,6 @@ fn start() -> Result<Task, Box<dyn Error>> {
         ("tmpfs", "/tmp"),
     ] {
         mount_at(kind, at)?;
-    }
-    if on_debug_kernel() {
-        mount_at("debugfs", "/sys/kernel/debug")?;
-        // Only the scenario that asks for the times of locks is to pay for them.
-        fs::write("/proc/sys/kernel/lock_stat", "0")?;
     }
     // Without a /dev/console in the initramfs, the kernel starts init without descriptors.
     let console = OpenOptions::new()
@@ -124,10 +115,7 @@ fn start() -> Result<Task, Box<dyn Error>> {
     unistd::dup2_stdin(&console)?;
     unistd::dup2_stdout(&console)?;
     unistd::dup2_stderr(&console)?;
-    // Every message goes to the console, whatever `quiet` says there: a splat is to be seen.
-    fs::write("/proc/sys/kernel/printk", "8")?;
-    netns::loopback_up()?;
-    Ok(Task::from_cmdline(&fs::read_to_string("/proc/cmdline")?)?)
+    Ok(netns::loopback_up()?)
 }
 
 fn mount_at(kind: &str, at: &str) -> Outcome {
@@ -137,17 +125,28 @@ fn mount_at(kind: &str, at: &str) -> Outcome {
     Ok(())
 }
 
-fn perform(task: Task) -> Outcome {
+fn perform() -> Outcome {
+    let task = Task::from_cmdline(&fs::read_to_string("/proc/cmdline")?)?;
+    if on_debug_kernel() {
+        mount_at("debugfs", "/sys/kernel/debug")?;
+        // It slows every lock down. The scenario that needs it turns it on.
+        fs::write("/proc/sys/kernel/lock_stat", "0")?;
+    }
+    // Every message goes to the console, whatever `quiet` says: splats must be seen. People who
+    // type in the shell see warnings and worse only.
+    let level = if task == Task::Shell { "5" } else { "8" };
+    fs::write("/proc/sys/kernel/printk", level)?;
     match task {
         Task::Test => {
             let loaded = module::load_all();
+            let scenario = parameters::value(SCENARIO)?;
             let mut verdict = verdict_port()?;
-            runner::run_all(loaded, |text| report(&mut verdict, text))?;
+            runner::run_all(loaded, scenario.as_deref(), |text| {
+                report(&mut verdict, text)
+            })?;
             termios::tcdrain(&verdict)?;
         }
         Task::Shell => {
-            // People type here: warnings and worse only.
-            fs::write("/proc/sys/kernel/printk", "5")?;
             if let Err(e) = module::load_all() {
                 say(&e.to_string());
             }
@@ -159,7 +158,7 @@ fn perform(task: Task) -> Outcome {
 }
 
 fn misbehave(fault: Fault) -> Outcome {
-    // For who must know that the machine came as far as this: scripts/vm-test looks for it.
+    // scripts/vm-test looks for this line, which shows that the machine came so far.
     say(&format!("init: misbehaves as it was told: {fault:?}"));
     match fault {
         Fault::Panic => fs::write("/proc/sysrq-trigger", "c")?,
@@ -172,43 +171,38 @@ fn misbehave(fault: Fault) -> Outcome {
                 "/dev/kmsg",
                 "<4>WARNING: planted.c:1 at planted+0x1/0x2, CPU#0: init/1\n",
             )?;
-            good_result("a warning was planted")?;
+            one_result("a warning was planted", &ktap::Outcome::Passed, "")?;
         }
         Fault::Faulty => {
-            // A second each, to be seen after two.
+            // The kernel complains after twice this time, in seconds.
             for setting in ["watchdog_thresh", "hung_task_timeout_secs"] {
                 fs::write(Path::new("/proc/sys/kernel").join(setting), "1")?;
             }
             for kind in FAULTY {
                 module::load_faulty(kind)?;
             }
-            let leaked = leaks::nothing_leaked();
-            let notes = leaked
-                .as_ref()
-                .err()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            one_result("nothing is leaked", leaked.is_ok(), &notes)?;
+            let (outcome, notes) = match leaks::nothing_leaked() {
+                Ok(()) => (ktap::Outcome::Passed, String::new()),
+                Err(e) => (ktap::Outcome::Failed, e.to_string()),
+            };
+            one_result("nothing is leaked", &outcome, &notes)?;
         }
     }
     Ok(())
 }
 
-fn good_result(name: &str) -> Outcome {
-    one_result(name, true, "")
-}
-
 /// The verdict of a run with one test.
-fn one_result(name: &str, passed: bool, notes: &str) -> Outcome {
+fn one_result(name: &str, outcome: &ktap::Outcome, notes: &str) -> Outcome {
     let mut verdict = verdict_port()?;
-    let text = ktap::header(1) + &ktap::result(1, name, passed, notes);
+    let text = ktap::header(1) + &ktap::result(1, name, outcome, notes);
     report(&mut verdict, &text)?;
     Ok(termios::tcdrain(&verdict)?)
 }
 
-/// The verdict port, set to change nothing that is written to it.
-fn verdict_port() -> Result<File, Box<dyn Error>> {
-    let wrong = |e: io::Error| format!("the verdict port {VERDICT_PORT}: {e}");
+/// The verdict port, in raw mode, in which it passes every byte on unchanged.
+pub fn verdict_port() -> io::Result<File> {
+    let wrong =
+        |e: io::Error| io::Error::new(e.kind(), format!("the verdict port {VERDICT_PORT}: {e}"));
     let port = OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NOCTTY)
@@ -234,12 +228,12 @@ fn say(text: &str) {
 /// A shell on the console, with job control, until it ends.
 fn shell() -> Outcome {
     const BUSYBOX: &str = "/bin/busybox";
-    // Without links to it, busybox's own commands are only reached by their long form.
+    // Without links to it, `ls` would have to be typed as `busybox ls`.
     Command::new(BUSYBOX)
         .args(["--install", "-s", "/bin"])
         .status()
         .map_err(|e| format!("{BUSYBOX}: {e}"))?;
-    // /dev/console cannot control a session; what stands behind it can.
+    // /dev/console cannot be a controlling terminal; the device behind it can.
     let active = fs::read_to_string("/sys/class/tty/console/active")?;
     let name = active
         .split_whitespace()
@@ -263,13 +257,13 @@ fn shell() -> Outcome {
         .stdout(Stdio::from(tty.try_clone()?))
         .stderr(Stdio::from(tty))
         .status()?;
-    end(RebootMode::RB_AUTOBOOT)
+    Ok(())
 }
 
-/// Ends the machine; where that is refused, at least init must not return.
-fn end(how: RebootMode) -> ! {
+/// Ends the machine.
+pub fn end() -> ! {
     unistd::sync();
-    let Err(e) = reboot(how);
+    let Err(e) = reboot(RebootMode::RB_AUTOBOOT);
     say(&format!("init: ending the machine: {e}"));
     // The kernel panics when init exits, and panic=-1 ends the machine.
     std::process::exit(1)
@@ -290,6 +284,7 @@ mod tests {
             Ok(Task::Fault(Fault::Faulty))
         );
         assert_eq!(task("tcpstat.debug tcpstat.seed=7"), Ok(Task::Test));
+        assert_eq!(task("tcpstat.scenario=\"two words\""), Ok(Task::Test));
         assert!(task("tcpstat.fault=hung").is_err());
     }
 }

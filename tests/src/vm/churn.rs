@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenario: connections, namespaces and the module itself come and go, and every reading stays possible.
+//! Scenario: connections, namespaces and the module itself come and go, and every reading is a
+//! possible one.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
@@ -14,9 +15,11 @@ use std::time::Duration;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::lifetime::{Seen, Work, alongside, is_going};
+use super::lifetime::{Seen, Work, alongside, is_removed};
+use super::parameters::on_debug_kernel;
 use super::reading::{self, LINK, SERVICES, counts_in, same, steady};
-use super::{Outcome, Scenario, ensure, helper, module, on_debug_kernel};
+use super::scenario::{Outcome, Scenario, ensure};
+use super::{helper, module};
 use crate::churn::{Events, Pair, add, close, open, possible, reset};
 use crate::naive;
 use crate::netns;
@@ -28,27 +31,28 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     run: all_at_once,
 }];
 
-/// How often the module is loaded and unloaded: on the debug kernel often, elsewhere a few times.
+/// How often the module is unloaded and loaded again.
 fn rounds() -> u32 {
     if on_debug_kernel() { 200 } else { 30 }
 }
 
-/// How long those that churn wait between one thing and the next, so that loading and unloading get a share of the
-/// processors: they are what is to happen often, at every moment of the others.
+/// The pause of the threads that churn after each step, so that loading and unloading get a share
+/// of the processors: these must happen often, at every moment of what the other threads do.
 const PACE: Duration = Duration::from_millis(10);
 
-/// How the thread that loads comes before the others, who would leave it a fifth of two processors.
-const FIRST_IN_LINE: i32 = -19;
+/// The niceness of the thread that loads the module: the other threads would leave it a fifth of
+/// two processors.
+const HIGH_PRIORITY: i32 = -19;
 
-/// Connections that are open all the while.
+/// Connections that stay open.
 const KEPT: u64 = 20;
 
-/// How many connections end in `TIME_WAIT` at most, for each thread that opens them; the others are reset. Fewer than
-/// the kernel keeps (`tcp_max_tw_buckets`).
+/// The most connections that each churning thread leaves in `TIME_WAIT`; it resets the others.
+/// Fewer than the kernel keeps (`tcp_max_tw_buckets`).
 const ORDERLY: u64 = 1000;
 
 fn all_at_once() -> Outcome {
-    // A port in TIME_WAIT is not used again, so that time-wait sockets only become more.
+    // No port in TIME_WAIT is used again, so that the number of time-wait sockets only grows.
     netns::set_sysctl("net/ipv4/tcp_tw_reuse", "0")?;
     let listeners: Vec<TcpListener> = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
         .into_iter()
@@ -62,10 +66,10 @@ fn all_at_once() -> Outcome {
 
     let seen = Seen::default();
     let processors = processors()?;
-    // Each thread that churns has one more for a while.
+    // Each thread that churns adds one now and then.
     let listening = listeners.len() as u64..=2 * listeners.len() as u64;
     let read = |path, processor| pinned_reader(path, processor, &seen, &events, &listening);
-    // Kept here, so that none is closed before the last reading has ended.
+    // Declared here, so that no connection is closed before the last reading has ended.
     let pairs: Vec<_> = listeners.iter().map(|_| Mutex::default()).collect();
     let churn = |listener, pairs| churn_connections(listener, pairs, &seen, &events);
     let loads = AtomicU64::new(0);
@@ -85,7 +89,7 @@ fn all_at_once() -> Outcome {
     threads.extend(churners.iter().map(|thread| thread as &Work));
 
     alongside(&seen, &threads, || {
-        helper::set_nice(FIRST_IN_LINE)?;
+        helper::set_nice(HIGH_PRIORITY)?;
         for round in 1..=rounds() {
             seen.wait("the module loaded", &seen.answered, 1)?;
             module::unload().map_err(|e| format!("round {round}: {e}"))?;
@@ -105,7 +109,7 @@ fn all_at_once() -> Outcome {
     );
     ensure!(
         events.gone.load(Ordering::Relaxed) > 0 && seen.absent.load(Ordering::Relaxed) > 0,
-        "nothing has happened: {:?}",
+        "nothing happened: {:?}",
         events.snapshot()
     );
     let (procfs, module) = steady(reading::module)?;
@@ -120,12 +124,12 @@ fn processors() -> Result<Vec<usize>, Box<dyn std::error::Error>> {
         .collect();
     ensure!(
         processors.len() > 1,
-        "there is one processor only, and nothing can happen at the same time"
+        "with a single processor nothing happens at the same time"
     );
     Ok(processors)
 }
 
-/// Reads `path` on one processor until told to stop.
+/// Reads `path` on one processor until stopped.
 fn pinned_reader(
     path: &str,
     processor: usize,
@@ -139,9 +143,9 @@ fn pinned_reader(
     seen.until_stopped(|| {
         let before = events.snapshot();
         let text = match fs::read_to_string(path) {
-            Err(e) if is_going(path, &e) => {
+            Err(e) if is_removed(path, &e) => {
                 add(&seen.absent);
-                // The processor is for those who load it again.
+                // Leaves the processor to the thread that loads the module again.
                 sleep(PACE);
                 return Ok(());
             }
@@ -155,7 +159,7 @@ fn pinned_reader(
     })
 }
 
-/// Opens and closes connections until told to stop. Those that are open then stay in `pairs`.
+/// Opens and closes connections until stopped. Those that are still open stay in `pairs`.
 fn churn_connections(
     listener: &TcpListener,
     pairs: &Mutex<Vec<Pair>>,
@@ -165,11 +169,11 @@ fn churn_connections(
     let mut closed = 0;
     let mut pairs = pairs.lock().unwrap_or_else(PoisonError::into_inner);
     seen.until_stopped(|| {
-        // A port that gets a listener, and loses it, while others count by port.
+        // A port that gets a listener and loses it while readers count by port.
         let passing =
             TcpListener::bind((listener.local_addr().map_err(|e| e.to_string())?.ip(), 0))
                 .map_err(|e| format!("listening: {e}"))?;
-        // A handful at a time, closed in the order in which they were opened.
+        // A few at a time, closed in the order in which they were opened.
         while pairs.len() < 8 {
             pairs.push(open(listener, events).map_err(|e| format!("opening: {e}"))?);
         }
@@ -188,8 +192,9 @@ fn churn_connections(
     })
 }
 
-/// Goes from one new namespace to the next, each with a listener and a connection: one for each four of the module's
-/// `loads`, since unloading waits for those that are on their way out, a second each on the debug kernel.
+/// Makes one new namespace after the other, each with a listener and a connection: one for four
+/// `loads` of the module, since unloading waits for each namespace that is being destroyed, a
+/// second on the debug kernel.
 fn churn_namespaces(seen: &Seen, loads: &AtomicU64) -> Result<(), String> {
     let path = Path::new(netns::THREAD_NET).join("tcpstat");
     let mix = Mix {
@@ -213,7 +218,7 @@ fn churn_namespaces(seen: &Seen, loads: &AtomicU64) -> Result<(), String> {
                 &naive::module_text(&text)?,
             )
             .map_err(|e| e.to_string()),
-            Err(e) if is_going(netns::THREAD_NET, &e) => Ok(()),
+            Err(e) if is_removed(netns::THREAD_NET, &e) => Ok(()),
             Err(e) => Err(format!("reading {}: {e}", path.display())),
         }
     })

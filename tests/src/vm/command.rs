@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios: what the command makes of the module. It says where its counts come from, and they are the same from
-//! everywhere; and each of its parts takes the module.
+//! Scenarios: the command and the module. It names the source of its counts, every source gives the
+//! same counts, and each subcommand uses the module.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -16,14 +13,15 @@ use serde_json::Value;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::Held;
+use super::helper::start_holder;
 use super::module;
 use super::reading::{
     COMMAND, command, command_counts, command_reports, report, same, services_in, shares_in, steady,
 };
+use super::scenario::{Outcome, Scenario, ensure};
 use super::services::{listen, port_of, wait_for};
-use super::{Outcome, Scenario, ensure};
 use crate::naive;
+use crate::netns;
 use crate::sockets::{Family, Mix};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -53,7 +51,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: check,
     },
     Scenario {
-        name: "the command's watch takes the module, until nobody reads it",
+        name: "the command's watch takes the module, and ends when its output is closed",
         seconds: 60,
         run: watch,
     },
@@ -131,11 +129,6 @@ fn intervals() -> Outcome {
     Ok(())
 }
 
-/// The inode of a process's network namespace.
-fn namespace_of(pid: u32) -> Result<u64, Box<dyn Error>> {
-    Ok(fs::metadata(format!("/proc/{pid}/ns/net"))?.ino())
-}
-
 /// Fails unless a report of the command comes from the module.
 fn from_module(report: &Value) -> Outcome {
     ensure!(report["source"] == "module", "the source: {report}");
@@ -144,51 +137,52 @@ fn from_module(report: &Value) -> Outcome {
 
 fn other_namespaces() -> Outcome {
     let mine = Mix::of_each(Family::V4, 1).make()?;
-    let first = Held::start(&Mix::of_each(Family::V6, 2))?;
-    let second = Held::start(&Mix::of_each(Family::V4Mapped, 1))?;
+    let first = start_holder(&Mix::of_each(Family::V6, 2))?;
+    let second = start_holder(&Mix::of_each(Family::V4Mapped, 1))?;
     let mut all = BTreeMap::new();
     for (pid, counts) in [
-        // Others may have left time-wait sockets in the initial namespace.
+        // Earlier scenarios may have left time-wait sockets in the initial namespace.
         (1, None),
         (std::process::id(), Some(mine.expected())),
         (first.pid(), Some(first.expected)),
         (second.pid(), Some(second.expected)),
     ] {
-        all.insert(namespace_of(pid)?, (pid, counts));
+        all.insert(netns::of_process(pid)?, (pid, counts));
     }
     for args in [&["--format", "report"][..], &["services"]] {
         for (pid, counts) in all.values() {
             let reports = command_reports(&[args, &["--pid", &pid.to_string()]].concat())?;
             ensure!(reports.len() == 1, "{args:?} --pid {pid}: {reports:?}");
-            tells_of(&reports[0], *pid, counts.as_ref())?;
+            check_report(&reports[0], *pid, counts.as_ref())?;
         }
         let reports = command_reports(&[args, &["--all-namespaces"]].concat())?;
-        let told: Vec<_> = reports
+        let listed: Vec<_> = reports
             .iter()
             .map(|report| report["namespace"].as_u64().unwrap_or_default())
             .collect();
         ensure!(
-            told.iter().collect::<BTreeSet<_>>().len() == told.len() && told.len() == all.len(),
-            "{args:?} tells of {told:?}, not of {:?}",
+            listed.iter().collect::<BTreeSet<_>>().len() == listed.len()
+                && listed.len() == all.len(),
+            "{args:?} lists {listed:?}, not {:?}",
             all.keys()
         );
-        for (report, namespace) in reports.iter().zip(&told) {
+        for (report, namespace) in reports.iter().zip(&listed) {
             let (pid, counts) = all
                 .get(namespace)
-                .ok_or_else(|| format!("{args:?} tells of a namespace {namespace}"))?;
+                .ok_or_else(|| format!("{args:?} lists a namespace {namespace}"))?;
             ensure!(
                 report["pid"] == *pid,
-                "{args:?} finds it by another process than {pid}: {report}"
+                "{args:?} names another process than {pid}: {report}"
             );
-            tells_of(report, *pid, counts.as_ref())?;
+            check_report(report, *pid, counts.as_ref())?;
         }
     }
     Ok(mine.check()?)
 }
 
-/// Fails unless a report, of totals or of services, comes from the module, and tells of what there is in the namespace
-/// of the process, where that is given.
-fn tells_of(report: &Value, pid: u32, want: Option<&Counts>) -> Outcome {
+/// Fails unless a report, of totals or of services, comes from the module and gives the sockets
+/// that the namespace of the process has: `want`, if these are known.
+fn check_report(report: &Value, pid: u32, want: Option<&Counts>) -> Outcome {
     from_module(report)?;
     let Some(want) = want else {
         return Ok(());
@@ -211,7 +205,7 @@ fn check() -> Outcome {
     let port = port_of(&listener)?;
     let critical = format!("{port}:accept_queue>80%");
     let mut clients = Vec::new();
-    // Three of four are 75 %, four are all.
+    // With a backlog of 4, three are 75 % and four are 100 %.
     for waiting in 1..=BACKLOG as u64 {
         clients.push(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
         wait_for(port, "a connection in the queue", |row| {
@@ -224,16 +218,16 @@ fn check() -> Outcome {
         for source in ["auto", "module", "netlink"] {
             let args = ["check", "-v", "--source", source, "--crit", &critical];
             let output = Command::new(COMMAND).args(args).output()?;
-            let said = String::from_utf8(output.stdout)?;
+            let line = String::from_utf8(output.stdout)?;
             let explained = String::from_utf8(output.stderr)?;
             let answered = if source == "auto" { "module" } else { source };
             let start = format!("TCP {word} - {port}: accept_queue {}.0% of 4", waiting * 25);
             ensure!(
                 output.status.code() == Some(code)
-                    && said.starts_with(&start)
-                    && said.lines().count() == 1
+                    && line.starts_with(&start)
+                    && line.lines().count() == 1
                     && explained.starts_with(&format!("tcpstat: {answered}: ")),
-                "{waiting} wait: {args:?}: {}: {said:?}, {explained:?}, not {code}, {start:?}",
+                "{waiting} wait: {args:?}: {}: {line:?}, {explained:?}, not {code}, {start:?}",
                 output.status
             );
         }
@@ -256,21 +250,21 @@ fn watch() -> Outcome {
         .stderr(Stdio::piped())
         .spawn()?;
     let stdout = watch.stdout.take().ok_or("no standard output")?;
-    // As `head -n 1` does: the first line, then nobody reads.
+    // Like `head -n 1`: reads the first line, then closes the pipe.
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     let output = watch.wait_with_output()?;
-    let told: Vec<String> = naive::NAMES
+    let states: Vec<String> = naive::NAMES
         .iter()
         .zip(want.iter())
         .filter(|(_, (_, count))| *count > 0)
         .map(|(name, (_, count))| format!("{name} {count}"))
         .collect();
-    let end = format!(" module: total {}, {}\n", want.total(), told.join(", "));
+    let end = format!(" module: total {}, {}\n", want.total(), states.join(", "));
     ensure!(line.ends_with(&end), "it begins {line:?}, not {end:?}");
     ensure!(
         output.status.success() && output.stderr.is_empty(),
-        "when nobody reads it: {}: {}",
+        "when the pipe is closed: {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
@@ -279,8 +273,8 @@ fn watch() -> Outcome {
 
 fn connections() -> Outcome {
     let fixture = Mix::of_each(Family::V4, 3).make()?;
-    let held = Held::start(&Mix::of_each(Family::V6, 2))?;
-    let pid = held.pid().to_string();
+    let holder = start_holder(&Mix::of_each(Family::V6, 2))?;
+    let pid = holder.pid().to_string();
     let one: &[&str] = &[];
     for (whose, want, is_ip) in [
         (
@@ -288,7 +282,7 @@ fn connections() -> Outcome {
             fixture.expected(),
             IpAddr::is_ipv4 as fn(&IpAddr) -> bool,
         ),
-        (&["--pid", &pid], held.expected, IpAddr::is_ipv6),
+        (&["--pid", &pid], holder.expected, IpAddr::is_ipv6),
     ] {
         let listed = ["connections", "--state", "established"];
         let listed = command_reports(&[&listed, whose].concat())?;

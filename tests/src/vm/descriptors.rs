@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::Held;
-use super::reading::{self, everyone_says, same, steady};
-use super::{Outcome, Scenario, ensure, fail, module, repeat};
+use super::helper::start_holder;
+use super::module;
+use super::parameters::repeat;
+use super::reading::{self, every_source_gives, same, steady};
+use super::scenario::{Outcome, Scenario, ensure, fail};
 use crate::naive;
 use crate::netns::{self, Table};
 use crate::sockets::{Family, Mix, repaired};
@@ -27,7 +29,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: copied_and_inherited,
     },
     Scenario {
-        name: "a descriptor kept open tells of the moment it is read at",
+        name: "a descriptor kept open gives the counts of the moment of each reading",
         seconds: 60,
         run: kept_open,
     },
@@ -52,7 +54,7 @@ fn copied_and_inherited() -> Outcome {
         let mut copy_of_copy = copy.try_clone()?;
         drop(first);
         let mut text = String::new();
-        // They share one offset: in turns, a byte each, they give the whole.
+        // They share one offset: read in turns, a byte each, they give the whole text.
         let mut byte = [0];
         for turn in 0.. {
             let file = if turn % 2 == 0 {
@@ -67,7 +69,8 @@ fn copied_and_inherited() -> Outcome {
         }
         same("two copies in turns", &want, &naive::module_text(&text)?)?;
 
-        // Inherited by a process of another, empty namespace: at its start, in the middle, at its end.
+        // Inherited by a process in another, empty namespace, with the offset at the start, in the
+        // middle, at the end.
         for at in [0, 10, 17, text.len()] {
             let mut file = File::open("/proc/tcpstat")?;
             let mut start = vec![0; at];
@@ -86,10 +89,10 @@ fn copied_and_inherited() -> Outcome {
         }
         Ok(())
     })?;
-    everyone_says(&want)
+    every_source_gives(&want)
 }
 
-/// What a child in a namespace of its own reads from `file`, its standard input.
+/// What a child in a new namespace reads from `file`, its standard input.
 fn inherit(file: File) -> Result<String, Box<dyn std::error::Error>> {
     let output = Command::new(env::current_exe()?)
         .arg("read-inherited")
@@ -115,7 +118,8 @@ fn kept_open() -> Outcome {
     let kept = File::open("/proc/tcpstat")?;
     let mut sockets = Vec::new();
     for round in 0..20 {
-        // From the start it is counted anew, however small the pieces, and backwards too.
+        // Each reading from offset 0 counts again, whatever the size of the pieces, and backwards
+        // too.
         let text = fs::read_to_string("/proc/tcpstat")?;
         same("a new opening", &want, &naive::module_text(&text)?)?;
         let mut bytes = vec![0; text.len()];
@@ -125,7 +129,7 @@ fn kept_open() -> Outcome {
         }
         ensure!(
             bytes == text.as_bytes(),
-            "round {round}: the kept descriptor says {:?}",
+            "round {round}: the kept descriptor gives {:?}",
             String::from_utf8_lossy(&bytes)
         );
         for offset in (0..text.len()).rev().step_by(7) {
@@ -145,20 +149,20 @@ fn kept_open() -> Outcome {
     Ok(())
 }
 
-/// A file of a namespace whose only process has ended, and the namespace's counts until then. The namespace has a table
-/// of its own, whose memory goes when the namespace does.
+/// A file of a namespace whose only process has ended, and the namespace's counts before that. The
+/// namespace has its own table, whose memory is freed with it.
 fn orphaned_file() -> Result<(File, Counts), Box<dyn std::error::Error>> {
     Table::Own.for_children()?;
-    let held = Held::start(&Mix {
+    let holder = start_holder(&Mix {
         listen: 2,
         established: 2,
         time_wait: 3,
         ..Mix::default()
     })?;
-    let file = File::open(held.net("tcpstat"))?;
+    let file = File::open(holder.net("tcpstat"))?;
     let counts = naive::module_text(&whole(&file)?)?;
-    same("its file", &held.expected, &counts)?;
-    held.end()?;
+    same("its file", &holder.expected, &counts)?;
+    holder.end()?;
     Ok((file, counts))
 }
 
@@ -178,13 +182,14 @@ fn outlives_namespace() -> Outcome {
     for _ in 0..repeat(5) {
         let (file, before) = orphaned_file()?;
         let start = Instant::now();
-        // The sockets go with the process, but for those that wait: they are still counted, here and nowhere else.
+        // The process's sockets are closed with it, except for those in TIME_WAIT. These are still
+        // counted, in this namespace only.
         loop {
             let counts = naive::module_text(&whole(&file)?)?;
             if counts.get(State::Listen) == 0 && counts.get(State::Established) == 0 {
                 ensure!(
                     counts.get(State::TimeWait) >= before.get(State::TimeWait),
-                    "time-wait sockets went with the process: {counts:?}"
+                    "time-wait sockets were closed with the process: {counts:?}"
                 );
                 break;
             }
@@ -194,7 +199,7 @@ fn outlives_namespace() -> Outcome {
             );
             sleep(Duration::from_millis(10));
         }
-        everyone_says(&Counts::ZERO)?;
+        every_source_gives(&Counts::ZERO)?;
     }
     Ok(())
 }
@@ -210,9 +215,9 @@ fn last_hold() -> Outcome {
         }
         module::load()?;
         same("/proc/tcpstat", &Counts::ZERO, &reading::module()?)?;
-        // Unloading has closed the file to the namespace; this closes it to the process.
+        // Unloading has closed the file for the namespace; this closes it for the process.
         drop(file);
-        everyone_says(&Counts::ZERO)?;
+        every_source_gives(&Counts::ZERO)?;
     }
     Ok(())
 }

@@ -15,10 +15,11 @@ use std::time::Duration;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::Held;
+use super::helper::start_holder;
 use super::lifetime::{Seen, Work, alongside};
+use super::parameters::repeat;
 use super::reading::{self, counts_in, module_at, same, services_at, steady};
-use super::{Outcome, Scenario, ensure, repeat};
+use super::scenario::{Outcome, Scenario, ensure};
 use crate::naive;
 use crate::netns::{self, Table};
 use crate::sockets::Mix;
@@ -36,29 +37,30 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// How far the end of a process is: it lives,
+/// The phases of a process's end: before it,
 const ALIVE: u8 = 0;
-/// it is told to end,
+/// from the request to end,
 const ENDING: u8 = 1;
-/// it is gone.
+/// and after it.
 const ENDED: u8 = 2;
 
-/// How long a reader waits between two readings once the process is gone. The namespace ends when nobody has a file of
-/// it open, which those who never wait would put off.
+/// The pause of a reader between two readings once the process has ended. The namespace ends when
+/// no file of it is open, which readers without a pause would delay.
 const PACE: Duration = Duration::from_millis(2);
 
-/// What the readers have met.
+/// How often the readers had each result.
 #[derive(Debug, Default)]
-struct Met {
-    /// Answers while the process lived.
+struct Results {
+    /// An answer while the process lived.
     alive: AtomicU64,
-    /// Answers after it, through a file that was open before.
+    /// An answer after its end, through a file that was open before.
     after: AtomicU64,
     /// `/proc/PID/net/…` could not be opened: no process.
     no_process: AtomicU64,
-    /// The file itself could not be opened: its namespace was ending. This may be too short to be met.
+    /// The file itself could not be opened: its namespace was ending. That phase may be too short
+    /// to be seen.
     ending: AtomicU64,
-    /// The same: it was removed from its namespace.
+    /// The file itself could not be opened: it was removed.
     removed: AtomicU64,
 }
 
@@ -71,17 +73,22 @@ fn ends_while_read() -> Outcome {
         table.for_children()?;
         ensure!(
             netns::in_new(Table::of_this_thread)?? == table,
-            "a new namespace has not its {table:?} table"
+            "a new namespace does not have its {table:?} table"
         );
-        let met = Met::default();
+        let results = Results::default();
         for _ in 0..repeat(8) {
-            one_ends(&met)?;
+            one_ends(&results)?;
         }
-        println!("with its {table:?} table: {met:?}");
-        for counter in [&met.alive, &met.after, &met.no_process, &met.removed] {
+        println!("with its {table:?} table: {results:?}");
+        for counter in [
+            &results.alive,
+            &results.after,
+            &results.no_process,
+            &results.removed,
+        ] {
             ensure!(
                 counter.load(Ordering::Relaxed) > 0,
-                "there was not every kind of reading: {met:?}"
+                "one of the results never came: {results:?}"
             );
         }
     }
@@ -89,43 +96,44 @@ fn ends_while_read() -> Outcome {
     Ok(())
 }
 
-/// Four threads read the two files of a namespace in every way there is, while it ends and until its files are gone.
-fn one_ends(met: &Met) -> Outcome {
-    let held = Held::start(&Mix {
+/// Four threads read the two files of a namespace in every way, while it ends and until its files
+/// are gone.
+fn one_ends(results: &Results) -> Outcome {
+    let holder = start_holder(&Mix {
         listen: 2,
         established: 2,
         time_wait: 3,
         ..Mix::default()
     })?;
     let mut readers = Vec::new();
-    for path in held.files().into_iter().chain(held.files()) {
-        readers.push(Mutex::new(Reader::new(path, held.expected)?));
+    for path in [holder.module_files(), holder.module_files()].concat() {
+        readers.push(Mutex::new(Reader::new(path, holder.expected)?));
     }
     let (seen, phase) = (Seen::default(), AtomicU8::new(ALIVE));
     let read = |reader: &Mutex<Reader>| {
         let mut reader = reader.lock().map_err(|e| e.to_string())?;
-        seen.until_stopped(|| reader.read(&phase, &seen, met))
+        seen.until_stopped(|| reader.read(&phase, &seen, results))
     };
     let threads: Vec<_> = readers.iter().map(|reader| || read(reader)).collect();
     let threads: Vec<&Work> = threads.iter().map(|thread| thread as &Work).collect();
     alongside(&seen, &threads, || {
         seen.wait("the namespace alive", &seen.answered, 12)?;
         phase.store(ENDING, Ordering::SeqCst);
-        held.end()?;
+        holder.end()?;
         phase.store(ENDED, Ordering::SeqCst);
         seen.wait("the namespace gone", &seen.absent, 12)
     })
 }
 
-/// One who reads a file of a namespace in every way there is.
+/// Reads a file of a namespace in every way.
 struct Reader {
-    /// `/proc/PID/net/…`: found for as long as the process is there.
+    /// `/proc/PID/net/…`, which exists as long as the process.
     name: PathBuf,
-    /// The file, open until the process is gone: the namespace lives for as long.
+    /// The file, open until the process has ended: it keeps the namespace alive until then.
     open: Option<File>,
-    /// The file, found but not opened, which keeps nothing alive.
+    /// A descriptor of the file by `O_PATH`, which keeps nothing alive.
     found: File,
-    /// What was made in the namespace.
+    /// The sockets that were made in the namespace.
     made: Counts,
 }
 
@@ -143,19 +151,19 @@ impl Reader {
     }
 
     /// Reads in each way once.
-    fn read(&mut self, phase: &AtomicU8, seen: &Seen, met: &Met) -> Result<(), String> {
+    fn read(&mut self, phase: &AtomicU8, seen: &Seen, results: &Results) -> Result<(), String> {
         let before = phase.load(Ordering::SeqCst);
         if let Some(file) = &self.open {
             let text = text(file).map_err(|e| self.wrong("through the open file", &e))?;
             self.possible(&text, before, phase.load(Ordering::SeqCst))?;
             match before {
                 ALIVE => {
-                    count(&met.alive);
+                    count(&results.alive);
                     count(&seen.answered);
                 }
                 ENDING => {}
                 _ => {
-                    count(&met.after);
+                    count(&results.after);
                     self.open = None;
                 }
             }
@@ -171,11 +179,12 @@ impl Reader {
                     return Err(format!("{} outlives its process", self.name.display()));
                 }
             }
-            // No such process, or one without namespaces any more (`proc_pid_lookup`, `proc_tgid_net_lookup`); one that
-            // ends between the two (`proc_pid_permission`); a namespace that ends between finding the file and opening
-            // it (`single_open_net`).
+            // ENOENT: no such process, or it has no namespaces any more (`proc_pid_lookup`,
+            // `proc_tgid_net_lookup`). ESRCH: it ends between the two (`proc_pid_permission`).
+            // ENXIO: the namespace ends between the lookup of the file and its opening
+            // (`single_open_net`).
             (Err(e), ENDING | ENDED) if is(&e, &[libc::ENOENT, libc::ESRCH, libc::ENXIO]) => {
-                count(&met.no_process);
+                count(&results.no_process);
             }
             (Err(e), _) => return Err(self.wrong("by its name", &e)),
         }
@@ -186,11 +195,11 @@ impl Reader {
             (Ok(file), _) => {
                 self.possible(&text_of(file)?, before, phase.load(Ordering::SeqCst))?;
             }
-            // `single_open_net`: nobody holds the namespace any more.
-            (Err(e), ENDING | ENDED) if is(&e, &[libc::ENXIO]) => count(&met.ending),
-            // `proc_reg_open`: the module has removed the file, or does so.
+            // `single_open_net`: the namespace has no reference any more.
+            (Err(e), ENDING | ENDED) if is(&e, &[libc::ENXIO]) => count(&results.ending),
+            // `proc_reg_open`: the module has removed the file, or is removing it.
             (Err(e), ENDING | ENDED) if is(&e, &[libc::ENOENT]) => {
-                count(&met.removed);
+                count(&results.removed);
                 count(&seen.absent);
             }
             (Err(e), _) => return Err(self.wrong("once more", &e)),
@@ -205,7 +214,8 @@ impl Reader {
         format!("reading {} {how}: {error}", self.name.display())
     }
 
-    /// Fails unless a reading may have given `text` that began in the phase `before` and ended in `after`.
+    /// Fails unless a reading that began in the phase `before` and ended in `after` may have given
+    /// `text`.
     fn possible(&self, text: &str, before: u8, after: u8) -> Result<(), String> {
         let path = self.name.display().to_string();
         let counts = counts_in(&path, text).map_err(|e| format!("{path}: {e}"))?;
@@ -213,7 +223,7 @@ impl Reader {
             return same(&path, &self.made, &counts).map_err(|e| e.to_string());
         }
         let (listen, made) = (counts.get(State::Listen), self.made.get(State::Listen));
-        // Time-wait sockets stay when their process goes, for as long as there is the namespace.
+        // Time-wait sockets stay after their process has ended, as long as the namespace exists.
         let possible = listen <= made
             && counts.total() <= self.made.total()
             && counts.get(State::TimeWait) >= self.made.get(State::TimeWait)
@@ -229,7 +239,7 @@ impl Reader {
     }
 }
 
-/// What `file` says now.
+/// What `file` has now.
 fn text(file: &File) -> io::Result<String> {
     let mut buffer = [0; 4096];
     let n = file.read_at(&mut buffer, 0)?;
@@ -258,7 +268,7 @@ fn come_and_go() -> Outcome {
     Ok(())
 }
 
-/// From one new namespace to the next, on the shared table and with a table of its own in turns.
+/// Makes one new namespace after the other, in turns with the shared table and with its own.
 fn go_on() -> Outcome {
     let net = Path::new(netns::THREAD_NET);
     netns::enter_new()?;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios for the debug kernel: the allocations of loading the module and of reading its files fail.
+//! Scenarios for the debug kernel: the allocations of loading the module and of reading its files
+//! fail.
 //!
-//! By two means of Documentation/fault-injection/fault-injection.rst. `/proc/thread-self/fail-nth`: the n-th allocation
-//! that the thread makes from now on fails, and no other; n goes up until none is left to fail. Where the kernel then
-//! tries in another way (`kvrealloc`), nothing has failed for who asked. So for reading there is `failslab/space` too:
-//! the thread gets so many bytes, and whatever is beyond them fails; this goes up until all of them suffice.
+//! By two means of Documentation/fault-injection/fault-injection.rst. `/proc/thread-self/fail-nth`:
+//! only the n-th allocation that the thread makes from now on fails; n grows until no allocation
+//! fails any more. If the kernel then tries another way (`kvrealloc`), the caller sees no failure.
+//! So for reading there is `failslab/space` too: the thread may allocate a number of bytes, and
+//! every allocation beyond that fails; the number grows until it suffices.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,9 +22,11 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::Held;
-use super::reading::{LINK, SERVICES, counts_in, everyone_says, module_at, same, services_at};
-use super::{Outcome, Scenario, ensure, fail, module};
+use super::helper::start_holder;
+use super::module;
+use super::reading::{LINK, SERVICES, counts_in, every_source_gives, module_at, same, services_at};
+use super::scenario::{Outcome, Scenario, ensure, fail};
+use crate::holder::Holder;
 use crate::naive;
 use crate::sockets::{Family, Mix};
 
@@ -47,13 +51,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 /// More allocations than anything here makes.
 const ENDLESS: u32 = 20_000;
 
-/// What is to fail: `N` means even where the kernel could wait for memory. The probability, in per cent, is that of
-/// whatever is beyond `failslab/space`, for threads that are marked by `make-it-fail`.
+/// Which allocations fail. `N`: also those that could wait for memory. The probability, in per
+/// cent, is for allocations beyond `failslab/space` by threads that are marked by `make-it-fail`.
 const SETTINGS: [(&str, &str); 8] = [
     ("failslab/ignore-gfp-wait", "N"),
     ("fail_page_alloc/ignore-gfp-wait", "N"),
     ("fail_page_alloc/min-order", "0"),
-    // A line for each on the console, before what the kernel says of it.
+    // A line on the console for each failure, before the kernel's report of it.
     ("failslab/verbose", "1"),
     ("fail_page_alloc/verbose", "1"),
     ("failslab/task-filter", "Y"),
@@ -83,7 +87,8 @@ impl Injection {
         })
     }
 
-    /// Does `work` with its `nth` allocation failing; gives what it gave, and whether there was an n-th.
+    /// Does `work` with its `nth` allocation failing. Gives its result, and whether there was an
+    /// n-th allocation.
     fn during<T>(&self, nth: u32, work: impl FnOnce() -> T) -> io::Result<(T, bool)> {
         let digits = nth.to_string();
         self.nth.write_all_at(digits.as_bytes(), 0)?;
@@ -91,12 +96,13 @@ impl Injection {
         let mut left = [0; 16];
         let n = self.nth.read_at(&mut left, 0);
         self.nth.write_all_at(b"0", 0)?;
-        // What is left of the count: nothing, if it came to the n-th.
+        // The kernel counts down to 0, which it reaches at the n-th allocation.
         Ok((result, left[..n?].trim_ascii_end() == b"0"))
     }
 
-    /// Does `work` with the first allocation failing, the second, and so on, until there is none left to fail. Each
-    /// time `prepare` comes before, and `judge` after: it gives the error, if there was one, and sets all back.
+    /// Does `work` with the first allocation failing, then with the second, and so on, until no
+    /// allocation fails. Calls `prepare` before it each time, and `judge` after it, which gives the
+    /// error, if there was one, and undoes the work.
     fn each<P, T>(
         &self,
         mut prepare: impl FnMut() -> Result<P, Box<dyn Error>>,
@@ -107,8 +113,8 @@ impl Injection {
         for nth in 1..ENDLESS {
             let mut prepared = prepare()?;
             let (result, failed) = self.during(nth, || work(&mut prepared))?;
-            let told = |e| format!("after allocation {nth} has failed: {e}");
-            let errno = judge(prepared, result).map_err(told)?;
+            let errno = judge(prepared, result)
+                .map_err(|e| format!("after allocation {nth} has failed: {e}"))?;
             match (failed, errno) {
                 (true, None | Some(Errno::ENOMEM)) => tally.count(errno),
                 (true, Some(errno)) => fail!("allocation {nth} fails with {errno:?}, not ENOMEM"),
@@ -116,10 +122,10 @@ impl Injection {
                 (false, Some(errno)) => fail!("no allocation fails, and there is {errno:?}"),
             }
         }
-        fail!("there is no end to it after {ENDLESS} allocations")
+        fail!("allocations still fail after {ENDLESS}")
     }
 
-    /// Does `work` with so many bytes for all the objects that it allocates.
+    /// Does `work` with this many bytes for all its allocations.
     fn within<T>(&self, bytes: usize, work: impl FnOnce() -> T) -> io::Result<T> {
         fs::write(format!("{FAULTS}/failslab/space"), bytes.to_string())?;
         self.marked.write_all_at(b"1", 0)?;
@@ -136,7 +142,7 @@ impl Drop for Injection {
     }
 }
 
-/// What came of the failures.
+/// How often each error, or none, followed a failed allocation.
 #[derive(Default)]
 struct Tally(BTreeMap<String, u32>);
 
@@ -162,7 +168,7 @@ impl fmt::Display for Tally {
 }
 
 fn while_loading() -> Outcome {
-    // None that a timer ends: this takes longer than a time-wait socket lives.
+    // No sockets that a timer ends: this takes longer than a time-wait socket lives.
     let lasting = Mix {
         family: Family::V6,
         listen: 2,
@@ -170,26 +176,26 @@ fn while_loading() -> Outcome {
         close_wait: 1,
         ..Mix::default()
     };
-    let others = [Held::start(&Mix::default())?, Held::start(&lasting)?];
+    let others = [start_holder(&Mix::default())?, start_holder(&lasting)?];
     module::unload()?;
     let injection = Injection::new()?;
-    // Everything that loading needs of this process is made before, so that only the kernel's allocations fail.
+    // Opened before the injection, so that only the allocations of loading fail.
     let file = File::open("/modules/tcpstat.ko")?;
     let tally = injection.each(
         || Ok(()),
         |()| finit_module(&file, c"", ModuleInitFlags::empty()),
         |(), result| {
             if result.is_ok() {
-                for held in &others {
-                    let counts = module_at(&held.net("tcpstat"))?;
-                    same("another namespace", &held.expected, &counts)?;
-                    let services = services_at(&held.net("tcpstat_services"))?;
-                    same("its services", &held.expected, &naive::sum(&services))?;
+                for holder in &others {
+                    let counts = module_at(&holder.net("tcpstat"))?;
+                    same("another namespace", &holder.expected, &counts)?;
+                    let services = services_at(&holder.net("tcpstat_services"))?;
+                    same("its services", &holder.expected, &naive::sum(&services))?;
                 }
                 module::unload()?;
             }
             module::ensure_gone()?;
-            for path in others.iter().flat_map(Held::files) {
+            for path in others.iter().flat_map(Holder::module_files) {
                 ensure!(
                     fs::symlink_metadata(&path).is_err(),
                     "{} is still there",
@@ -203,7 +209,7 @@ fn while_loading() -> Outcome {
     ensure!(tally.failures() > 20, "hardly anything was allocated");
     module::load()?;
     let fixture = Mix::of_each(Family::V4, 1).make()?;
-    everyone_says(&fixture.expected())
+    every_source_gives(&fixture.expected())
 }
 
 fn while_reading() -> Outcome {
@@ -217,7 +223,8 @@ fn while_reading() -> Outcome {
     let injection = Injection::new()?;
     failing(&injection, LINK, &fixture.expected())?;
     failing(&injection, SERVICES, &fixture.expected())?;
-    // More text than the first buffer holds (a page), from more than a page of rows, in blocks of ports of their own.
+    // More text than the first buffer holds (a page), and more than a page of rows, whose ports are
+    // in different blocks.
     let mut want = fixture.expected();
     let listeners: Vec<TcpListener> = (0..60)
         .map(|i| TcpListener::bind((Ipv4Addr::LOCALHOST, 20_000 + 100 * i)))
@@ -227,21 +234,21 @@ fn while_reading() -> Outcome {
         want.get(State::Listen) + listeners.len() as u64,
     );
     failing(&injection, SERVICES, &want)?;
-    everyone_says(&want)
+    every_source_gives(&want)
 }
 
-/// Where a reading of the middle begins.
+/// The offset at which a reading of the middle begins.
 const SKIPPED: u64 = 10;
 
-/// Opens and reads `path` with each allocation failing. Whatever it gives then must be `want`.
+/// Opens and reads `path` with each allocation failing. Every answer must be `want`.
 fn failing(injection: &Injection, path: &str, want: &Counts) -> Outcome {
-    let right = |who: &str, text: &str| same(who, want, &counts_in(path, text)?);
+    let check = |what: &str, text: &str| same(what, want, &counts_in(path, text)?);
     let opening = injection.each(
         || Ok(()),
         |()| File::open(path),
         |(), result| match result {
             Ok(file) => {
-                right(path, &io::read_to_string(file)?)?;
+                check(path, &io::read_to_string(file)?)?;
                 Ok(None)
             }
             Err(e) => errno(&e),
@@ -254,19 +261,21 @@ fn failing(injection: &Injection, path: &str, want: &Counts) -> Outcome {
         |(file, buffer)| file.read(buffer),
         |(mut file, buffer), result| match result {
             Ok(n) => {
-                right(path, std::str::from_utf8(&buffer[..n])?)?;
+                check(path, std::str::from_utf8(&buffer[..n])?)?;
                 Ok(None)
             }
             Err(e) => {
-                // Nothing is half done: the same descriptor then gives the whole.
-                right("read again", &io::read_to_string(&mut file)?)?;
+                // The failure leaves nothing half done: the same descriptor then gives the whole
+                // text.
+                check("read again", &io::read_to_string(&mut file)?)?;
                 errno(&e)
             }
         },
     )?;
     println!("measured: reading {path}: {reading}");
 
-    // What comes before is made again, and thrown away (`traverse` in fs/seq_file.c).
+    // The kernel makes the text before the offset too, and discards it (`traverse` in
+    // fs/seq_file.c).
     let whole = fs::read_to_string(path)?;
     let middle = injection.each(
         || Ok((File::open(path)?, [0; 4096])),
@@ -274,7 +283,7 @@ fn failing(injection: &Injection, path: &str, want: &Counts) -> Outcome {
         |(_, buffer), result| match result {
             Ok(n) => {
                 let rest = std::str::from_utf8(&buffer[..n])?;
-                right(path, &format!("{}{rest}", &whole[..SKIPPED as usize]))?;
+                check(path, &format!("{}{rest}", &whole[..SKIPPED as usize]))?;
                 Ok(None)
             }
             Err(e) => errno(&e),
@@ -291,11 +300,11 @@ fn failing(injection: &Injection, path: &str, want: &Counts) -> Outcome {
     Ok(())
 }
 
-/// The bytes of memory go up by so many. What is asked for is larger than that, but for names and the like.
+/// The step, in bytes, in which the memory grows. Most of the allocations are larger.
 const STEP: usize = 64;
 
-/// So many readings without an error in a row, and the memory suffices: what is left may be too little for an object
-/// and enough for the next.
+/// The memory suffices after this many readings in a row without an error. One is not enough: what
+/// is left may be too little for one object and enough for the next.
 const ENOUGH: usize = 16;
 
 fn exhausted() -> Outcome {
@@ -308,15 +317,15 @@ fn exhausted() -> Outcome {
     let fixture = mix.make()?;
     let want = fixture.expected();
     let injection = Injection::new()?;
-    // The text's buffer is a page.
+    // The buffer of the text is a page.
     running_out(&injection, LINK, &want, 4096)?;
-    // The marks of all ports are two pages, and there are the rows and their numbers.
+    // The bitmap of all ports is two pages. The rows and their index come on top.
     running_out(&injection, SERVICES, &want, 3 * 4096 + 512)?;
-    everyone_says(&want)
+    every_source_gives(&want)
 }
 
-/// Reads `path` with more and more memory. Whatever it gives then must be `want`, and it must have failed for as long
-/// as there were not the bytes that it needs at `least`.
+/// Reads `path` with more and more memory. Every answer must be `want`, and at least as many
+/// readings must fail as there are steps in `least` bytes.
 fn running_out(injection: &Injection, path: &str, want: &Counts, least: usize) -> Outcome {
     let (mut failures, mut in_a_row) = (0, 0);
     for bytes in (0..).step_by(STEP) {
@@ -339,19 +348,19 @@ fn running_out(injection: &Injection, path: &str, want: &Counts, least: usize) -
             println!("measured: reading {path}: {failures} times ENOMEM, with up to {bytes} bytes");
             ensure!(
                 failures * STEP >= least,
-                "{path} failed {failures} times only: a reading needs {least} bytes"
+                "{path} failed only {failures} times: a reading needs {least} bytes"
             );
             return Ok(());
         }
-        ensure!(bytes < 1 << 20, "{path} fails with {bytes} bytes still");
+        ensure!(bytes < 1 << 20, "{path} still fails with {bytes} bytes");
     }
     Ok(())
 }
 
-/// The number of `error`, which must have one.
+/// The errno of `error`, which must have one.
 fn errno(error: &io::Error) -> Result<Option<Errno>, Box<dyn Error>> {
     match error.raw_os_error() {
         Some(number) => Ok(Some(Errno::from_raw(number))),
-        None => fail!("{error}, which is no errno"),
+        None => fail!("{error}, which has no errno"),
     }
 }

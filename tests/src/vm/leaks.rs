@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios for the debug kernel: that it watches, and, at the very end, that nothing was leaked.
+//! Scenarios for the debug kernel: its checks are on, and at the very end nothing has been leaked.
 
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Outcome, Scenario, ensure, module};
+use super::module;
+use super::scenario::{Outcome, Scenario, ensure};
 
-/// Run first.
-pub(super) const WATCHED: &[Scenario] = &[Scenario {
-    name: "the kernel watches itself",
+/// Runs first.
+pub(super) const FIRST: &[Scenario] = &[Scenario {
+    name: "the kernel's checks are on",
     seconds: 20,
-    run: watches,
+    run: checks_are_on,
 }];
 
 /// Run last.
@@ -23,20 +24,21 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: nothing_leaked,
     },
     Scenario {
-        name: "the kernel watches itself to the end",
+        name: "the kernel's checks are still on",
         seconds: 20,
-        run: watches,
+        run: checks_are_on,
     },
 ];
 
 /// kmemleak's file.
 const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
 
-/// kmemleak reports nothing that is younger (`MSECS_MIN_AGE`).
+/// kmemleak reports no object that is younger (`MSECS_MIN_AGE`).
 const MIN_AGE: Duration = Duration::from_secs(6);
 
-/// Lockdep turns itself off after its first report, or when its tables are full; each of the others can be off.
-fn watches() -> Outcome {
+/// Lockdep turns itself off after its first report, or when its tables are full. The other checks
+/// can be off as well.
+fn checks_are_on() -> Outcome {
     let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("{path}: {e}"));
     let stats = read("/proc/lockdep_stats")?;
     let on = stats
@@ -68,16 +70,16 @@ fn watches() -> Outcome {
     Ok(())
 }
 
-/// Unloads the module, and asks kmemleak for what nothing points to any more.
+/// Unloads the module, and asks kmemleak for objects without a reference.
 ///
-/// The last few objects that an allocator's cache has given away are hidden from it, since that keeps their addresses:
-/// one leak may go unseen, one in each loading or reading of a whole run does not.
+/// kmemleak does not see the last few objects of an allocator's cache, which keeps their addresses.
+/// So it may miss a single leak, but not one in each loading or reading of a whole run.
 pub(super) fn nothing_leaked() -> Outcome {
     if module::is_loaded()? {
         module::unload()?;
         module::ensure_gone()?;
     }
-    // A pointer may be left in a register or on a stack when the first scan passes, and be gone for the second.
+    // At the first scan a stale pointer may still be in a register or on a stack.
     for _ in 0..2 {
         sleep(MIN_AGE);
         fs::write(KMEMLEAK, "scan").map_err(|e| format!("{KMEMLEAK}: {e}"))?;

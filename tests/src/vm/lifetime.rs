@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios: loading and unloading, alone and while others read.
+//! Scenarios: loading and unloading the module, also while other threads read.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use super::helper::Held;
+use super::helper::start_holder;
 use super::module;
-use super::reading::{self, LINK, counts_in, everyone_says, same};
-use super::{Outcome, Scenario, ensure, fail, repeat};
+use super::parameters::repeat;
+use super::reading::{self, LINK, counts_in, every_source_gives, same};
+use super::scenario::{Outcome, Scenario, ensure, fail};
 use crate::naive;
 use crate::netns;
 use crate::sockets::{Family, Mix};
@@ -64,7 +65,7 @@ fn load_twice() -> Outcome {
         Err(e) => fail!("loading it again: {e}, not EEXIST"),
         Ok(()) => fail!("it can be loaded twice"),
     }
-    everyone_says(&fixture.expected())?;
+    every_source_gives(&fixture.expected())?;
     module::unload()?;
     module::ensure_gone()?;
     match module::unload() {
@@ -84,34 +85,34 @@ fn again_and_again() -> Outcome {
     .make()?;
     module::unload()?;
     for round in 1..=repeat(50) {
-        let told = |e: Box<dyn Error>| format!("round {round}: {e}");
-        module::load().map_err(|e| told(e.into()))?;
-        let counts = reading::module().map_err(told)?;
-        same("/proc/tcpstat", &fixture.expected(), &counts).map_err(told)?;
-        module::unload().map_err(|e| told(e.into()))?;
-        module::ensure_gone().map_err(|e| told(e.into()))?;
+        let in_round = |e: Box<dyn Error>| format!("round {round}: {e}");
+        module::load().map_err(|e| in_round(e.into()))?;
+        let counts = reading::module().map_err(in_round)?;
+        same("/proc/tcpstat", &fixture.expected(), &counts).map_err(in_round)?;
+        module::unload().map_err(|e| in_round(e.into()))?;
+        module::ensure_gone().map_err(|e| in_round(e.into()))?;
     }
     Ok(())
 }
 
-/// What the readers of one scenario saw.
+/// What the readers of a scenario have seen, and whether they are to stop.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// Right answers.
+    /// Readings with a right answer.
     pub answered: AtomicU64,
-    /// Readings that found no file, or one that was going.
+    /// Readings that found no file, or one that was being removed.
     pub absent: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Seen {
-    /// Waits until `counter` has grown by `more`: readers have had a look at the present state.
+    /// Waits until `counter` has grown by `more`, so that readers have seen the present state.
     pub(super) fn wait(&self, what: &str, counter: &AtomicU64, more: u64) -> Outcome {
         let (start, from) = (Instant::now(), counter.load(Ordering::Relaxed));
         while counter.load(Ordering::Relaxed) < from + more {
             ensure!(
                 !self.stop.load(Ordering::Relaxed),
-                "a thread beside has failed"
+                "another thread has failed"
             );
             ensure!(
                 start.elapsed() < Duration::from_secs(20),
@@ -122,7 +123,7 @@ impl Seen {
         Ok(())
     }
 
-    /// Does `work` again and again until told to stop, or until it fails, which stops all the others.
+    /// Repeats `work` until stopped, or until it fails, which stops all the other threads.
     pub(super) fn until_stopped(
         &self,
         mut work: impl FnMut() -> Result<(), String>,
@@ -135,7 +136,8 @@ impl Seen {
         result
     }
 
-    /// Reads until told to stop. Only a right answer, or that the file is gone or going, is to be seen.
+    /// Reads until stopped. Fails unless each answer is right, or the file has been or is being
+    /// removed.
     fn read(&self, path: &str, one_byte: bool) -> Result<(), String> {
         self.until_stopped(|| {
             match read_whole(path, one_byte) {
@@ -143,7 +145,7 @@ impl Seen {
                     counts_in(path, &text).map_err(|e| format!("a reader got {e}"))?;
                     self.answered.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(e) if is_going(path, &e) => {
+                Err(e) if is_removed(path, &e) => {
                     self.absent.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(e) => return Err(format!("a reader got {e}")),
@@ -153,9 +155,9 @@ impl Seen {
     }
 }
 
-/// Whether reading `path` fails for the reason that it is gone (ENOENT) or goes meanwhile: EIO from the file
-/// (`proc_reg_read`), EINVAL from the link to it (`proc_get_link`).
-pub(super) fn is_going(path: &str, error: &io::Error) -> bool {
+/// Whether reading `path` fails because it has been removed (ENOENT) or is being removed: EIO from
+/// the file (`proc_reg_read`), EINVAL from the link to it (`proc_get_link`).
+pub(super) fn is_removed(path: &str, error: &io::Error) -> bool {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::EIO) => true,
         Some(libc::EINVAL) => path == LINK,
@@ -176,10 +178,11 @@ fn read_whole(path: &str, one_byte: bool) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What a thread does beside the scenario's main one.
+/// The work of a thread besides the scenario's main one.
 pub(super) type Work<'a> = dyn Fn() -> Result<(), String> + Sync + 'a;
 
-/// Does `work` while `threads` run, then stops these. Gives every failure: any may be what led to the others.
+/// Does `work` while `threads` run, then stops these. Gives every failure, since any may have
+/// caused the others.
 pub(super) fn alongside(seen: &Seen, threads: &[&Work], work: impl FnOnce() -> Outcome) -> Outcome {
     thread::scope(|scope| {
         let threads: Vec<_> = threads.iter().map(|thread| scope.spawn(thread)).collect();
@@ -198,8 +201,9 @@ pub(super) fn alongside(seen: &Seen, threads: &[&Work], work: impl FnOnce() -> O
 
 fn unload_under_readers() -> Outcome {
     let fixture = Mix::of_each(Family::V4, 1).make()?;
-    let other = Held::start(&Mix::of_each(Family::V6, 1))?;
-    let [elsewhere, services_elsewhere] = other.files().map(|path| path.display().to_string());
+    let other = start_holder(&Mix::of_each(Family::V6, 1))?;
+    let [elsewhere, services_elsewhere] =
+        other.module_files().map(|path| path.display().to_string());
     let seen = Seen::default();
     alongside(
         &seen,
@@ -222,7 +226,7 @@ fn unload_under_readers() -> Outcome {
             Ok(())
         },
     )?;
-    everyone_says(&fixture.expected())
+    every_source_gives(&fixture.expected())
 }
 
 fn load_under_namespaces() -> Outcome {
@@ -239,7 +243,7 @@ fn load_under_namespaces() -> Outcome {
                     }
                     seen.answered.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(e) if is_going(netns::THREAD_NET, &e) => {
+                Err(e) if is_removed(netns::THREAD_NET, &e) => {
                     seen.absent.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(e) => return Err(e.to_string()),
@@ -288,20 +292,24 @@ fn unload_held_open() -> Outcome {
         fresh.read(&mut byte).is_err(),
         "a descriptor of the unloaded module reads the new one's file"
     );
-    everyone_says(&fixture.expected())?;
+    every_source_gives(&fixture.expected())?;
     drop((fresh, begun, services));
-    everyone_says(&fixture.expected())
+    every_source_gives(&fixture.expected())
 }
 
 fn nothing_left() -> Outcome {
-    let held = Held::start(&Mix {
+    let holder = start_holder(&Mix {
         listen: 1,
         ..Mix::default()
     })?;
     module::unload()?;
     module::ensure_gone()?;
     let initial = ["/proc/1/net/tcpstat", "/proc/1/net/tcpstat_services"];
-    for path in held.files().into_iter().chain(initial.map(Into::into)) {
+    for path in holder
+        .module_files()
+        .into_iter()
+        .chain(initial.map(Into::into))
+    {
         ensure!(
             fs::symlink_metadata(&path).is_err(),
             "{} still exists",

@@ -10,7 +10,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 
-/// Where the modules are, decompressed, and the file `order` with the names of theirs, one a line.
+/// The directory of the modules, decompressed, and of the file `order`, which has their names, one
+/// a line.
 pub const DIRECTORY: &str = "/modules";
 
 /// The files that the module publishes, as seen from a process that reads them.
@@ -25,7 +26,7 @@ pub fn load_all() -> io::Result<()> {
     let order = Path::new(DIRECTORY).join("order");
     let names = fs::read_to_string(&order)
         .map_err(|e| io::Error::new(e.kind(), format!("reading {}: {e}", order.display())))?;
-    // Those after one that fails are tried as well: the machine is of more use with them.
+    // A failure does not keep the others from being loaded: the machine is of more use with them.
     let failed: Vec<String> = names
         .lines()
         .map(str::trim)
@@ -45,7 +46,8 @@ pub fn load() -> io::Result<()> {
     load_file("tcpstat.ko", c"")
 }
 
-/// Loads `/modules/faulty.ko`, which does what the debug kernel is there to find, and unloads it.
+/// Loads `/modules/faulty.ko`, which has the faults that the debug kernel must find, and unloads
+/// it.
 pub fn load_faulty(parameters: &CStr) -> io::Result<()> {
     load_file("faulty.ko", parameters)?;
     Ok(delete_module(c"faulty", DeleteModuleFlags::O_NONBLOCK)?)
@@ -64,7 +66,7 @@ fn load_file(name: &str, parameters: &CStr) -> io::Result<()> {
         .map_err(|e| wrong("loading", e.into()))
 }
 
-/// Unloads `tcpstat`, without waiting for anybody who uses it.
+/// Unloads `tcpstat`. Fails at once if it is in use.
 pub fn unload() -> io::Result<()> {
     delete_module(c"tcpstat", DeleteModuleFlags::O_NONBLOCK).map_err(|e: Errno| {
         let e = io::Error::from(e);
@@ -85,7 +87,7 @@ pub fn ensure_loaded() -> io::Result<()> {
     if is_loaded()? { Ok(()) } else { load() }
 }
 
-/// Fails if any of [`FILES`], or `/proc/modules`, still knows the module.
+/// Fails if one of [`FILES`] still exists, or `/proc/modules` still lists the module.
 pub fn ensure_gone() -> io::Result<()> {
     for path in FILES {
         match fs::symlink_metadata(path) {

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios: each network namespace sees its own sockets and no others.
+//! Scenarios: the counts of a network namespace are those of its own sockets.
 
 use std::fs::File;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 use tcpstat_census::counts::Counts;
+use tcpstat_census::state::State;
 
-use super::helper::Held;
+use super::helper::start_holder;
 use super::module;
-use super::reading::{everyone_says, module_at, same, same_services, services_at};
-use super::{Outcome, Scenario, ensure};
+use super::reading::{every_source_gives, module_at, same, same_services, services_at};
+use super::scenario::{Outcome, Scenario, ensure, skip};
+use crate::holder::Holder;
 use crate::naive;
 use crate::netns::{self, Table};
 use crate::sockets::{Family, Mix, repaired};
@@ -39,21 +41,22 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// The file of the process says what was made there, and so does the naive count.
-pub(super) fn says_its_own(held: &Held) -> Outcome {
-    let net = held.net("");
+/// Fails unless the naive count of the holder's namespace, and the module's files there, give the
+/// holder's sockets.
+pub(super) fn check_holder(holder: &Holder) -> Outcome {
+    let net = holder.net("");
     let procfs = naive::procfs(&net)?;
-    same(&format!("{}tcp", net.display()), &held.expected, &procfs)?;
-    let path = held.net("tcpstat");
+    same(&format!("{}tcp", net.display()), &holder.expected, &procfs)?;
+    let path = holder.net("tcpstat");
     same(
         &path.display().to_string(),
-        &held.expected,
+        &holder.expected,
         &module_at(&path)?,
     )?;
-    let path = held.net("tcpstat_services");
-    let who = path.display().to_string();
-    let services = same_services(&who, &net, || services_at(&path))?;
-    same(&who, &held.expected, &naive::sum(&services))
+    let path = holder.net("tcpstat_services");
+    let name = path.display().to_string();
+    let services = same_services(&name, &net, || services_at(&path))?;
+    same(&name, &holder.expected, &naive::sum(&services))
 }
 
 fn own_sockets_only() -> Outcome {
@@ -63,23 +66,23 @@ fn own_sockets_only() -> Outcome {
         ..Mix::default()
     }
     .make()?;
-    let first = Held::start(&Mix::of_each(Family::V4, 1))?;
-    let second = Held::start(&Mix::of_each(Family::V6, 2))?;
-    let empty = Held::start(&Mix::default())?;
-    for held in [&first, &second, &empty] {
-        says_its_own(held)?;
+    let first = start_holder(&Mix::of_each(Family::V4, 1))?;
+    let second = start_holder(&Mix::of_each(Family::V6, 2))?;
+    let empty = start_holder(&Mix::default())?;
+    for holder in [&first, &second, &empty] {
+        check_holder(holder)?;
     }
-    everyone_says(&mine.expected())?;
-    for held in [first, second, empty] {
-        held.end()?;
+    every_source_gives(&mine.expected())?;
+    for holder in [first, second, empty] {
+        holder.end()?;
     }
-    everyone_says(&mine.expected())
+    every_source_gives(&mine.expected())
 }
 
 fn initial() -> Outcome {
-    // Init is in it, and has no sockets; earlier scenarios were all elsewhere.
+    // Init is in it and has no sockets. The earlier scenarios were in other namespaces.
     setns(File::open("/proc/1/ns/net")?, CloneFlags::CLONE_NEWNET)?;
-    everyone_says(&Counts::ZERO)?;
+    every_source_gives(&Counts::ZERO)?;
     let sockets = repaired(20)?;
     let mine = Mix {
         listen: 4,
@@ -89,10 +92,10 @@ fn initial() -> Outcome {
     }
     .make()?;
     let mut want = mine.expected();
-    for _ in 0..20 {
-        want.add_one(tcpstat_census::state::State::Established);
+    for _ in &sockets {
+        want.add_one(State::Established);
     }
-    everyone_says(&want)?;
+    every_source_gives(&want)?;
     same(
         "/proc/1/net/tcpstat",
         &want,
@@ -104,53 +107,56 @@ fn initial() -> Outcome {
 
 fn older_and_younger() -> Outcome {
     module::unload()?;
-    let older = Held::start(&Mix::of_each(Family::V4, 1))?;
+    let older = start_holder(&Mix::of_each(Family::V4, 1))?;
     ensure!(
-        older.files().iter().all(|path| !path.exists()),
-        "it has a file without the module"
+        older.module_files().iter().all(|path| !path.exists()),
+        "there is a file without the module"
     );
     module::load()?;
-    let younger = Held::start(&Mix::of_each(Family::V6, 1))?;
-    says_its_own(&older)?;
-    says_its_own(&younger)?;
+    let younger = start_holder(&Mix::of_each(Family::V6, 1))?;
+    check_holder(&older)?;
+    check_holder(&younger)?;
     module::unload()?;
-    for held in [&older, &younger] {
-        for path in held.files() {
+    for holder in [&older, &younger] {
+        for path in holder.module_files() {
             ensure!(!path.exists(), "{} is still there", path.display());
         }
     }
     module::load()?;
-    says_its_own(&older)?;
-    says_its_own(&younger)
+    check_holder(&older)?;
+    check_holder(&younger)
 }
 
 fn own_table() -> Outcome {
+    if !Table::own_is_supported() {
+        return skip("this kernel gives no namespace a table of its own");
+    }
     let mine = Mix {
         listen: 2,
         established: 1,
         ..Mix::default()
     }
     .make()?;
-    let shared = Held::start(&Mix {
+    let shared = start_holder(&Mix {
         listen: 1,
         established: 2,
         ..Mix::default()
     })?;
     Table::Own.for_children()?;
-    let own = Held::start(&Mix::of_each(Family::V4, 3))?;
-    says_its_own(&own)?;
-    says_its_own(&shared)?;
-    everyone_says(&mine.expected())?;
+    let own = start_holder(&Mix::of_each(Family::V4, 3))?;
+    check_holder(&own)?;
+    check_holder(&shared)?;
+    every_source_gives(&mine.expected())?;
 
-    // From inside, and with chains of a dozen and more in so small a table.
+    // From inside. So small a table has chains of a dozen sockets and more.
     netns::enter_new()?;
     let table = Table::of_this_thread()?;
     ensure!(table == Table::Own, "it has its {table:?} table");
-    let crowd = repaired(800)?;
+    let sockets = repaired(800)?;
     let each = Mix::of_each(Family::V6, 2).make()?;
     let mut want = each.expected();
-    for _ in &crowd {
-        want.add_one(tcpstat_census::state::State::Established);
+    for _ in &sockets {
+        want.add_one(State::Established);
     }
-    everyone_says(&want)
+    every_source_gives(&want)
 }

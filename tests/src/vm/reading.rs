@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Reading the counts in every way there is, and comparing them.
+//! Reads the counts in every way, and compares them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::{Outcome, ensure, fail};
+use super::scenario::{Outcome, ensure, fail};
 use crate::naive::{self, Service, Services};
 
 /// The command under test.
@@ -27,10 +27,11 @@ pub const SOURCES: [&str; 4] = ["module", "netlink", "netlink-full", "procfs"];
 /// The sources from which the command counts by service.
 const SERVICE_SOURCES: [&str; 3] = ["module", "netlink", "procfs"];
 
-/// Whom files and the command are given to, to see that no privilege is needed.
-pub const NOBODY: u32 = 65534;
+/// The user and group ID of processes that must need no privilege.
+pub const UNPRIVILEGED: u32 = 65534;
 
-/// A reading between two equal ones of `/proc/net/tcp`, so that no timer moved a socket in between.
+/// How often to read until the counts of `/proc/net/tcp` before and after it are equal: then no
+/// timer has changed a state in between.
 const ATTEMPTS: u32 = 20;
 
 /// The counts that the module publishes for this process.
@@ -44,10 +45,10 @@ pub fn module_at(path: &Path) -> Result<Counts, Box<dyn Error>> {
     naive::module_text(&text).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
-/// The link among the files that the module publishes.
+/// The module's file that is a link.
 pub const LINK: &str = "/proc/tcpstat";
 
-/// The counts in the text of a file at `path` that the module publishes: the sums, if it has a row for each port.
+/// The counts in the text of the module's file at `path`: the sums, if it has a row for each port.
 pub fn counts_in(path: &str, text: &str) -> Result<Counts, String> {
     if path.ends_with("_services") {
         Ok(naive::sum(&naive::services_text(text)?))
@@ -75,35 +76,36 @@ pub fn procfs() -> Result<Counts, Box<dyn Error>> {
     Ok(naive::procfs(Path::new("/proc/self/net"))?)
 }
 
-/// What the command prints with `args`, as root or as nobody, when it succeeds.
-pub fn command(args: &[&str], nobody: bool) -> Result<String, Box<dyn Error>> {
+/// What the command prints with `args`, as root or without privileges. Fails unless it succeeds
+/// without complaint.
+pub fn command(args: &[&str], unprivileged: bool) -> Result<String, Box<dyn Error>> {
     let mut command = Command::new(COMMAND);
     command.args(args);
-    if nobody {
-        command.uid(NOBODY).gid(NOBODY);
+    if unprivileged {
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     let output = command
         .output()
         .map_err(|e| format!("starting {COMMAND}: {e}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    let said = format!("{COMMAND} {}", args.join(" "));
+    let typed = format!("{COMMAND} {}", args.join(" "));
     ensure!(
         output.status.success(),
-        "{said}: {}: {}",
+        "{typed}: {}: {}",
         output.status,
         errors.trim()
     );
     ensure!(
         errors.is_empty(),
-        "{said} complains, and succeeds: {}",
+        "{typed} complains, and succeeds: {}",
         errors.trim()
     );
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The counts in the command's JSON, which must be to the byte what it should.
-pub fn command_counts(source: &str, nobody: bool) -> Result<Counts, Box<dyn Error>> {
-    let text = command(&["--source", source], nobody)?;
+/// The counts in the command's JSON, of which every byte must be right.
+pub fn command_counts(source: &str, unprivileged: bool) -> Result<Counts, Box<dyn Error>> {
+    let text = command(&["--source", source], unprivileged)?;
     let values: BTreeMap<String, u64> =
         serde_json::from_str(&text).map_err(|e| format!("--source {source}: {e}: {text:?}"))?;
     let mut counts = Counts::ZERO;
@@ -115,12 +117,12 @@ pub fn command_counts(source: &str, nobody: bool) -> Result<Counts, Box<dyn Erro
     }
     ensure!(
         text == naive::json(&counts),
-        "--source {source}: {text:?} has not the form that it should"
+        "--source {source}: the form of {text:?} is wrong"
     );
     Ok(counts)
 }
 
-/// What the command says of each service, which must come from `source`.
+/// What the command gives for each service, which must come from `source`.
 pub fn command_services(source: &str) -> Result<Services, Box<dyn Error>> {
     let reports = command_reports(&["services", "--source", source])?;
     let [report] = &reports[..] else {
@@ -162,21 +164,21 @@ pub fn services_in(value: &Value) -> Result<Services, Box<dyn Error>> {
         ensure!(
             services.insert(port, service).is_none(),
             "{}",
-            wrong("a port is there twice")
+            wrong("a port is listed twice")
         );
     }
     Ok(services)
 }
 
-/// The parts of the command's report that the module is to be seen by.
+/// The parts of the command's report that the scenarios compare.
 pub struct Report {
-    /// Where the counts came from.
+    /// The source of the counts.
     pub source: String,
     /// The counts.
     pub counts: Counts,
 }
 
-/// The command's report, from the source that it chooses itself.
+/// The command's report, from the source that it chooses.
 pub fn report() -> Result<Report, Box<dyn Error>> {
     let reports = command_reports(&["--format", "report"])?;
     let [value] = &reports[..] else {
@@ -212,7 +214,8 @@ pub fn shares_in(value: &Value) -> Result<Counts, Box<dyn Error>> {
     Ok(counts)
 }
 
-/// Does `read` until the naive counts before and after it are the same; gives those, and what it read.
+/// Repeats `read` until the naive counts before and after it are equal. Gives these, and what it
+/// read.
 pub fn steady<T>(
     read: impl FnMut() -> Result<T, Box<dyn Error>>,
 ) -> Result<(Counts, T), Box<dyn Error>> {
@@ -234,29 +237,30 @@ fn steady_by<N: PartialEq, T>(
     fail!("/proc/net/tcp did not stay the same over a reading, {ATTEMPTS} times")
 }
 
-/// Fails unless `got`, from `who`, is `want`.
-pub fn same(who: &str, want: &Counts, got: &Counts) -> Outcome {
+/// Fails unless `got`, from `source`, is `want`.
+pub fn same(source: &str, want: &Counts, got: &Counts) -> Outcome {
     match naive::difference(want, got) {
         None => Ok(()),
-        Some(difference) => fail!("{who}: {difference}"),
+        Some(difference) => fail!("{source}: {difference}"),
     }
 }
 
-/// Fails unless `read`, from `who`, gives for each port what the naive count of the directory `net` does.
+/// Fails unless `read`, from `source`, gives for each port the same as the naive count of the
+/// directory `net`.
 pub fn same_services(
-    who: &str,
+    source: &str,
     net: &Path,
     read: impl FnMut() -> Result<Services, Box<dyn Error>>,
 ) -> Result<Services, Box<dyn Error>> {
     let (want, got) = steady_by(|| Ok(naive::procfs_services(net)?), read)?;
     match naive::services_difference(&want, &got) {
         None => Ok(got),
-        Some(difference) => fail!("{who}: {difference}"),
+        Some(difference) => fail!("{source}: {difference}"),
     }
 }
 
-/// Fails unless the naive count, the module and the command from every source give `want`.
-pub fn everyone_says(want: &Counts) -> Outcome {
+/// Fails unless the naive count, the module, and the command with every source give `want`.
+pub fn every_source_gives(want: &Counts) -> Outcome {
     let (procfs, answers) = steady(|| {
         let mut answers = vec![("/proc/tcpstat".to_owned(), module()?)];
         for source in SOURCES {
@@ -268,30 +272,30 @@ pub fn everyone_says(want: &Counts) -> Outcome {
     same("/proc/net/tcp", want, &procfs)?;
     answers
         .iter()
-        .try_for_each(|(who, counts)| same(who, want, counts))?;
+        .try_for_each(|(source, counts)| same(source, want, counts))?;
     let net = Path::new("/proc/self/net");
     let (naive_services, answers) = steady_by(
         || Ok(naive::procfs_services(net)?),
         || {
             let mut answers = vec![(SERVICES.to_owned(), services()?)];
             for source in SERVICE_SOURCES {
-                let who = format!("tcpstat services --source {source}");
-                answers.push((who, command_services(source)?));
+                let name = format!("tcpstat services --source {source}");
+                answers.push((name, command_services(source)?));
             }
             Ok(answers)
         },
     )?;
     same("the naive services", want, &naive::sum(&naive_services))?;
-    for (who, said) in &answers {
-        if let Some(difference) = naive::services_difference(&naive_services, said) {
-            fail!("{who}: {difference}");
+    for (source, services) in &answers {
+        if let Some(difference) = naive::services_difference(&naive_services, services) {
+            fail!("{source}: {difference}");
         }
-        // procfs knows no backlog.
-        let backlogs = said.values().map(|service| service.backlog);
+        // procfs has no backlogs.
+        let backlogs = services.values().map(|service| service.backlog);
         ensure!(
-            who.ends_with("procfs")
+            source.ends_with("procfs")
                 || backlogs.eq(answers[0].1.values().map(|service| service.backlog)),
-            "{who}: other backlogs than {SERVICES}: {said:?}, {:?}",
+            "{source}: other backlogs than {SERVICES}: {services:?}, {:?}",
             answers[0].1
         );
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Running the scenarios, each in a process of its own with a time limit, and reporting them as KTAP.
+//! Runs the scenarios, each in a process of its own with a time limit, and reports them as KTAP.
 
 use std::env;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,63 +15,72 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{Outcome, Scenario, module, on_debug_kernel, scenarios};
-use crate::ktap;
+use super::module;
+use super::parameters::on_debug_kernel;
+use super::scenario::{Outcome, SKIPPED, Scenario};
+use super::scenarios;
+use crate::ktap::{self, Outcome::*};
 use crate::netns;
 
-/// How often a running scenario is looked at.
+/// How often a running scenario is checked.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How much longer everything may take on the debug kernel.
+/// How many times as long everything may take on the debug kernel.
 const DEBUG_PATIENCE: u64 = 4;
 
-/// How a line begins that a scenario prints for people to read even if all is well.
+/// How a line begins that a scenario prints for people to read even if it passes.
 pub const MEASURED: &str = "measured: ";
 
-/// The first result: whether the modules came in.
+/// The first result: whether the modules could be loaded.
 const LOAD: &str = "the modules load";
 
-/// Runs everything. `loaded` is how loading the modules went; `report` takes pieces of KTAP as they come.
-pub fn run_all(loaded: io::Result<()>, mut report: impl FnMut(&str) -> io::Result<()>) -> Outcome {
-    report(&ktap::header(1 + scenarios().count()))?;
-    let reason = loaded
-        .as_ref()
-        .err()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    report(&ktap::result(1, LOAD, loaded.is_ok(), &reason))?;
-    for (index, scenario) in scenarios().enumerate() {
+/// The result in place of a scenario's where none has the wanted name.
+const SELECT: &str = "the scenario exists";
+
+/// Runs all scenarios, or those that have `name`. `loaded` is how loading the modules went;
+/// `report` takes pieces of KTAP as they come.
+pub fn run_all(
+    loaded: io::Result<()>,
+    name: Option<&str>,
+    mut report: impl FnMut(&str) -> io::Result<()>,
+) -> Outcome {
+    let selected = match name {
+        Some(name) => scenarios::named(name),
+        None => scenarios::all().collect(),
+    };
+    report(&ktap::header(1 + selected.len().max(1)))?;
+    let (outcome, reason) = match loaded {
+        Ok(()) => (Passed, String::new()),
+        Err(e) => (Failed, e.to_string()),
+    };
+    report(&ktap::result(1, LOAD, &outcome, &reason))?;
+    if selected.is_empty() {
+        let reason = format!(
+            "no scenario for this kernel has {:?} in its name; tcpstat-vm-init list prints the names",
+            name.unwrap_or_default()
+        );
+        report(&ktap::result(2, SELECT, &Failed, &reason))?;
+    }
+    for (index, scenario) in selected.into_iter().enumerate() {
         let start = Instant::now();
-        let result = run_apart(scenario);
-        let took = format!("took {:.1} s", start.elapsed().as_secs_f64());
-        let (Ok(said) | Err(said)) = &result;
-        let notes = [said, &took]
-            .into_iter()
-            .filter(|note| !note.is_empty())
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join("\n");
-        report(&ktap::result(
-            index + 2,
-            scenario.name,
-            result.is_ok(),
-            &notes,
-        ))?;
-        reap_strays();
+        let (outcome, mut notes) =
+            run_apart(scenario).unwrap_or_else(|e| (Failed, format!("running the scenario: {e}")));
+        if !notes.is_empty() {
+            notes.push('\n');
+        }
+        notes += &format!("took {:.1} s", start.elapsed().as_secs_f64());
+        report(&ktap::result(index + 2, scenario.name, &outcome, &notes))?;
+        reap_orphans();
     }
     Ok(())
 }
 
-/// Runs one scenario in a process of its own. Gives what it measured ([`MEASURED`]), or the reason of its
-/// failure, which is all that it printed.
-fn run_apart(scenario: &Scenario) -> Result<String, String> {
-    try_run_apart(scenario).unwrap_or_else(|e| Err(format!("running the scenario: {e}")))
-}
-
-fn try_run_apart(scenario: &Scenario) -> Result<Result<String, String>, Box<dyn Error>> {
+/// Runs one scenario in a process of its own. Gives its result and notes on it.
+fn run_apart(scenario: &Scenario) -> Result<(ktap::Outcome, String), Box<dyn Error>> {
     let patience = if on_debug_kernel() { DEBUG_PATIENCE } else { 1 };
     let limit = Duration::from_secs(scenario.seconds * patience);
-    // A file, not a pipe: nobody has to read it meanwhile, and no stray process can hold it open.
+    // A file, not a pipe: it never fills, and no process that is left behind can keep its reader
+    // waiting.
     let mut output = File::options()
         .read(true)
         .write(true)
@@ -96,36 +105,39 @@ fn try_run_apart(scenario: &Scenario) -> Result<Result<String, String>, Box<dyn 
         }
         sleep(TICK);
     };
-    // What it left behind in its group, or itself if its time is up.
+    // The scenario itself if its time is up, and every process that it has left in its group.
     let _ = killpg(group, Signal::SIGKILL);
     output.rewind()?;
-    let mut said = Vec::new();
-    output.read_to_end(&mut said)?;
-    let said = String::from_utf8_lossy(&said);
+    let mut printed = Vec::new();
+    output.read_to_end(&mut printed)?;
+    Ok(judge(status, limit, &String::from_utf8_lossy(&printed)))
+}
+
+/// The result of a scenario that ended with `status`, or not within `limit`, and what to note of
+/// what it `printed`: what it measured ([`MEASURED`]) if it passed, everything if it failed.
+fn judge(status: Option<ExitStatus>, limit: Duration, printed: &str) -> (ktap::Outcome, String) {
     let how = match status {
         Some(status) if status.success() => {
-            let measured: Vec<&str> = said
+            let skipped = printed.lines().find_map(|line| line.strip_prefix(SKIPPED));
+            let measured: Vec<&str> = printed
                 .lines()
                 .filter(|line| line.starts_with(MEASURED))
                 .collect();
-            return Ok(Ok(measured.join("\n")));
+            let outcome = skipped.map_or(Passed, |reason| Skipped(reason.to_owned()));
+            return (outcome, measured.join("\n"));
         }
         Some(status) => status.to_string(),
-        None => {
-            // A process that hangs in the kernel does not go when killed; the others are worth running still.
-            format!("not done within {} s, and killed", limit.as_secs())
-        }
+        // A process that hangs in the kernel is not ended by SIGKILL. The other scenarios run all
+        // the same.
+        None => format!("not done within {} s, and killed", limit.as_secs()),
     };
-    let said = said.trim();
-    Ok(Err(if said.is_empty() {
-        how
-    } else {
-        format!("{said}\n{how}")
-    }))
+    let printed = printed.trim();
+    let separator = if printed.is_empty() { "" } else { "\n" };
+    (Failed, format!("{printed}{separator}{how}"))
 }
 
-/// Init inherits every process that nobody waits for.
-fn reap_strays() {
+/// Init inherits every process whose parent has ended without waiting for it.
+fn reap_orphans() {
     while let Ok(status) = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {
             break;
@@ -133,12 +145,65 @@ fn reap_strays() {
     }
 }
 
-/// What [`run_apart`] starts: the scenario `name`, in a new network namespace and with the module loaded.
+/// What [`run_all`] starts for each scenario: runs the one called `name`, in a new network
+/// namespace and with the module loaded.
 pub fn run_one(name: &str) -> Outcome {
-    let scenario = scenarios()
+    let scenario = scenarios::all()
         .find(|scenario| scenario.name == name)
         .ok_or_else(|| format!("no scenario {name:?}"))?;
     module::ensure_loaded()?;
     netns::enter_new()?;
     (scenario.run)()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::verdict::{End, Verdict};
+
+    #[test]
+    fn a_scenario_that_does_not_exist_fails_the_run() {
+        let mut text = String::new();
+        let report = |piece: &str| {
+            text += piece;
+            Ok(())
+        };
+        run_all(Ok(()), Some("no such name"), report).unwrap();
+        let verdict = Verdict::new(&End::Success, Some(&text), "");
+        assert_eq!((verdict.passed(), verdict.failed()), (1, 1), "{verdict}");
+        assert!(
+            verdict.to_string().contains("\"no such name\""),
+            "{verdict}"
+        );
+    }
+
+    #[test]
+    fn what_a_scenario_prints_and_how_it_ends_decide() {
+        let judged = |code: Option<i32>, printed: &str| {
+            judge(
+                code.map(|code| ExitStatus::from_raw(code << 8)),
+                Duration::from_secs(9),
+                printed,
+            )
+        };
+        let measured = "some text\nmeasured: 3 us\n";
+        assert_eq!(
+            judged(Some(0), measured),
+            (Passed, "measured: 3 us".to_owned())
+        );
+        assert_eq!(
+            judged(Some(0), "skipped: no such sysctl\n"),
+            (Skipped("no such sysctl".to_owned()), String::new())
+        );
+        let (outcome, notes) = judged(Some(1), "skipped: no\nand then failed\n");
+        assert_eq!(outcome, Failed);
+        assert!(notes.contains("and then failed\nexit status: 1"), "{notes}");
+        let (outcome, notes) = judged(None, "");
+        assert_eq!(
+            (outcome, &notes[..]),
+            (Failed, "not done within 9 s, and killed")
+        );
+    }
 }

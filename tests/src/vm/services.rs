@@ -2,8 +2,8 @@
 
 //! Scenarios: `/proc/net/tcpstat_services`, a row for each port that has a listener.
 //!
-//! That its rows are right, whatever is in a namespace, every scenario sees that asks
-//! [`everyone_says`](super::reading::everyone_says). Here is what only this file has.
+//! Every scenario that calls [`every_source_gives`](super::reading::every_source_gives) checks the
+//! rows. The scenarios here are for what only this file has.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -18,11 +18,13 @@ use socket2::{Domain, Socket, Type};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::{allow_descriptors, cat_as_nobody};
+use super::helper::cat_unprivileged;
+use super::parameters::repeat;
 use super::reading::{
-    SERVICES, command_services, everyone_says, same, same_services, services, steady,
+    SERVICES, command_services, every_source_gives, same, same_services, services, steady,
 };
-use super::{Outcome, Scenario, ensure, fail, repeat};
+use super::scenario::{Outcome, Scenario, ensure, fail};
+use crate::limits::allow_many_files;
 use crate::naive::{self, SERVICES_HEADER, Service};
 use crate::netns;
 use crate::sockets::{Family, Mix};
@@ -34,12 +36,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: empty,
     },
     Scenario {
-        name: "services: nobody may read them, and none may write",
+        name: "services: everyone can read them, and not even root can write",
         seconds: 30,
         run: permissions,
     },
     Scenario {
-        name: "services: accept queue, backlog and drops of a listener that nobody accepts from",
+        name: "services: accept queue, backlog and drops of a listener that does not accept",
         seconds: 60,
         run: overflow,
     },
@@ -64,13 +66,14 @@ fn empty() -> Outcome {
 
 fn permissions() -> Outcome {
     let fixture = Mix::of_each(Family::V6, 1).make()?;
-    let as_nobody = || {
-        let text = cat_as_nobody(SERVICES)?;
+    let unprivileged = || {
+        let text = cat_unprivileged(SERVICES)?;
         Ok(naive::services_text(&text)?)
     };
-    let services = same_services("as nobody", Path::new("/proc/self/net"), as_nobody)?;
-    same("as nobody", &fixture.expected(), &naive::sum(&services))?;
-    // root may open what mode 0444 forbids; there must be nothing behind it.
+    let name = "without privileges";
+    let services = same_services(name, Path::new("/proc/self/net"), unprivileged)?;
+    same(name, &fixture.expected(), &naive::sum(&services))?;
+    // Root can open it for writing in spite of its mode 0444. Then the write must fail.
     let file = File::options().write(true).open(SERVICES);
     if file.is_ok_and(|mut file| file.write(b"0").is_ok()) {
         fail!("it can be written to");
@@ -87,7 +90,7 @@ fn row(port: u16) -> Result<Service, Box<dyn Error>> {
     }
 }
 
-/// Asks for the row of `port` until it is as it should be.
+/// Reads the row of `port` until it is `good`.
 pub(super) fn wait_for(port: u16, what: &str, good: impl Fn(&Service) -> bool) -> Outcome {
     let start = Instant::now();
     loop {
@@ -97,7 +100,7 @@ pub(super) fn wait_for(port: u16, what: &str, good: impl Fn(&Service) -> bool) -
         }
         ensure!(
             start.elapsed() < Duration::from_secs(20),
-            "waited in vain for {what}: {row:?}"
+            "timed out waiting for {what}: {row:?}"
         );
         sleep(Duration::from_millis(10));
     }
@@ -125,7 +128,7 @@ fn overflow() -> Outcome {
     const BACKLOG: i32 = 4;
     for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
         netns::enter_new()?;
-        // One connection more than the backlog has room in the queue.
+        // The queue takes one connection more than the backlog.
         let listener = listen(SocketAddr::new(ip, 0), BACKLOG)?;
         let port = port_of(&listener)?;
         let address = SocketAddr::new(ip, port);
@@ -142,12 +145,13 @@ fn overflow() -> Outcome {
             want.counts.set(State::Established, waiting);
             ensure!(got == want, "with {waiting} waiting: {got:?}");
             clients.push(TcpStream::connect(address)?);
-            // The last segment of the handshake may still be on its way to the listener.
+            // The listener may not have received the last segment of the handshake yet.
             wait_for(port, "a connection in the queue", |row| {
                 row.accept_queue == waiting + 1
             })?;
         }
-        // What is not answered is sent again, and dropped again.
+        // The client sends its request again until it is answered, and each time the listener drops
+        // it.
         let more = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         more.set_nonblocking(true)?;
         ensure!(
@@ -158,10 +162,10 @@ fn overflow() -> Outcome {
         let full = row(port)?;
         ensure!(full.accept_queue == BACKLOG as u64 + 1, "{full:?}");
         for source in ["module", "netlink"] {
-            let said = command_services(source)?[&Some(port)];
+            let row = command_services(source)?[&Some(port)];
             ensure!(
-                said.drops >= full.drops && said.backlog == full.backlog,
-                "tcpstat services --source {source}: {said:?}, and before {full:?}"
+                row.drops >= full.drops && row.backlog == full.backlog,
+                "tcpstat services --source {source}: {row:?}, and before {full:?}"
             );
         }
         let no_listener = services()?[&None];
@@ -189,7 +193,7 @@ fn reuse_port() -> Outcome {
         listen((Ipv4Addr::UNSPECIFIED, port).into(), 30)?,
         listen((Ipv6Addr::LOCALHOST, port).into(), 40)?,
     ];
-    let alone = listen((Ipv6Addr::UNSPECIFIED, 0).into(), 7)?;
+    let single = listen((Ipv6Addr::UNSPECIFIED, 0).into(), 7)?;
     let _client = TcpStream::connect((Ipv6Addr::LOCALHOST, port))?;
     wait_for(port, "the connection", |row| row.accept_queue == 1)?;
 
@@ -205,19 +209,19 @@ fn reuse_port() -> Outcome {
         counts: want,
     };
     ensure!(got == shared, "four listeners: {got:?}");
-    let got = row(port_of(&alone)?)?;
+    let got = row(port_of(&single)?)?;
     ensure!(got.listeners == 1 && got.backlog == 7, "another: {got:?}");
     let rows = services()?.len();
     ensure!(rows == 3, "{rows} rows, not two ports and -");
     want.set(State::Listen, 5);
     want.set(State::Established, 2);
-    everyone_says(&want)
+    every_source_gives(&want)
 }
 
 fn ten_thousand() -> Outcome {
     let many = repeat(10_000);
     let ports = 10_000..10_000 + many as u16;
-    allow_descriptors(many)?;
+    allow_many_files()?;
     let mut listeners = Vec::new();
     for port in ports.clone() {
         listeners.push(match port % 2 {
@@ -246,7 +250,7 @@ fn ten_thousand() -> Outcome {
                 n => pieces.extend(&buffer[..n]),
             }
         }
-        // From the middle, in a file that nothing was read of yet.
+        // From near the end, in a newly opened file.
         let mut end = vec![0; 100];
         let offset = whole.len() as u64 - 100;
         File::open(SERVICES)?.read_exact_at(&mut end, offset)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenarios: the file itself, its place, mode and form, and reading it in odd ways.
+//! Scenarios: the file `/proc/tcpstat`: its place, mode and form, and unusual ways to read it.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -9,10 +9,10 @@ use std::path::Path;
 
 use tcpstat_census::counts::Counts;
 
-use super::helper::cat_as_nobody;
+use super::helper::cat_unprivileged;
 use super::module::FILES;
 use super::reading::{self, same};
-use super::{Outcome, Scenario, ensure, fail};
+use super::scenario::{Outcome, Scenario, ensure, fail};
 use crate::naive;
 use crate::sockets::{Family, Mix};
 
@@ -33,7 +33,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: odd_reads,
     },
     Scenario {
-        name: "nobody may read it, and none may write",
+        name: "everyone can read it, and not even root can write",
         seconds: 30,
         run: permissions,
     },
@@ -65,12 +65,12 @@ fn empty() -> Outcome {
     let text = fs::read_to_string("/proc/tcpstat")?;
     let want = naive::NAMES.map(|name| format!("{name:<12}: 0\n")).concat();
     ensure!(text == want, "it reads {text:?}");
-    reading::everyone_says(&Counts::ZERO)
+    reading::every_source_gives(&Counts::ZERO)
 }
 
 fn odd_reads() -> Outcome {
     let fixture = Mix::of_each(Family::V4, 2).make()?;
-    // A timer may move a socket in the middle: then once more.
+    // Repeated if a timer changes the state of a socket meanwhile.
     let (_, ()) = reading::steady(|| {
         let text = fs::read("/proc/tcpstat")?;
         let end = text.len() as u64;
@@ -88,7 +88,7 @@ fn odd_reads() -> Outcome {
         );
         ensure!(file.read(&mut byte)? == 0, "there is more after the end");
 
-        // Forwards and backwards, in and beside the lines, and beyond the end.
+        // Forwards and backwards, within lines and at their ends, and beyond the end.
         for offset in [
             1,
             0,
@@ -154,9 +154,9 @@ fn odd_reads() -> Outcome {
 fn permissions() -> Outcome {
     let fixture = Mix::of_each(Family::V6, 1).make()?;
     for path in ["/proc/tcpstat", "/proc/net/tcpstat"] {
-        let (_, text) = reading::steady(|| cat_as_nobody(path))?;
+        let (_, text) = reading::steady(|| cat_unprivileged(path))?;
         same(
-            &format!("{path} as nobody"),
+            &format!("{path} without privileges"),
             &fixture.expected(),
             &naive::module_text(&text)?,
         )?;
@@ -164,7 +164,7 @@ fn permissions() -> Outcome {
             .write(true)
             .open(path)
             .is_ok_and(|mut file| {
-                // root may open what mode 0444 forbids; there must be nothing behind it.
+                // Root can open it for writing in spite of its mode 0444. Then the write must fail.
                 std::io::Write::write(&mut file, b"0").is_ok()
             })
         {
@@ -174,7 +174,7 @@ fn permissions() -> Outcome {
     for source in reading::SOURCES.iter().chain(&["auto"]) {
         let (_, counts) = reading::steady(|| reading::command_counts(source, true))?;
         same(
-            &format!("tcpstat --source {source} as nobody"),
+            &format!("tcpstat --source {source} without privileges"),
             &fixture.expected(),
             &counts,
         )?;

@@ -27,7 +27,7 @@ use super::namespaces;
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, SourceFlags, interval};
 use crate::netns_name::Names;
-use crate::output::{say, say_source};
+use crate::output::{say, say_source, without};
 use expression::{Expression, Expressions, Measure, Quantity, Scope, Subject};
 use judge::{Comparison, Status, Value};
 use line::Namespaces;
@@ -429,11 +429,11 @@ impl Sources {
             say_source(namespace, &totals.tried, totals.source, &totals.method);
         }
         if let Some(services) = &self.services {
-            let method = "counted by port";
+            let method = without("counted by port", services.missing.as_deref());
             say_source(namespace, &services.tried, services.source, method);
         }
         if let Some(Listed { connections, .. }) = &self.listed {
-            let method = "listed the sockets at the local ports";
+            let method = without("listed the local ports", connections.missing());
             say_source(namespace, connections.tried(), connections.source(), method);
         }
     }

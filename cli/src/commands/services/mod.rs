@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
 use crate::format::Format;
 use crate::netns_name::Names;
-use crate::output::{print, say_source};
+use crate::output::{print, say_source, without};
 use sort::SortBy;
 
 const AFTER_HELP: &str = "\
@@ -78,6 +78,7 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
             args.sort.sort(&mut services.services);
             if args.source.verbose {
                 let found = format!("{} services", services.services.len());
+                let found = without(found, services.missing.as_deref());
                 say_source(answer.namespace, &services.tried, services.source, found);
             }
         }

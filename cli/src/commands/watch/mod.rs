@@ -23,7 +23,7 @@ use tcpstat::{Error, Ports, Sampler};
 use super::services::sort::{self, SortBy};
 use crate::failure::Failure;
 use crate::flags::{RepeatFlags, SourceFlags, interval};
-use crate::output::{print, say, say_source};
+use crate::output::{print, say, say_source, without};
 use figures::{Figures, Reading};
 use terminal::Terminal;
 use view::{Scroll, View, plain_lines};
@@ -108,6 +108,7 @@ impl Reader {
     fn say_source(&self, Reading { services, .. }: &Reading) {
         if self.args.source.verbose {
             let found = format!("{} services", services.services.len());
+            let found = without(found, services.missing.as_deref());
             say_source(None, &services.tried, services.source, found);
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A dump: what is asked for, and the answer, datagram by datagram. It knows no socket.
+//! A dump: its request, and its answer, datagram by datagram. No system call is made here.
 //!
 //! Sources: `net/ipv4/inet_diag.c`, `net/netlink/af_netlink.c`.
 
@@ -25,8 +25,8 @@ use tcpstat_census::state::State;
 pub(crate) struct States(u32);
 
 impl States {
-    /// Every state that has a name. A request socket has a state of its own, which newer kernels add when asked for
-    /// `SYN_RECV`; bound-but-unused sockets (13) are no connections.
+    /// Every state that has a name. Request sockets have a state of their own (12), which newer
+    /// kernels add to `SYN_RECV`; sockets that are bound and unused (13) are no connections.
     pub(crate) const ALL: Self = Self(0b1_1111_1111_1110);
 
     /// No state.
@@ -35,7 +35,7 @@ impl States {
     /// The sockets that listen.
     pub(crate) const LISTEN: Self = Self(1 << State::Listen.code());
 
-    /// These, and a request socket's where `SYN_RECV` is one of them.
+    /// These states, and that of request sockets if `SYN_RECV` is one of them.
     pub(crate) fn of(states: &[State]) -> Self {
         Self(
             (0..32)
@@ -64,14 +64,14 @@ impl States {
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     states: States,
-    /// A bit for each attribute that messages shall have (`idiag_ext`).
+    /// A bit for each attribute that messages must have (`idiag_ext`).
     extensions: u8,
-    /// Which sockets the kernel leaves out; where it is empty, none. See [`filter::program`].
+    /// Which sockets the kernel leaves out; none if it is empty. See [`filter::program`].
     program: Vec<u8>,
 }
 
 impl Query {
-    /// All sockets in `states`, and the least about each.
+    /// All sockets in `states`, with no more attributes than necessary.
     pub(crate) const fn of(states: States) -> Self {
         Self {
             states,
@@ -80,7 +80,8 @@ impl Query {
         }
     }
 
-    /// The sockets that listen at `ports`, with what a service's row says of them, and all others there.
+    /// The sockets that listen at `ports`, with the attributes that a service needs, and all others
+    /// there.
     pub(crate) fn by_port(ports: Option<&Ports>) -> [Self; 2] {
         let program = filter::program(ports, None);
         let listeners = Self {
@@ -110,12 +111,12 @@ impl Query {
 pub(crate) struct Request {
     /// Of the request, and of the messages that answer it.
     pub(crate) message_type: u16,
-    /// Whose sockets are dumped, where the request is for one family.
+    /// The family to dump, if the request is for one family.
     pub(crate) family: u8,
 }
 
 impl Request {
-    /// The older request, and the only one that dumps IPv4 and IPv6 in a single walk over the table
+    /// The older request, and the only one that dumps IPv4 and IPv6 in one walk over the table
     /// (`inet_diag_dump_compat` ignores the family).
     pub(crate) const BOTH_FAMILIES: Self = Self {
         message_type: TCPDIAG_GETSOCK,
@@ -161,8 +162,8 @@ impl Dump {
         Self::new(request, self.sequence.wrapping_add(1))
     }
 
-    /// The request, ready to be sent. What stays zero is not asked about: addresses, and ports, since the program
-    /// knows ranges of them.
+    /// The request, ready to be sent. Addresses stay zero, for any; so do ports, which the program
+    /// compares in ranges.
     pub(super) fn request(&self, query: &Query) -> Vec<u8> {
         let (extensions, states) = (query.extensions, query.states.0.into());
         let mut payload = match self.request.message_type {
@@ -201,15 +202,16 @@ impl Dump {
         [header.as_bytes(), &payload].concat()
     }
 
-    /// Whether this error, and nothing before it, says that the kernel does not have a request that others replace.
+    /// Whether this error, at the beginning of the answer, means that the kernel lacks the older
+    /// request.
     pub(super) fn is_unknown(&self, errno: Errno) -> bool {
         !self.has_sockets
             && self.request.message_type != SOCK_DIAG_BY_FAMILY
             && matches!(errno, Errno::EOPNOTSUPP | Errno::EINVAL)
     }
 
-    /// Hands on the messages of the next datagram that are about a socket. The datagram has `length` bytes, the first
-    /// of them in `buffer`.
+    /// Passes the messages of the next datagram that are about a socket to `each`. The datagram has
+    /// `length` bytes, the first of them in `buffer`.
     ///
     /// Returns whether the answer is complete.
     pub(crate) fn feed(
@@ -226,7 +228,7 @@ impl Dump {
             problem,
         };
         let Some(bytes) = buffer.get(..length) else {
-            let problem = format!("{length} bytes were sent, of which only so many arrived");
+            let problem = format!("datagram of {length} bytes was truncated");
             return Err(bad_at(buffer.len(), problem));
         };
         if bytes.is_empty() {
@@ -296,7 +298,8 @@ mod tests {
 
     const SEQUENCE: u32 = 7;
 
-    /// A message about a socket, with a one-byte attribute (`INET_DIAG_SHUTDOWN`) as the kernel appends it.
+    /// A message about a socket, with a one-byte attribute (`INET_DIAG_SHUTDOWN`) as the kernel
+    /// appends it.
     fn socket_message(code: u8) -> Vec<u8> {
         message(18, 2, SEQUENCE, &socket(code, &[5, 0, 8, 0, 3, 0, 0, 0]))
     }
@@ -418,7 +421,7 @@ mod tests {
             assert!(
                 error
                     .to_string()
-                    .contains(&format!("{} bytes were sent", answer.len())),
+                    .contains(&format!("datagram of {} bytes was truncated", answer.len())),
                 "{error}"
             );
         }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The kernel's answer over `NETLINK_SOCK_DIAG`: a dump of binary messages, a message for each socket. To count by
-//! state, one byte of each is read; to count by port, three.
+//! The kernel's answer over `NETLINK_SOCK_DIAG`: a dump, a binary message for each socket. Counting
+//! by state reads one byte of each; counting by port, three.
 //!
-//! A dump is of all states, or of some; of all ports, or of some.
+//! A dump lists sockets in all states, or in some; at all ports, or at some.
 
 pub(crate) mod dump;
 pub(crate) mod socket;
@@ -15,7 +15,7 @@ use std::path::Path;
 use self::dump::{Query, States};
 use self::socket::Answer;
 use self::wire::InetDiagMsg;
-use super::by_port::ByPort;
+use super::by_port::PortTable;
 use super::namespace::{Handle, inside};
 use super::sockstat::Sockstat;
 use crate::connections::{Connection, Filter};
@@ -24,7 +24,8 @@ use crate::ports::Ports;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-/// The kernel fills a datagram of a dump up to 32 KiB, if the reader's buffer takes as much (`netlink_dump`).
+/// The kernel fills a datagram of a dump up to 32 KiB, if it fits into the reader's buffer
+/// (`netlink_dump`).
 pub(crate) const BUFFER: usize = 32 * 1024;
 
 /// What a dump found.
@@ -32,10 +33,12 @@ pub(crate) const BUFFER: usize = 32 * 1024;
 pub(crate) struct Tally {
     /// The connections by state.
     pub(crate) counts: Counts,
-    /// Those of `SYN_RECV` that are request sockets: handshakes that have no full socket yet. The others of
-    /// `SYN_RECV` are full: children of Fast Open requests, and those that the last ACK has made this instant.
+    /// Those of `SYN_RECV` that are request sockets: handshakes that have no full socket yet. The
+    /// others of `SYN_RECV` are full: children of Fast Open requests, and those that the last ACK
+    /// has made this instant.
     pub(crate) request_sockets: u64,
-    /// Those of `FIN_WAIT2` that are time-wait sockets: closed, so that no full socket is needed any longer.
+    /// Those of `FIN_WAIT2` that are time-wait sockets: closed, so that no full socket is needed
+    /// any longer.
     pub(crate) fin_wait2_timewait: u64,
 }
 
@@ -56,9 +59,11 @@ impl Tally {
 
 /// Lists sockets by their states.
 pub(crate) trait List {
-    /// Counts the connections that are in `states`. Ends early, with an incomplete tally, once `go_on` says no of it.
+    /// Counts the connections that are in `states`. Stops early, with an incomplete tally, once
+    /// `go_on` is false.
     ///
-    /// A connection that changes its state meanwhile may be listed in a state that was not asked for.
+    /// A connection that changes its state meanwhile may be listed in a state that was not asked
+    /// for.
     fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error>;
 
     /// The cookies of all listeners, in ascending order. The kernel walks no other table for it.
@@ -92,8 +97,8 @@ impl List for Netlink<'_> {
 }
 
 impl<'a> Netlink<'a> {
-    /// Netlink in this network namespace; in the calling thread's, if there is none. Datagrams are received into
-    /// `buffer`, which is allocated here if it is empty, and never grows.
+    /// Netlink in this network namespace; in the calling thread's, if there is none. Datagrams are
+    /// received into `buffer`, which is allocated here if it is empty, and never grows.
     pub(crate) fn new(namespace: Option<Handle>, buffer: &'a mut Vec<u8>) -> Self {
         if buffer.is_empty() {
             *buffer = vec![0; BUFFER];
@@ -101,9 +106,10 @@ impl<'a> Netlink<'a> {
         Self { namespace, buffer }
     }
 
-    /// The counters of the network namespace that is asked.
+    /// The counters of the network namespace.
     pub(crate) fn counters(&self) -> Result<Sockstat, Error> {
-        // Of the thread that opens them, as a netlink socket is. Those of a procfs that is named may be saved ones.
+        // Those of the thread that opens them, like a netlink socket. A procfs that the user names
+        // may be a saved one.
         let net = Path::new("/proc/thread-self/net");
         inside(self.namespace.as_ref(), || Sockstat::open(net))
     }
@@ -113,16 +119,19 @@ impl<'a> Netlink<'a> {
         Ok(self.list(States::ALL, |_| true)?.counts)
     }
 
-    /// Counts by port: first the listeners, whose messages have more in them, then all others.
-    pub(crate) fn services<'p>(&mut self, ports: Option<&'p Ports>) -> Result<ByPort<'p>, Error> {
-        let mut table = ByPort::new(ports);
+    /// Counts by port: first the listeners, whose messages are longer, then all others.
+    pub(crate) fn services<'p>(
+        &mut self,
+        ports: Option<&'p Ports>,
+    ) -> Result<PortTable<'p>, Error> {
+        let mut table = PortTable::new(ports);
         let [listeners, others] = Query::by_port(ports);
         self.each(listeners, |message| add_listener(&mut table, message))?;
         self.each(others, |message| add(&mut table, message))?;
         Ok(table)
     }
 
-    /// Hands on the messages of a whole answer.
+    /// Passes the messages of a whole answer to `each`.
     fn each(
         &mut self,
         query: Query,
@@ -140,13 +149,13 @@ impl<'a> Netlink<'a> {
 
 /// Counts the socket that `message` is about at its local port.
 #[inline]
-fn add(table: &mut ByPort<'_>, message: &InetDiagMsg) -> Result<(), String> {
+fn add(table: &mut PortTable<'_>, message: &InetDiagMsg) -> Result<(), String> {
     table.add(message.local_port(), message.state()?);
     Ok(())
 }
 
 /// The same, and its queue if it listens.
-pub(crate) fn add_listener(table: &mut ByPort<'_>, message: &InetDiagMsg) -> Result<(), String> {
+pub(crate) fn add_listener(table: &mut PortTable<'_>, message: &InetDiagMsg) -> Result<(), String> {
     add(table, message)?;
     if message.state()? == State::Listen {
         table.add_listener(message.local_port(), message.listener()?);
@@ -159,7 +168,7 @@ pub(crate) fn add_listener(table: &mut ByPort<'_>, message: &InetDiagMsg) -> Res
 pub(crate) struct Listing {
     answer: Answer,
     buffer: Vec<u8>,
-    /// What the last datagram had in it, and is not handed on yet.
+    /// Those of the last datagram that were not given out yet.
     received: VecDeque<Result<Connection, Error>>,
     goes_on: bool,
 }
@@ -167,7 +176,7 @@ pub(crate) struct Listing {
 impl Listing {
     /// Lists connections, of which the kernel may leave out those that `filter` does not accept.
     ///
-    /// Receives the first datagram as well: in it the kernel refuses.
+    /// Receives the first datagram too: if the kernel refuses, it says so there.
     pub(crate) fn start(namespace: Option<&Handle>, filter: &Filter) -> Result<Self, Error> {
         let mut listing = Self {
             answer: Answer::ask(namespace, Query::connections(filter))?,
@@ -247,7 +256,7 @@ mod tests {
         let mut memory = [0; 36];
         memory[32..].copy_from_slice(&42u32.to_ne_bytes());
         let message = listener(&memory);
-        let mut table = ByPort::new(None);
+        let mut table = PortTable::new(None);
         add_listener(&mut table, view(&message)).unwrap();
         let (services, _) = table.services();
         let service = services[0];
@@ -255,7 +264,7 @@ mod tests {
         assert_eq!((service.backlog, service.drops), (Some(16), Some(42)));
 
         let problem =
-            |message: &[u8]| add_listener(&mut ByPort::new(None), view(message)).unwrap_err();
+            |message: &[u8]| add_listener(&mut PortTable::new(None), view(message)).unwrap_err();
         assert_eq!(
             problem(&message[..SOCKET]),
             "a listener without INET_DIAG_SKMEMINFO"
@@ -264,9 +273,9 @@ mod tests {
             problem(&listener(&memory[..32])),
             "INET_DIAG_SKMEMINFO has no SK_MEMINFO_DROPS"
         );
-        // The attributes cut anywhere: what is reported is what was said.
+        // The attributes cut anywhere: the same is read, or it is refused.
         for cut in SOCKET..message.len() {
-            let mut table = ByPort::new(None);
+            let mut table = PortTable::new(None);
             if add_listener(&mut table, view(&message[..cut])).is_ok() {
                 assert_eq!(table.services().0, services, "cut at byte {cut}");
             }

@@ -19,17 +19,19 @@ use crate::error::{Error, errno};
 use crate::readers::interrupted::retried;
 use crate::readers::namespace::{Handle, inside};
 
-/// The kernel makes each part of the answer while the one before is received, so this is never waited for.
+/// The kernel prepares each part of an answer while the one before it is received, so it never
+/// takes this long.
 const PATIENCE: TimeVal = TimeVal::new(5, 0);
 
 /// The answer to a query, while it is received.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// A new one for each answer: nothing of another, that failed or was ended early, can be left in it.
+    /// A new one for each answer: it cannot contain the rest of another that failed or was ended
+    /// early.
     socket: OwnedFd,
     query: Query,
     dump: Dump,
-    /// What is to be requested after this dump.
+    /// The requests after this dump.
     rest: &'static [Request],
 }
 
@@ -78,24 +80,24 @@ impl Answer {
         Ok(true)
     }
 
-    /// Hands the messages of the next datagram to `each`; it may say that one is malformed. Returns whether the
-    /// answer goes on.
+    /// Passes the messages of the next datagram to `each`, which may say that one is malformed.
+    /// Returns whether the answer goes on.
     ///
-    /// Where the kernel does not have the request, each family is asked for.
+    /// If the kernel does not have the older request, each family is asked for.
     pub(crate) fn receive(
         &mut self,
         buffer: &mut [u8],
         mut each: impl FnMut(&InetDiagMsg) -> Result<(), String>,
     ) -> Result<bool, Error> {
         loop {
-            // With MSG_TRUNC, the length is the datagram's, whatever the buffer took of it.
+            // With MSG_TRUNC, this is the length of the datagram, even if the buffer is shorter.
             let flags = MsgFlags::MSG_TRUNC;
             let length = retried(|| Ok(recv(self.socket.as_raw_fd(), buffer, flags)?))
                 .map_err(|error| Error::Receive { error })?;
             match self.dump.feed(buffer, length, &mut each) {
                 Ok(true) => return self.request_next(),
                 Ok(false) => return Ok(true),
-                // What replaces it may be refused as well, which is known from its first datagram.
+                // The next request may be refused too: its first datagram shows that.
                 Err(Error::Answer { error }) if self.dump.is_unknown(errno(&error)) => {
                     self.rest = &Request::BY_FAMILY;
                     self.request_next()?;
@@ -106,7 +108,7 @@ impl Answer {
     }
 }
 
-/// A socket to the kernel and nobody else, for the network namespace of the calling thread.
+/// A socket connected to the kernel, in the network namespace of the calling thread.
 fn open() -> Result<OwnedFd, Error> {
     let failed = |call| {
         move |errno: Errno| Error::Socket {
@@ -205,10 +207,10 @@ mod tests {
             }
         };
         assert_eq!(refused(&[error(1, Errno::ENOENT)]), Errno::ENOENT);
-        // What replaces the older request is refused as well, in the first call.
+        // The request for one family is refused too, in the same call.
         let (mut answer, _kernel) = answer(&[error(1, Errno::EOPNOTSUPP), error(2, Errno::ENOENT)]);
         assert!(matches!(receive(&mut answer), Err(Error::Answer { .. })));
-        // The kernel knows a request that it has begun to answer.
+        // A kernel that has begun to answer has the request.
         let begun = message(TCPDIAG_GETSOCK, 2, 1, &socket(1, &[]));
         assert_eq!(refused(&[begun, error(1, Errno::EINVAL)]), Errno::EINVAL);
     }

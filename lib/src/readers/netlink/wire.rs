@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The structures of `NETLINK_SOCK_DIAG`, as views of bytes at any alignment, and what a message says of its socket.
+//! The structures of `NETLINK_SOCK_DIAG`, as views of bytes at any alignment, and what a message
+//! says about its socket.
 //!
 //! Sources: `include/uapi/linux/netlink.h`, `sock_diag.h` and `inet_diag.h`.
 
@@ -22,12 +23,14 @@ pub(super) const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
 /// The attribute of a request with the program that says which sockets to leave out.
 pub(super) const INET_DIAG_REQ_BYTECODE: u16 = 1;
 
-/// The attribute with a socket's memory and drops, and which of its numbers the drops are (`sk_get_meminfo`).
+/// The attribute with a socket's memory and drops, and which of its numbers the drops are
+/// (`sk_get_meminfo`).
 pub(super) const INET_DIAG_SKMEMINFO: u16 = 7;
 const SK_MEMINFO_DROPS: usize = 8;
 
-/// The first attribute of every full socket, and of no other (`inet_diag_msg_attrs_fill`, which only
-/// `inet_sk_diag_fill` calls): in 5.10 as in 7.3, whatever is asked for and whoever asks.
+/// The first attribute of every full socket, and of no other (`inet_diag_msg_attrs_fill`, which
+/// only `inet_sk_diag_fill` calls): from 5.10 to 7.3, whatever the request and the rights of the
+/// reader.
 const INET_DIAG_SHUTDOWN: u16 = 8;
 
 /// The header of a message.
@@ -43,7 +46,8 @@ pub(super) struct NlMsgHdr {
 }
 
 impl NlMsgHdr {
-    /// The header of the first message in `bytes`, and what follows it; `None` if the message is cut.
+    /// The header of the first message in `bytes`, and what follows it; `None` if the message is
+    /// cut.
     pub(super) fn split(bytes: &[u8]) -> Option<(&Self, &[u8])> {
         let (header, _) = Self::ref_from_prefix(bytes).ok()?;
         let message = bytes.get(..header.length.get() as usize)?;
@@ -139,7 +143,8 @@ impl InetDiagMsg {
             .is_ok_and(|(first, _)| first.kind == INET_DIAG_SHUTDOWN)
     }
 
-    /// What a message with `INET_DIAG_SKMEMINFO` says of a socket that listens (`tcp_diag_get_info`).
+    /// What a message with `INET_DIAG_SKMEMINFO` says about a socket that listens
+    /// (`tcp_diag_get_info`).
     pub(super) fn listener(&self) -> Result<Listener, String> {
         let memory = self
             .attribute(INET_DIAG_SKMEMINFO)
@@ -218,7 +223,7 @@ pub(super) mod tests {
         bytes
     }
 
-    /// What a message says of a socket in this state, with these attributes.
+    /// The payload of a message about a socket in this state, with these attributes.
     pub(in super::super) fn socket(code: u8, attributes: &[u8]) -> Vec<u8> {
         let mut payload = vec![0; SOCKET];
         payload[1] = code;
@@ -226,7 +231,8 @@ pub(super) mod tests {
         payload
     }
 
-    /// The same of a listener at port 80 of ::1, with one attribute before the memory and one after it.
+    /// The same about a listener at port 80 of ::1, with one attribute before the memory and one
+    /// after it.
     pub(in super::super) fn listener(memory: &[u8]) -> Vec<u8> {
         let mut payload = socket(State::Listen.code(), &[]);
         payload[0] = 10;

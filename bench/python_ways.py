@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Counts TCP connections by state in the ways that people write in Python.
+"""Counts TCP connections by state in the usual ways in Python.
 
-usage: rivals.py psutil-list|psutil-generator|procfs|procfs-1m      prints a name or number of a state and its count
+usage: python_ways.py psutil-list|psutil-generator|procfs|procfs-1m
+
+Prints lines of a state's name or number and its count.
 """
 
 import io
@@ -13,15 +15,15 @@ FILES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
 def psutil_list():
-    """What psutil documents: a list of every connection of the machine."""
+    """The documented way: a list of every connection of the machine."""
     import psutil
 
     return Counter(connection.status for connection in psutil.net_connections("tcp"))
 
 
 def psutil_generator():
-    """psutil's own parser of a line, one connection at a time. It never learns whose the connection is: for that,
-    psutil needs the descriptors of every process."""
+    """psutil's parser of a line, one connection at a time. It does not find the process of a connection, for which
+    psutil reads the descriptors of every process."""
     from psutil import _pslinux
 
     connections = getattr(_pslinux, "NetConnections", None) or _pslinux.Connections
@@ -33,7 +35,7 @@ def psutil_generator():
 
 
 def procfs(buffer):
-    """Only the state column, whose numbers are named at the end."""
+    """Only the state column."""
     counts = Counter()
     for file in FILES:
         with open(file, "rb", buffering=buffer) as lines:
