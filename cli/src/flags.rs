@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use tcpstat::{Options, Sampler, Source, Target};
 
 use crate::failure::Failure;
+use crate::output::say;
 
 /// How often to answer: once, or at an interval.
 #[derive(Debug, clap::Args)]
@@ -69,11 +70,11 @@ pub(crate) struct SourceFlags {
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
 
-    /// Another procfs: a host's, or a saved sample
+    /// Another procfs: a host's, a process's directory, or a saved sample
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
     proc_root: PathBuf,
 
-    /// Print to standard error which source answered, and how it counted
+    /// Print to standard error which network namespace and source answered, and how
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
@@ -109,15 +110,22 @@ impl SourceFlags {
         options
     }
 
-    /// A sampler for these flags.
+    /// A sampler for these flags. With `--verbose`, prints whose connections it counts.
     pub(crate) fn sampler(&self) -> Result<Sampler, Failure> {
         let options = self.options();
         let source = options.source.map_or("auto", Source::name);
-        Sampler::new(options).map_err(|error| {
+        let sampler = Sampler::new(options).map_err(|error| {
             Failure::Usage(format!(
                 "--source {source} cannot be used with --proc-root alone: {error}"
             ))
-        })
+        })?;
+        if self.verbose {
+            // An error is reported by the first reading, which has it as well.
+            if let Ok(origin) = sampler.origin() {
+                say(origin);
+            }
+        }
+        Ok(sampler)
     }
 }
 

@@ -175,7 +175,7 @@ pub(crate) fn counts(states: &[(State, u64)]) -> Counts {
     counts
 }
 
-/// A service with these numbers.
+/// A service with these numbers; its fullest listener has all of the queue and of the backlog.
 #[cfg(test)]
 pub(crate) fn service(
     port: u16,
@@ -188,7 +188,17 @@ pub(crate) fn service(
     service.listeners = listeners;
     service.accept_queue = accept_queue;
     service.backlog = backlog;
+    service.fullest = backlog.map(|backlog| fullest(accept_queue, backlog));
     service.drops = drops;
     service.counts = counts(states);
     service
+}
+
+/// The queue of a listener with these numbers.
+#[cfg(test)]
+pub(crate) fn fullest(accept_queue: u64, backlog: u64) -> tcpstat::AcceptQueue {
+    tcpstat::AcceptQueue {
+        length: u32::try_from(accept_queue).unwrap(),
+        backlog: u32::try_from(backlog).unwrap(),
+    }
 }

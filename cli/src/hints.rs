@@ -28,9 +28,18 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         (_, Error::Answer { .. }) => {
             "Load the kernel module for it (modprobe tcp_diag), or try --source procfs."
         }
+        (_, Error::Thread { .. }) => "Raise the limit of processes, or try --source procfs.",
         (_, Error::Namespace { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
             "Entering another network namespace requires root (CAP_SYS_ADMIN, CAP_SYS_PTRACE): \
              try --source procfs."
+        }
+        (_, Error::Namespace { error, .. })
+            if matches!(
+                error.raw_os_error().map(Errno::from_raw),
+                Some(Errno::EOPNOTSUPP | Errno::ENOSYS)
+            ) =>
+        {
+            "This kernel or sandbox cannot enter network namespaces: try --source procfs."
         }
         (_, Error::Namespace { .. }) => {
             "The process may have ended, or belong to a saved sample: try --source procfs."

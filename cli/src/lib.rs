@@ -37,6 +37,7 @@ Examples:
   tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
   tcpstat --pid 1234                       the network namespace of process 1234 (of a container)
+  tcpstat --proc-root /host/proc           that of the host, whose procfs is mounted in this container
   tcpstat --all-namespaces --format table  every network namespace that a process is in
 
 Sources, the cheapest first; without --source, the first that answers:
@@ -52,12 +53,17 @@ or the output could not be written; 2 usage";
 /// Count TCP connections by state, IPv4 and IPv6 together, in this network namespace
 #[derive(Debug, Parser)]
 #[command(name = "tcpstat", version, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(disable_version_flag = true)]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
     #[command(flatten)]
     totals: TotalsArgs,
+
+    /// Print the version; with -v the module's and kernel's too, and which sources answer
+    #[arg(short = 'V', long)]
+    version: bool,
 }
 
 /// The commands; without one, the totals.
@@ -82,6 +88,7 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let done = match args.command {
+        None if args.version => commands::version::run(args.totals.source()),
         None => commands::totals::run(&args.totals),
         Some(Command::Services(args)) => commands::services::run(&args),
         Some(Command::Check(args)) => match commands::check::run(&args) {

@@ -20,8 +20,8 @@ use common::serial::serial;
 use common::sources;
 use serde_json::Value;
 use tcpstat::{
-    Connection, Counts, Filter, Method, Options, Ports, Sampler, Service, Services, Snapshot,
-    Source, State,
+    Connection, Counts, Filter, Listener, Method, Options, Ports, Sampler, Service, Services,
+    Snapshot, Source, State,
 };
 use tcpstat_tests::churn::{self, Events, possible};
 use tcpstat_tests::idle::Idle;
@@ -125,10 +125,52 @@ fn services_agree(expected: Counts, ports: Option<&str>, what: &str) -> Vec<Serv
     assert_eq!(full.other, netlink.other, "{what}");
     let procfs = services(Source::Procfs, ports);
     let mut expected = expected;
-    expected.iter_mut().for_each(|row| row.backlog = None);
+    for row in &mut expected {
+        (row.backlog, row.fullest) = (None, None);
+    }
     assert_eq!(procfs.services, expected, "{what}");
     assert_eq!(procfs.other, netlink.other, "{what}");
+    listeners_agree(&netlink.services, ports, what);
     netlink.services
+}
+
+/// The listeners in the namespace of this thread, without their drops.
+fn listeners(source: Source, ports: Option<&str>) -> Vec<Listener> {
+    let mut options = Options::default();
+    options.source = Some(source);
+    let ports: Option<Ports> = ports.map(|ports| ports.parse().unwrap());
+    let mut sampler = Sampler::new(options).unwrap();
+    let mut listeners = sampler.listeners(ports.as_ref()).unwrap().listeners;
+    for one in &mut listeners {
+        assert_eq!(one.drops.is_some(), source != Source::Procfs);
+        one.drops = None;
+    }
+    listeners
+}
+
+/// Each source lists the same listeners, and they are those of the services.
+fn listeners_agree(services: &[Service], ports: Option<&str>, what: &str) {
+    let netlink = listeners(Source::Netlink, ports);
+    assert_eq!(listeners(Source::NetlinkFull, ports), netlink, "{what}");
+    let mut expected = netlink.clone();
+    expected.iter_mut().for_each(|one| one.backlog = None);
+    assert_eq!(listeners(Source::Procfs, ports), expected, "{what}");
+    for row in services {
+        let all = netlink.iter();
+        let all: Vec<_> = all.filter(|one| one.local.port() == row.port).collect();
+        assert_eq!(all.len() as u64, row.listeners, "{what}");
+        let queues = all.iter().map(|one| u64::from(one.accept_queue));
+        assert_eq!(queues.sum::<u64>(), row.accept_queue, "{what}");
+        let backlogs = all.iter().map(|one| u64::from(one.backlog.unwrap()));
+        assert_eq!(Some(backlogs.sum::<u64>()), row.backlog, "{what}");
+        assert_eq!(
+            all.iter().map(|one| one.queue()).max(),
+            Some(row.fullest),
+            "{what}"
+        );
+    }
+    let at_services: u64 = services.iter().map(|row| row.listeners).sum();
+    assert_eq!(netlink.len() as u64, at_services, "{what}");
 }
 
 #[test]

@@ -48,13 +48,14 @@ const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm-
    5: 0100007F:C350 0100007F:01BB 01 00000000:00000000 00:00000000 00000000     0        0 8415 1 0000000000000000 20 4 30 10 -1
 ";
 
+/// The sum over the listeners of port 443 would be 45 % full.
 const SERVICES: &str = "\
-PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING
-22 1 0 128 2 1 0 0 0 0 0 0 0 0 1 0
-81 3 0 384 0 1 0 0 0 0 0 0 3 0 3 0
-443 2 3727 4096 5 9000 0 0 0 0 0 0 0 0 2 0
-8080 1 5 4 0 20 0 0 0 0 0 0 150 0 1 0
-- 0 0 0 0 7 0 0 0 0 0 0 0 0 0 0
+PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS FULLEST_QUEUE FULLEST_BACKLOG ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING
+22 1 0 128 2 0 128 1 0 0 0 0 0 0 0 0 1 0
+81 3 0 384 0 0 128 0 1 0 0 0 0 0 3 0 3 0
+443 2 3727 8192 5 3727 4096 9000 0 0 0 0 0 0 0 0 2 0
+8080 1 5 4 0 5 4 20 0 0 0 0 0 0 150 0 1 0
+- 0 0 0 0 0 0 7 0 0 0 0 0 0 0 0 0 0
 ";
 
 fn command(arguments: &[&str]) -> Command {
@@ -664,7 +665,8 @@ fn verbose_names_the_sources() {
     command.arg("--proc-root").arg(root.path());
     let (code, _, stderr) = run(command);
     assert_eq!(code, 0);
-    assert!(stderr.starts_with("tcpstat: module: "), "{stderr}");
+    assert!(stderr.starts_with("tcpstat: the files in "), "{stderr}");
+    assert!(stderr.contains("\ntcpstat: module: "), "{stderr}");
     assert!(
         stderr.ends_with("tcpstat: procfs: counted by port\n"),
         "{stderr}"

@@ -329,6 +329,37 @@ fn help_and_version_are_answers() {
 }
 
 #[test]
+fn the_verbose_version_says_what_would_answer() {
+    let version = format!("tcpstat {}\nmodule: ", env!("CARGO_PKG_VERSION"));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    for arguments in [
+        &["--version", "-v"][..],
+        &["-v", "-V"],
+        &["--verbose", "-V"],
+    ] {
+        let text = run(tcpstat(arguments)).unwrap();
+        assert!(text.starts_with(&version), "{text}");
+        assert!(
+            text.contains(&format!("\nkernel: {kernel}sources:\n")),
+            "{text}"
+        );
+        assert!(text.ends_with("\n  procfs        answers\n"), "{text}");
+    }
+    let nothing = TempDir::new().unwrap();
+    let text = run(tcpstat_on(nothing.path(), &["-v", "-V"])).unwrap();
+    let root = nothing.path().display();
+    let sources = format!(
+        "sources:
+  module        {root}/tcpstat: cannot open: ENOENT: No such file or directory
+  netlink       it would count this machine's connections, not those of {root}
+  netlink-full  it would count this machine's connections, not those of {root}
+  procfs        {root}/net/tcp: cannot open: ENOENT: No such file or directory
+"
+    );
+    assert!(text.ends_with(&sources), "{text}");
+}
+
+#[test]
 fn an_interval_prints_a_line_each_time() {
     let root = proc_root(&[("tcpstat", MODULE)]);
     for format in ["json", "report"] {

@@ -19,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
+use common::container::{Container, in_container};
 use common::run::{tcpstat, texts};
 use common::serial::serial;
 use common::{sources, unprivileged};
@@ -130,6 +131,14 @@ fn netlink_refused() {
             (libc::SYS_socket, "open", libc::EACCES, "EACCES"),
             (libc::SYS_socket, "open", libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
             (libc::SYS_socket, "open", libc::ENOSYS, "ENOSYS"),
+            (libc::SYS_socket, "open", libc::EINVAL, "EINVAL"),
+            (
+                libc::SYS_socket,
+                "open",
+                libc::ESOCKTNOSUPPORT,
+                "ESOCKTNOSUPPORT",
+            ),
+            (libc::SYS_socket, "open", libc::EOPNOTSUPP, "EOPNOTSUPP"),
             (libc::SYS_sendto, "write to", libc::EPERM, "EPERM"),
             (libc::SYS_sendto, "write to", libc::EACCES, "EACCES"),
         ] {
@@ -157,6 +166,104 @@ fn netlink_refused() {
     .unwrap();
 }
 
+#[test]
+fn netlink_refused_in_a_container() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    netns::in_new(|| {
+        let mix = Mix {
+            established: 3,
+            ..Mix::default()
+        };
+        let _fixture = mix.make().unwrap();
+        let is_netlink = rule([argument(0, Is::Eq, libc::AF_NETLINK)]);
+        let refused = filter([(libc::SYS_socket, vec![is_netlink])], errno(libc::EPERM));
+        let program = cargo_bin!("tcpstat").to_str().unwrap();
+        for container in [Container::Alone, Container::WithProcessesOfTheHost] {
+            let ask = |source| {
+                let of = [source, "--proc-root", "HOST"];
+                let whole = [&[program], &ARGUMENTS[..], &of].concat();
+                run_under(&refused, in_container(container, "hidepid=0", &whole))
+            };
+            for source in ["auto", "procfs"] {
+                answered(&ask(source), 6);
+            }
+            for source in ["netlink", "netlink-full"] {
+                assert!(failed(&ask(source)).contains("socket: EPERM: "));
+            }
+        }
+    })
+    .unwrap();
+}
+
+/// Another network namespace cannot be entered: no `setns`, as in gVisor, or no thread for it.
+#[test]
+fn entering_refused() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    netns::in_new(|| {
+        let mix = Mix {
+            established: 3,
+            ..Mix::default()
+        };
+        let _fixture = mix.make().unwrap();
+        let idle = Idle::start().unwrap();
+        let pid = idle.pid().to_string();
+        netns::in_new(|| {
+            let thread = rule([argument(
+                0,
+                Is::MaskedEq(libc::CLONE_THREAD as u64),
+                libc::CLONE_THREAD,
+            )]);
+            // Its flags are in memory, where a filter does not see them; `clone` takes its place.
+            let older = filter([(libc::SYS_clone3, vec![])], errno(libc::ENOSYS));
+            let enter = "cannot enter the network namespace";
+            let start = "cannot start a thread to enter the network namespace";
+            let limit = "EAGAIN: Try again (limit of processes: pids.max, ulimit -u)";
+            for (call, rules, number, problem, reason) in [
+                (
+                    libc::SYS_setns,
+                    vec![],
+                    libc::EOPNOTSUPP,
+                    enter,
+                    "EOPNOTSUPP: ",
+                ),
+                (libc::SYS_setns, vec![], libc::ENOSYS, enter, "ENOSYS: "),
+                (libc::SYS_clone, vec![thread], libc::EAGAIN, start, limit),
+            ] {
+                let refused = filter([(call, rules)], errno(number));
+                let ask = |source| {
+                    let mut command = command(&[], source);
+                    command.args(["--pid", &pid]);
+                    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                    let child = start_under(&older, || {
+                        apply_filter(&refused).unwrap();
+                        command.spawn()
+                    });
+                    child.wait_with_output().unwrap()
+                };
+                let why = format!("{problem} /proc/{pid}/ns/net: {reason}");
+                let said = answered(&ask("auto"), 6);
+                if !std::path::Path::new("/proc/tcpstat").exists() {
+                    assert!(said.contains(&format!("netlink: {why}")), "{said}");
+                }
+                answered(&ask("procfs"), 6);
+                for source in ["netlink", "netlink-full"] {
+                    let said = failed(&ask(source));
+                    assert!(said.contains(&why), "{said}");
+                    assert!(said.contains("try --source procfs"), "{said}");
+                }
+            }
+        })
+        .unwrap();
+    })
+    .unwrap();
+}
+
 /// If the kernel's answer is lost, the command fails: it does not guess.
 #[test]
 fn the_answer_of_netlink_is_lost() {
@@ -167,12 +274,12 @@ fn the_answer_of_netlink_is_lost() {
     netns::in_new(|| {
         for (call, number, expected) in [
             (
-                libc::SYS_recvfrom,
+                libc::SYS_recvmsg,
                 libc::ENOBUFS,
                 "did not arrive: ENOBUFS: ",
             ),
-            (libc::SYS_recvfrom, libc::ENOMEM, "did not arrive: ENOMEM: "),
-            (libc::SYS_recvfrom, libc::EAGAIN, "did not arrive: EAGAIN: "),
+            (libc::SYS_recvmsg, libc::ENOMEM, "did not arrive: ENOMEM: "),
+            (libc::SYS_recvmsg, libc::EAGAIN, "did not arrive: EAGAIN: "),
             (libc::SYS_sendto, libc::ENOBUFS, "socket: ENOBUFS: "),
         ] {
             let lost = filter([(call, vec![])], errno(number));

@@ -7,6 +7,8 @@
 
 mod common;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -19,6 +21,7 @@ use tcpstat::{Counts, Method, Options, Reason, Sampler, Source, State};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix, repaired};
+use tempfile::TempDir;
 
 fn report(arguments: &[&str]) -> Value {
     let mut command = tcpstat(&[&["--format", "report"], arguments].concat());
@@ -124,14 +127,16 @@ fn verbose_says_how_the_sockets_were_counted() {
             explained(&[], "netlink"),
             "tcpstat: netlink: counted by difference: ESTABLISHED and TIME_WAIT are from sockstat, ",
         );
-        assert_eq!(
-            explained(&[], "netlink-full"),
-            "tcpstat: netlink-full: counted everything\n"
-        );
-        assert_eq!(
-            explained(&[], "procfs"),
-            "tcpstat: procfs: counted everything\n"
-        );
+        let inode = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+        for source in ["netlink-full", "procfs"] {
+            assert_eq!(
+                explained(&[], source),
+                format!(
+                    "tcpstat: network namespace {inode}, through /proc/thread-self/ns/net\n\
+                     tcpstat: {source}: counted everything\n"
+                )
+            );
+        }
         let auto = explained(&[], "auto");
         if !Path::new("/proc/tcpstat").exists() {
             check(auto, "tcpstat: module: /proc/tcpstat: cannot open: ENOENT");
@@ -244,12 +249,13 @@ fn a_thread_in_another_namespace_counts_there() {
 }
 
 #[test]
-fn samplers_of_another_procfs_refuse_netlink() {
+fn samplers_of_a_saved_sample_refuse_netlink() {
     let _serial = serial();
+    let saved = TempDir::new().unwrap();
     let elsewhere = |source| {
         let mut options = Options::default();
         options.source = source;
-        options.proc_root = "/proc/1".into();
+        options.proc_root = saved.path().to_owned();
         Sampler::new(options)
     };
     assert!(matches!(
@@ -261,8 +267,10 @@ fn samplers_of_another_procfs_refuse_netlink() {
         Err(tcpstat::Error::Elsewhere { .. })
     ));
     assert!(elsewhere(None).is_ok());
-    let mut options = Options::default();
-    options.source = Some(Source::Netlink);
-    options.proc_root = "/proc/".into();
-    assert!(Sampler::new(options).is_ok());
+    for live in ["/proc/", "/proc/1", "/proc/self"] {
+        let mut options = Options::default();
+        options.source = Some(Source::Netlink);
+        options.proc_root = live.into();
+        assert!(Sampler::new(options).is_ok());
+    }
 }

@@ -7,18 +7,21 @@
 mod common;
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 
 use assert_cmd::cargo::cargo_bin;
-use common::run::{run, tcpstat, tcpstat_on};
+use common::container::{Container, in_container};
+use common::run::{run, tcpstat, tcpstat_on, texts};
 use common::serial::serial;
 use common::{sources, unprivileged};
+use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::gettid;
 use serde_json::Value;
@@ -553,4 +556,201 @@ fn hidden_processes_are_reported() {
         stderr.contains("/proc/1: there is no such process, or it is hidden (hidepid=)"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_procfs_of_the_host_is_about_the_host() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        let inode = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+        for container in [Container::Alone, Container::WithProcessesOfTheHost] {
+            let ask = |arguments: &[&str]| {
+                let program = cargo_bin!("tcpstat").to_str().unwrap();
+                let whole = [&[program], arguments, &["-v"]].concat();
+                let (code, stdout, stderr) = run(&mut in_container(container, "hidepid=0", &whole));
+                assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+                (stdout, stderr)
+            };
+            for source in ["auto", "netlink", "netlink-full", "procfs"] {
+                for root in [&["HOST"][..], &["HOST/1"], &["HOST", "--pid", "1"]] {
+                    let of = [&["--source", source, "--proc-root"], root].concat();
+                    let (stdout, stderr) = ask(&of);
+                    assert_eq!(json(&stdout)["LISTEN"], 2, "{of:?}");
+                    let whose = format!("tcpstat: network namespace {inode}, through /");
+                    assert!(stderr.starts_with(&whose), "{stderr}");
+                    assert!(stderr.contains("/1/ns/net\n"), "{stderr}");
+                    let (stdout, _) = ask(&[&["services"], &of[..]].concat());
+                    let services = json(&stdout)["services"].as_array().unwrap().len();
+                    assert_eq!(services, 2, "{of:?}");
+                    let (stdout, _) = ask(&[&["connections"], &of[..]].concat());
+                    assert_eq!(stdout.lines().count(), 2, "{of:?}");
+                }
+            }
+            let (stdout, _) = ask(&["--all-namespaces", "--proc-root", "HOST"]);
+            let lines: Vec<Value> = stdout.lines().map(json).collect();
+            let of = |line: &&Value| line["namespace"] == inode;
+            assert_eq!(lines.iter().find(of).unwrap()["LISTEN"], 2, "{stdout}");
+            // The container's own.
+            let (stdout, _) = ask(&[]);
+            assert_eq!(json(&stdout)["LISTEN"], 0);
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn without_the_right_to_enter_the_host_procfs_answers_or_none() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    let (_dir, path) = unprivileged::readable_copy();
+    let program = path.to_str().unwrap();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        for container in [Container::Alone, Container::WithProcessesOfTheHost] {
+            let ask = |options, source| {
+                let arguments = ["-v", "--source", source, "--proc-root", "HOST"];
+                let whole = [unprivileged::wrapper(), &[program], &arguments].concat();
+                run(&mut in_container(container, options, &whole))
+            };
+            for source in ["auto", "procfs"] {
+                let (code, stdout, stderr) = ask("hidepid=0", source);
+                assert_eq!(code, Some(0), "{stderr}");
+                assert_eq!(json(&stdout)["LISTEN"], 2, "{source}: {stderr}");
+                assert!(stderr.contains("procfs: counted everything"), "{stderr}");
+            }
+            let (code, stdout, stderr) = ask("hidepid=0", "netlink");
+            assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
+            assert!(stderr.contains("/1/ns/net: EACCES"), "{stderr}");
+            // Process 1 is hidden: no counts, and never the container's own.
+            for source in ["auto", "netlink", "procfs"] {
+                let (code, stdout, stderr) = ask("hidepid=2", source);
+                assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
+                assert!(stderr.contains("/1: there is no such process"), "{stderr}");
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_procfs_of_the_caller_at_another_place_is_the_same() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        let dir = TempDir::new().unwrap();
+        let root = dir.path().to_str().unwrap();
+        // Process 1 is in another namespace.
+        let script = format!("mount --bind /proc {root} && unshare --net \"$@\"; exit $?");
+        for source in ["auto", "netlink", "procfs"] {
+            let arguments = ["--source", source, "--proc-root", root];
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--mount", "sh", "-c", &script, "sh"]);
+            let (_, stdout, stderr) = run(unshare.arg(cargo_bin!("tcpstat")).args(arguments));
+            assert_eq!(json(&stdout)["LISTEN"], 0, "{source}: {stderr}");
+        }
+    })
+    .unwrap();
+}
+
+/// Without the right to enter it, through other processes.
+#[test]
+fn a_reading_at_an_interval_stays_with_the_namespace_or_ends() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    let (_dir, path) = unprivileged::readable_copy();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        let [first, second] = [(); 2].map(|()| Idle::start().unwrap());
+        netns::in_new(|| {
+            let words = unprivileged::wrapper();
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).arg(&path).current_dir("/");
+            command.args(["--interval", "5ms", "--pid", &first.pid().to_string()]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let answers = |lines: &mut dyn Iterator<Item = std::io::Result<String>>, most| {
+                let counted: Vec<_> = lines.take(most).map(|line| json(&line.unwrap())).collect();
+                assert!(
+                    counted.iter().all(|line| line["LISTEN"] == 2),
+                    "{counted:?}"
+                );
+                counted.len()
+            };
+            assert_eq!(answers(&mut lines, 5), 5);
+            drop(first);
+            assert_eq!(answers(&mut lines, 100), 100);
+            drop(second);
+            answers(&mut lines, usize::MAX);
+            let output = child.wait_with_output().unwrap();
+            let (_, stderr) = texts(&output);
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            let why = "the process has ended or left the network namespace that is counted, \
+                       no other process is found in it, and it cannot be entered: EACCES: ";
+            assert!(stderr.contains(why), "{stderr}");
+        })
+        .unwrap();
+    })
+    .unwrap();
+}
+
+/// In Python, where a thread can end alone: the first one does.
+const WITHOUT_FIRST_THREAD: &str = "
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+print(flush=True)
+ctypes.CDLL(None).syscall(int(sys.argv[1]), 0)
+";
+
+#[test]
+fn a_process_whose_first_thread_has_ended_is_read_through_another() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    netns::in_new(|| {
+        let _listeners = listen(2);
+        let mut python = Command::new("python3");
+        python.args(["-c", WITHOUT_FIRST_THREAD, &libc::SYS_exit.to_string()]);
+        python.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = python.spawn().unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let pid = child.id().to_string();
+        let link = format!("/proc/{pid}/ns/net");
+        while fs::read_link(&link).is_ok() {
+            thread::yield_now();
+        }
+        netns::in_new(|| {
+            for source in ["auto", "netlink", "procfs"] {
+                let of = ["--source", source, "--pid", &pid];
+                let (_, stdout, stderr) = run(&mut tcpstat(&of));
+                assert!(!stdout.is_empty(), "{source}: {stderr}");
+                assert_eq!(json(&stdout)["LISTEN"], 2, "{source}");
+            }
+            // Nothing else is in the namespace but this test's thread.
+            let (_, stdout, _) = run(&mut tcpstat(&["--all-namespaces"]));
+            let line = stdout
+                .lines()
+                .map(json)
+                .find(|line| line["pid"] == child.id());
+            assert_eq!(line.unwrap()["LISTEN"], 2, "{stdout}");
+        })
+        .unwrap();
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    })
+    .unwrap();
 }

@@ -31,6 +31,10 @@ fuzz_target!(|input: &[u8]| {
                     ("BACKLOG".to_owned(), service.backlog.unwrap()),
                     ("DROPS".to_owned(), service.drops.unwrap()),
                 ];
+                if let Some(fullest) = service.fullest {
+                    row.push(("FULLEST_QUEUE".to_owned(), fullest.length.into()));
+                    row.push(("FULLEST_BACKLOG".to_owned(), fullest.backlog.into()));
+                }
                 let states = service.counts.iter();
                 row.extend(states.map(|(state, count)| (state.name().to_owned(), count)));
                 rows.push(row);
@@ -65,7 +69,11 @@ fn naive(text: &[u8]) -> Vec<Vec<(String, u64)>> {
         .expect("the last line does not end")
         .split('\n');
     let columns: Vec<&str> = words(lines.next().unwrap());
-    let listeners = ["PORT", "LISTENERS", "ACCEPT_QUEUE", "BACKLOG", "DROPS"];
+    let mut listeners = vec!["PORT", "LISTENERS", "ACCEPT_QUEUE", "BACKLOG", "DROPS"];
+    let fullest = ["FULLEST_QUEUE", "FULLEST_BACKLOG"];
+    if fullest.iter().all(|name| columns.contains(name)) {
+        listeners.extend(fullest);
+    }
     let states = State::ALL.map(State::name);
     lines
         .map(|line| {

@@ -5,7 +5,8 @@
 //! connections, it is the same.
 //!
 //! The input is datagrams, each after two bytes: the length that was sent, little endian. With the
-//! highest bit set, half of it arrives.
+//! highest bit set, half of it arrives; with the next bit set, another than the kernel sent it, and
+//! it is ignored.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -20,10 +21,11 @@ fuzz_target!(|input: &[u8]| {
     let mut datagrams = Vec::new();
     let mut rest = input;
     while let [low, high, bytes @ ..] = rest {
-        let length = usize::from(u16::from_le_bytes([*low, *high & 0x7f])).min(bytes.len());
+        let length = usize::from(u16::from_le_bytes([*low, *high & 0x3f])).min(bytes.len());
         let (datagram, after) = bytes.split_at(length);
         let arrived = if high & 0x80 == 0 { length } else { length / 2 };
-        datagrams.push((&datagram[..arrived], length));
+        let sender = u32::from(high & 0x40);
+        datagrams.push((sender, &datagram[..arrived], length));
         rest = after;
     }
     let counted = internals::netlink(SEQUENCE, datagrams.iter().copied());
@@ -57,9 +59,12 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// One message after another, up to the first that ends the dump, which must not be an error.
-fn naive(datagrams: &[(&[u8], usize)]) -> Option<Counts> {
+fn naive(datagrams: &[internals::Datagram]) -> Option<Counts> {
     let mut counts = Counts::ZERO;
-    for &(bytes, sent) in datagrams {
+    for &(sender, bytes, sent) in datagrams {
+        if sender != 0 {
+            continue;
+        }
         assert_eq!(bytes.len(), sent, "a datagram that is cut was accepted");
         let mut at = 0;
         while at < bytes.len() {

@@ -15,6 +15,7 @@ pub mod names;
 #[cfg(not(MODULE))]
 #[doc(hidden)] // For the tests and the benchmark of this crate.
 pub mod obvious;
+pub mod queue;
 #[cfg(feature = "serde")]
 mod serialize;
 pub mod services;

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! States and counts for `serde`: a state by its kernel name, counts as a map in kernel order.
+//! The public types for `serde`: a state by its kernel name, counts as a map in kernel order, an
+//! accept queue as a structure.
 
 use core::fmt;
 
 use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::counts::Counts;
+use super::queue::AcceptQueue;
 use super::state::State;
 
 /// As the kernel's name.
@@ -76,5 +79,15 @@ impl<'de> Visitor<'de> for CountsVisitor {
                 None => Err(A::Error::missing_field(state.name())),
             })
             .collect()
+    }
+}
+
+/// As its fields.
+impl Serialize for AcceptQueue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("AcceptQueue", 2)?;
+        fields.serialize_field("length", &self.length)?;
+        fields.serialize_field("backlog", &self.backlog)?;
+        fields.end()
     }
 }

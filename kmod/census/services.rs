@@ -10,6 +10,7 @@
 use core::fmt;
 
 use super::counts::Counts;
+use super::queue::AcceptQueue;
 use super::state::{State, UnknownState};
 use super::table::{Listener, Socket, Table};
 use super::walk::walk;
@@ -141,11 +142,17 @@ pub struct Row {
     accept_queue: u64,
     backlog: u64,
     drops: u64,
+    /// That of the fullest listener.
+    fullest: AcceptQueue,
     counts: Counts,
 }
 
-/// The names of the columns before those of the states.
+/// The names of the columns that the file has had from the beginning, before those of the states.
 pub const COLUMNS: [&str; 5] = ["PORT", "LISTENERS", "ACCEPT_QUEUE", "BACKLOG", "DROPS"];
+
+/// The names of the columns after [`COLUMNS`]: the length and the backlog of the fullest accept
+/// queue.
+pub const FULLEST: [&str; 2] = ["FULLEST_QUEUE", "FULLEST_BACKLOG"];
 
 /// The port that is written for sockets whose local port has no listener.
 pub const NO_LISTENER: &str = "-";
@@ -158,20 +165,28 @@ impl Row {
         accept_queue: 0,
         backlog: 0,
         drops: 0,
+        fullest: AcceptQueue::EMPTY,
         counts: Counts::ZERO,
     };
 
     fn add_listener<L: Listener>(&mut self, listener: &L) {
         let add = |sum: &mut u64, more: u32| *sum = sum.saturating_add(more.into());
+        // Others may change these meanwhile: each is read once, so that the sums and the fullest
+        // agree.
+        let queue = AcceptQueue {
+            length: listener.accept_queue(),
+            backlog: listener.backlog(),
+        };
         add(&mut self.listeners, 1);
-        add(&mut self.accept_queue, listener.accept_queue());
-        add(&mut self.backlog, listener.backlog());
+        add(&mut self.accept_queue, queue.length);
+        add(&mut self.backlog, queue.backlog);
         add(&mut self.drops, listener.drops());
+        self.fullest = self.fullest.max(queue);
     }
 }
 
-/// A line: the port, the sums over its listeners, and the states in kernel order, separated by
-/// single spaces.
+/// A line: the port, the sums over its listeners, the queue of the fullest one, and the states in
+/// kernel order, separated by single spaces.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
@@ -183,9 +198,11 @@ impl fmt::Display for Row {
             accept_queue,
             backlog,
             drops,
+            fullest,
             ..
         } = self;
         write!(f, " {listeners} {accept_queue} {backlog} {drops}")?;
+        write!(f, " {} {}", fullest.length, fullest.backlog)?;
         self.counts
             .iter()
             .try_for_each(|(_, count)| write!(f, " {count}"))?;
@@ -225,7 +242,8 @@ impl<'a> Tally<'a> {
         });
     }
 
-    /// Counts every listener of `table` that belongs to `net`, and adds up their queues and drops.
+    /// Counts every listener of `table` that belongs to `net`, adds up their queues and drops, and
+    /// finds the fullest queue of each port.
     ///
     /// A port that is not marked has a listener only since the marking. That listener counts as
     /// `LISTEN` in the row of all other ports, so that each column still adds up to all sockets,
@@ -282,7 +300,7 @@ impl Services<'_> {
     /// The length in bytes of a text of `rows` rows with numbers of the usual size; it may be
     /// longer.
     pub fn usual_len(rows: usize) -> usize {
-        // The line of a busy port has about 70 bytes, the first line 135.
+        // The line of a busy port has about 75 bytes, the first line 165.
         rows.saturating_add(1).saturating_mul(100)
     }
 
@@ -298,7 +316,8 @@ impl Services<'_> {
 impl fmt::Display for Services<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let states = State::ALL.into_iter().map(State::name);
-        for (nth, name) in COLUMNS.into_iter().chain(states).enumerate() {
+        let names = COLUMNS.into_iter().chain(FULLEST).chain(states);
+        for (nth, name) in names.enumerate() {
             f.write_str(if nth == 0 { "" } else { " " })?;
             f.write_str(name)?;
         }

@@ -91,10 +91,10 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// Netlink answers for this machine only, not for another procfs.
+    /// Netlink answers for this machine only, not for a saved sample.
     #[error("it would count this machine's connections, not those of {}", proc_root.display())]
     Elsewhere {
-        /// The root of the requested procfs.
+        /// The directory of the saved sample.
         proc_root: PathBuf,
     },
     /// The network namespace could not be entered to use netlink there: no permission, or it is
@@ -104,6 +104,32 @@ pub enum Error {
         /// The namespace's file.
         path: PathBuf,
         /// The error of the system.
+        #[source]
+        error: io::Error,
+    },
+    /// No thread could be started to enter the network namespace.
+    #[error(
+        "cannot start a thread to enter the network namespace {}: {}{}",
+        path.display(), SystemMessage(error), Limit(error)
+    )]
+    Thread {
+        /// The namespace's file.
+        path: PathBuf,
+        /// The error of the system; `EAGAIN` at the limit of processes.
+        #[source]
+        error: io::Error,
+    },
+    /// The process that led to the network namespace has ended or moved to another one, no other
+    /// process is found in it, and it cannot be entered.
+    #[error(
+        "{}: the process has ended or left the network namespace that is counted, no other process \
+         is found in it, and it cannot be entered: {}",
+        path.display(), SystemMessage(error)
+    )]
+    Left {
+        /// The process's directory.
+        path: PathBuf,
+        /// Why it cannot be entered.
         #[source]
         error: io::Error,
     },
@@ -156,16 +182,23 @@ impl Error {
         use Errno::*;
         match self {
             Self::Open { error, .. } => matches!(errno(error), ENOENT | ENOTDIR | EACCES | EPERM),
-            Self::Socket { error, .. } => matches!(
-                errno(error),
-                EPERM | EACCES | EPROTONOSUPPORT | EAFNOSUPPORT | ENOSYS | ECONNREFUSED
-            ),
+            // Sandboxes and kernels without netlink refuse the socket in many ways.
+            Self::Socket { call, error } => match errno(error) {
+                EPERM | EACCES | EPROTONOSUPPORT | EAFNOSUPPORT | ENOSYS | ECONNREFUSED => true,
+                EINVAL | ESOCKTNOSUPPORT | EOPNOTSUPP => *call == "open",
+                _ => false,
+            },
             // ENOENT: no inet_diag or tcp_diag in the kernel; EOPNOTSUPP: it does not support the
             // request.
             Self::Answer { error } => matches!(errno(error), ENOENT | EPERM | EACCES | EOPNOTSUPP),
-            // EINVAL: a file that is not a namespace (`setns`), as in a saved procfs.
-            Self::Namespace { error, .. } => {
-                matches!(errno(error), ENOENT | ESRCH | EPERM | EACCES | EINVAL)
+            // EINVAL: a file that is not a namespace (`setns`), as in a saved procfs; EOPNOTSUPP
+            // and ENOSYS: a kernel without `setns`, such as gVisor.
+            Self::Namespace { error, .. } => matches!(
+                errno(error),
+                ENOENT | ESRCH | EPERM | EACCES | EINVAL | EOPNOTSUPP | ENOSYS
+            ),
+            Self::Thread { error, .. } => {
+                matches!(errno(error), EAGAIN | EPERM | EACCES | ENOSYS)
             }
             Self::Unloading { .. } | Self::Elsewhere { .. } | Self::NoSource(_) => true,
             Self::Read { .. }
@@ -173,6 +206,7 @@ impl Error {
             | Self::Receive { .. }
             | Self::Message { .. }
             | Self::NotListed
+            | Self::Left { .. }
             | Self::OtherNamespace { .. }
             | Self::NoProcess { .. }
             | Self::NoProcesses { .. } => false,
@@ -268,6 +302,18 @@ impl fmt::Display for SystemMessage<'_> {
     }
 }
 
+/// Which limit an error of `pthread_create(3)` is about.
+struct Limit<'a>(&'a io::Error);
+
+impl fmt::Display for Limit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match errno(self.0) {
+            Errno::EAGAIN => f.write_str(" (limit of processes: pids.max, ulimit -u)"),
+            _ => Ok(()),
+        }
+    }
+}
+
 struct Quotation<'a>(&'a str);
 
 impl fmt::Display for Quotation<'_> {
@@ -343,6 +389,9 @@ mod tests {
             (Errno::EAFNOSUPPORT, true),
             (Errno::ENOSYS, true),
             (Errno::ECONNREFUSED, true),
+            (Errno::EINVAL, true),
+            (Errno::ESOCKTNOSUPPORT, true),
+            (Errno::EOPNOTSUPP, true),
             (Errno::EMFILE, false),
             (Errno::ENOBUFS, false),
         ] {
@@ -351,6 +400,25 @@ mod tests {
                 error: system(errno),
             };
             assert_eq!(error.is_absence_or_refusal(), expected, "socket: {errno}");
+        }
+        let sent = Error::Socket {
+            call: "write to",
+            error: system(Errno::EINVAL),
+        };
+        assert!(!sent.is_absence_or_refusal());
+        for (errno, entered, started) in [
+            (Errno::EPERM, true, true),
+            (Errno::EOPNOTSUPP, true, false),
+            (Errno::ENOSYS, true, true),
+            (Errno::EAGAIN, false, true),
+            (Errno::EMFILE, false, false),
+        ] {
+            let (path, error) = (path.clone(), system(errno));
+            let error = Error::Namespace { path, error };
+            assert_eq!(error.is_absence_or_refusal(), entered, "setns: {errno}");
+            let (path, error) = (PathBuf::from("/proc/7/ns/net"), system(errno));
+            let error = Error::Thread { path, error };
+            assert_eq!(error.is_absence_or_refusal(), started, "thread: {errno}");
         }
         for (errno, expected) in [
             (Errno::ENOENT, true),

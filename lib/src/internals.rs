@@ -14,7 +14,7 @@ use crate::readers::by_port::PortTable;
 use crate::readers::lines::Failure;
 use crate::readers::namespace::{Handle, inside};
 use crate::readers::netlink::dump::{Dump, Query, Request, States};
-use crate::readers::netlink::socket::Answer;
+use crate::readers::netlink::socket::{Answer, KERNEL};
 use crate::readers::netlink::wire::InetDiagMsg;
 use crate::readers::netlink::{self, BUFFER, List, Netlink, Tally};
 use crate::readers::procfs::Rows;
@@ -82,8 +82,11 @@ pub fn procfs_connections(text: &[u8], ipv6: bool) -> Result<Vec<Connection>, Pr
     connections.collect::<Result<_, _>>().map_err(wrong)
 }
 
-/// The answer to one netlink request, `sequence`, datagram by datagram: what arrived, and the
-/// length that was sent.
+/// A datagram: the port id of its sender (the kernel's is 0), what arrived, and the length that was
+/// sent.
+pub type Datagram<'a> = (u32, &'a [u8], usize);
+
+/// The answer to one netlink request, `sequence`, datagram by datagram.
 ///
 /// Returns what was counted once the answer is complete, and `None` if it goes on.
 ///
@@ -91,7 +94,7 @@ pub fn procfs_connections(text: &[u8], ipv6: bool) -> Result<Vec<Connection>, Pr
 /// Same as the sampler's.
 pub fn netlink<'a>(
     sequence: u32,
-    datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
+    datagrams: impl IntoIterator<Item = Datagram<'a>>,
 ) -> Result<Option<Totals>, Error> {
     let mut tally = Tally::default();
     let complete = fed(sequence, datagrams, |message| tally.add(message))?;
@@ -117,7 +120,7 @@ fn counted(tally: Tally) -> Totals {
 /// Same as the sampler's.
 pub fn netlink_services<'a>(
     sequence: u32,
-    datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
+    datagrams: impl IntoIterator<Item = Datagram<'a>>,
 ) -> Result<Option<(Vec<Service>, Counts)>, Error> {
     let mut table = PortTable::new(None);
     let each = |message: &InetDiagMsg| netlink::add_listener(&mut table, message);
@@ -131,7 +134,7 @@ pub fn netlink_services<'a>(
 /// Same as the sampler's.
 pub fn netlink_connections<'a>(
     sequence: u32,
-    datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
+    datagrams: impl IntoIterator<Item = Datagram<'a>>,
 ) -> Result<Option<Vec<Connection>>, Error> {
     let mut connections = Vec::new();
     let complete = fed(sequence, datagrams, |message| {
@@ -144,12 +147,12 @@ pub fn netlink_connections<'a>(
 /// Whether the answer is complete.
 fn fed<'a>(
     sequence: u32,
-    datagrams: impl IntoIterator<Item = (&'a [u8], usize)>,
+    datagrams: impl IntoIterator<Item = Datagram<'a>>,
     mut each: impl FnMut(&InetDiagMsg) -> Result<(), String>,
 ) -> Result<bool, Error> {
     let mut dump = Dump::new(Request::BOTH_FAMILIES, sequence);
-    for (arrived, sent) in datagrams {
-        if dump.feed(arrived, sent, &mut each)? {
+    for (sender, arrived, sent) in datagrams {
+        if sender == KERNEL && dump.feed(arrived, sent, &mut each)? {
             return Ok(true);
         }
     }

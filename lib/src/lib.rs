@@ -72,6 +72,7 @@ mod error;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod listeners;
 mod namespaces;
 mod options;
 mod ports;
@@ -83,11 +84,12 @@ mod source;
 
 pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
-pub use namespaces::{Namespace, Namespaces};
+pub use listeners::{Interface, Listener, Listeners};
+pub use namespaces::{Namespace, Namespaces, Origin};
 pub use options::{Options, Target};
 pub use ports::{Ports, PortsError};
 pub use sampler::{Connections, Sampler};
 pub use services::{Service, Services};
 pub use snapshot::{Method, Reason, Snapshot};
 pub use source::Source;
-pub use tcpstat_census::{counts::Counts, state::State};
+pub use tcpstat_census::{counts::Counts, queue::AcceptQueue, state::State};

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// A network namespace, and a process in it.
+/// A network namespace, and a process or thread in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -18,7 +19,8 @@ pub struct Namespace {
     /// The inode number, which identifies the namespace; `readlink /proc/PID/ns/net` and
     /// `lsns -t net` print it.
     pub inode: u64,
-    /// A process in it; in [`Namespaces::seen`], the one with the lowest PID.
+    /// A process in it; in [`Namespaces::seen`], the one with the lowest PID. If only threads of
+    /// processes in other namespaces are in it, the ID of one of these threads.
     pub pid: u32,
 }
 
@@ -28,14 +30,17 @@ impl Namespace {
         Self { inode, pid }
     }
 
-    /// The network namespace of a process, from the procfs at `proc_root`; `None` if there is no
-    /// such process, or it is about to end.
+    /// The network namespace of a process (or thread), from the procfs at `proc_root`; `None` if
+    /// there is no such process, or it is about to end. If its first thread has ended, the namespace
+    /// of the next one.
     ///
     /// # Errors
     /// [`Error::Read`] if the link cannot be read, or does not lead to a namespace.
     pub fn of(proc_root: &Path, pid: u32) -> Result<Option<Self>, Error> {
-        let path = proc_root.join(pid.to_string()).join("ns/net");
-        Ok(inode_at(&path)?.map(|inode| Self { inode, pid }))
+        let process = proc_root.join(pid.to_string());
+        let of = |thread: &Path| inode_at(&thread.join("ns/net")).transpose();
+        let inode = of(&process).or_else(|| threads(&process).find_map(|thread| of(&thread)));
+        Ok(inode.transpose()?.map(|inode| Self { inode, pid }))
     }
 
     /// The same namespace with another process in it, to use if this one has ended or has moved to
@@ -66,16 +71,16 @@ impl fmt::Display for Namespace {
 pub struct Namespaces {
     /// Each namespace once, in ascending order of `pid`.
     pub seen: Vec<Namespace>,
-    /// Processes, in ascending order, whose namespace cannot be read: it may or may not be in
-    /// `seen`.
+    /// Processes and threads, in ascending order, whose namespace cannot be read: it may or may not
+    /// be in `seen`.
     pub hidden: Vec<u32>,
     /// Whether the procfs hides processes: it is mounted with `hidepid=invisible`.
     pub invisible: bool,
 }
 
 impl Namespaces {
-    /// Looks at every process in the procfs at `proc_root`. A namespace without a process, such as
-    /// one that is only mounted (`ip netns add`), is not found.
+    /// Looks at every process and thread in the procfs at `proc_root`. A namespace without any, such
+    /// as one that is only mounted (`ip netns add`), is not found.
     ///
     /// # Errors
     /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or a link does not
@@ -83,7 +88,10 @@ impl Namespaces {
     pub fn list(proc_root: &Path) -> Result<Self, Error> {
         let mut found = BTreeMap::new();
         let mut hidden = Vec::new();
-        for pid in processes(proc_root)? {
+        let pids = processes(proc_root)?;
+        // Threads come last: a process is preferred.
+        let threads = pids.iter().flat_map(|&pid| other_threads(proc_root, pid));
+        for pid in pids.iter().copied().chain(threads) {
             match Namespace::of(proc_root, pid) {
                 Ok(Some(Namespace { inode, pid })) => {
                     found.entry(inode).or_insert(pid);
@@ -105,6 +113,7 @@ impl Namespaces {
             .map(|(inode, pid)| Namespace { inode, pid })
             .collect();
         seen.sort_by_key(|namespace| namespace.pid);
+        hidden.sort_unstable();
         // A live procfs has `self` and, if it hides no processes, process 1.
         let has = |name| fs::metadata(proc_root.join(name)).is_ok();
         let invisible = has("self") && !has("1");
@@ -116,8 +125,61 @@ impl Namespaces {
     }
 }
 
-/// The processes of a procfs, in ascending order.
-fn processes(proc_root: &Path) -> Result<Vec<u32>, Error> {
+/// Which network namespace is counted. See [`Sampler::origin`](crate::Sampler::origin).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A network namespace of this machine.
+    Namespace {
+        /// Its inode number.
+        inode: u64,
+        /// The link in a procfs that led to it.
+        path: PathBuf,
+    },
+    /// That of the calling thread, which only a procfs could identify.
+    Own,
+    /// The namespace that files describe: those of a saved sample, or of a process whose namespace
+    /// may not be looked at.
+    Files {
+        /// The directory of the files.
+        path: PathBuf,
+    },
+}
+
+/// `network namespace 4026531840, through /proc/1/ns/net`
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace { inode, path } => {
+                write!(f, "network namespace {inode}, through {}", path.display())
+            }
+            Self::Own => f.write_str("the network namespace of this process"),
+            Self::Files { path } => write!(f, "the files in {}", path.display()),
+        }
+    }
+}
+
+/// The directories of the threads of a process, in ascending order; none if they cannot be listed.
+pub(crate) fn threads(process: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let task = process.join("task");
+    let ids = processes(&task).unwrap_or_default();
+    ids.into_iter().map(move |id| task.join(id.to_string()))
+}
+
+/// The threads of a process without the first, if it has more than that one.
+fn other_threads(proc_root: &Path, pid: u32) -> Vec<u32> {
+    let task = proc_root.join(pid.to_string()).join("task");
+    // Like any directory, `task` has a link for each directory in it, and two more.
+    let mut others = match fs::metadata(&task) {
+        Ok(metadata) if metadata.nlink() > 3 => processes(&task).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    others.retain(|&other| other != pid);
+    others
+}
+
+/// The processes of a procfs, or the threads of a process, in ascending order.
+pub(crate) fn processes(proc_root: &Path) -> Result<Vec<u32>, Error> {
     let mut pids = Vec::new();
     for entry in fs::read_dir(proc_root).map_err(|error| Error::open(proc_root, error))? {
         let entry = entry.map_err(|error| Error::read(proc_root, error))?;

@@ -2,7 +2,7 @@
 
 //! What to count, and how.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::namespaces::Namespace;
 use crate::source::Source;
@@ -22,8 +22,12 @@ pub struct Options {
     pub source: Option<Source>,
     /// The network namespace whose connections are counted.
     pub target: Target,
-    /// The root of the procfs to read; `/proc` by default. Another may be a host's, mounted in a
-    /// container, or a saved sample.
+    /// The procfs to read; `/proc` by default. Another may be
+    ///
+    /// - a host's that is mounted in a container: another device than that of `/proc`. With
+    ///   [`Target::Own`], the network namespace of its process 1 is counted;
+    /// - the directory of a process in a procfs: the network namespace of this process is counted;
+    /// - a saved sample: a directory that is no procfs. Its files are read.
     pub proc_root: PathBuf,
 }
 
@@ -32,10 +36,14 @@ pub struct Options {
 #[non_exhaustive]
 pub enum Target {
     /// The network namespace of the calling thread, for every source. With another procfs than
-    /// `/proc`, the namespace that its files describe.
+    /// `/proc`, see [`Options::proc_root`].
     #[default]
     Own,
-    /// The network namespace of the process with this PID, at the time of the call.
+    /// The network namespace that the process (or thread) with this ID is in at the first reading
+    /// of a sampler. The sampler holds it open and stays with it, even if the process ends, its ID
+    /// is reused, or it moves to another namespace. Then the files are read through another process
+    /// in the namespace, or by entering it, which needs `CAP_SYS_ADMIN`; if neither is possible,
+    /// the reading fails with [`Error::Left`](crate::Error::Left).
     Process(u32),
     /// This network namespace, through its process. An error if that process is in another one now,
     /// or if its PID has been reused.
@@ -74,10 +82,4 @@ impl Default for Options {
 impl Options {
     /// The usual mount point of procfs.
     pub const PROC_ROOT: &'static str = "/proc";
-
-    /// Whether netlink would count other connections than those of `proc_root`. It would not for
-    /// the namespace of a process, which it enters.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        self.target == Target::Own && self.proc_root != Path::new(Self::PROC_ROOT)
-    }
 }

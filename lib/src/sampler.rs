@@ -6,6 +6,8 @@ use std::path::Path;
 
 use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
+use crate::listeners::{Listener, Listeners};
+use crate::namespaces::Origin;
 use crate::options::Options;
 use crate::ports::Ports;
 use crate::readers::netlink::{self, Netlink};
@@ -14,6 +16,7 @@ use crate::readers::{difference, module, module_services, procfs};
 use crate::services::Services;
 use crate::snapshot::{Method, Snapshot};
 use crate::source::Source;
+use tcpstat_census::state::State;
 
 /// Takes snapshots. Its buffers are allocated on first use and kept.
 #[derive(Debug)]
@@ -27,17 +30,17 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler; nothing is opened or read yet.
+    /// A sampler. Looks at what [`Options::proc_root`] is; nothing is opened or read yet.
     ///
     /// # Errors
-    /// [`Error::Elsewhere`] if the source is netlink with another procfs than `/proc`.
+    /// [`Error::Elsewhere`] if the source is netlink with a saved sample.
     pub fn new(options: Options) -> Result<Self, Error> {
-        if options.source.is_some_and(Source::is_netlink) && options.is_elsewhere() {
+        let root = Root::of(&options);
+        if options.source.is_some_and(Source::is_netlink) && root.is_elsewhere() {
             return Err(Error::Elsewhere {
                 proc_root: options.proc_root,
             });
         }
-        let root = Root::of(&options);
         Ok(Self {
             options,
             root,
@@ -45,6 +48,15 @@ impl Sampler {
             buffer: Vec::new(),
             procfs: procfs::Procfs::default(),
         })
+    }
+
+    /// The network namespace whose connections are counted. That of a process is opened here, if
+    /// there was no reading yet.
+    ///
+    /// # Errors
+    /// Same as [`Sampler::sample`] about a process that does not exist.
+    pub fn origin(&self) -> Result<Origin, Error> {
+        self.root.origin()
     }
 
     /// Counts the connections now. Each call selects the source again.
@@ -55,7 +67,7 @@ impl Sampler {
     pub fn sample(&mut self) -> Result<Snapshot, Error> {
         let (options, root) = (&self.options, &self.root);
         let whole = |counts| (counts, Method::Whole);
-        let first = options.first_of(&Source::AUTO, |source| match source {
+        let first = options.first_of(root, &Source::AUTO, |source| match source {
             Source::Module => self.module.sample(root).map(whole),
             Source::Netlink => {
                 let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
@@ -92,7 +104,7 @@ impl Sampler {
     /// Same as [`Sampler::sample`].
     pub fn services(&mut self, ports: Option<&Ports>) -> Result<Services, Error> {
         let (options, root) = (&self.options, &self.root);
-        let first = options.first_of(&Source::AUTO, |source| match source {
+        let first = options.first_of(root, &Source::AUTO, |source| match source {
             Source::Module => {
                 let (services, other) = module_services::services(root, ports)?;
                 Ok(((services, ports.is_none().then_some(other)), None))
@@ -112,6 +124,55 @@ impl Sampler {
             other,
             source,
             missing,
+            tried,
+        })
+    }
+
+    /// Lists the listening sockets now, or only those at `ports`.
+    ///
+    /// Netlink answers, or procfs if netlink is absent or refused. [`Source::Netlink`] and
+    /// [`Source::NetlinkFull`] are the same here.
+    ///
+    /// ```
+    /// use tcpstat::{Options, Sampler};
+    ///
+    /// for listener in Sampler::new(Options::default())?.listeners(None)?.listeners {
+    ///     println!("{}: {} wait for accept", listener.local, listener.accept_queue);
+    /// }
+    /// # Ok::<(), tcpstat::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`Sampler::sample`], and [`Error::NotListed`] if the source is the module.
+    pub fn listeners(&mut self, ports: Option<&Ports>) -> Result<Listeners, Error> {
+        let (options, root) = (&self.options, &self.root);
+        let first = options.first_of(root, &Source::LISTING, |source| match source {
+            Source::Module => Err(Error::NotListed),
+            Source::Netlink | Source::NetlinkFull => {
+                Netlink::new(root.namespace()?, &mut self.buffer).listeners(ports)
+            }
+            Source::Procfs => {
+                let filter = Filter {
+                    states: Some(vec![State::Listen]),
+                    local_ports: ports.cloned(),
+                    ..Filter::default()
+                };
+                let listed = procfs::Listing::start(root)?;
+                let listed = listed.filter_map(|connection| match connection {
+                    Ok(connection) if filter.accepts(&connection) => {
+                        Listener::of(connection).map(Ok)
+                    }
+                    Ok(_) => None,
+                    Err(error) => Some(Err(error)),
+                });
+                listed.collect()
+            }
+        })?;
+        let (mut listeners, source, tried): (Vec<Listener>, _, _) = first;
+        listeners.sort_by_key(|one| (one.local.port(), one.local.ip(), one.inode));
+        Ok(Listeners {
+            listeners,
+            source,
             tried,
         })
     }
@@ -141,11 +202,11 @@ impl Sampler {
     /// error from the iterator, no other source is tried.
     pub fn connections(&self, filter: Filter) -> Result<Connections, Error> {
         let (options, root) = (&self.options, &self.root);
-        let first = options.first_of(&Source::LISTING, |source| match source {
+        let first = options.first_of(root, &Source::LISTING, |source| match source {
             Source::Module => Err(Error::NotListed),
             Source::Netlink | Source::NetlinkFull => {
                 let namespace = root.namespace()?;
-                netlink::Listing::start(namespace.as_ref(), &filter).map(Listing::Netlink)
+                netlink::Listing::start(namespace, &filter).map(Listing::Netlink)
             }
             Source::Procfs => procfs::Listing::start(root).map(Listing::Procfs),
         })?;
@@ -182,18 +243,18 @@ impl Options {
     /// refused.
     fn first_of<T>(
         &self,
+        root: &Root,
         auto: &[Source],
         mut ask: impl FnMut(Source) -> Result<T, Error>,
     ) -> Result<(T, Source, Vec<Attempt>), Error> {
-        let root = Root::of(self);
-        root.check()?;
+        root.hold()?;
         let sources = match &self.source {
             None => auto,
             Some(source) => std::slice::from_ref(source),
         };
         let mut tried = Vec::new();
         for &source in sources {
-            let answer = if source.is_netlink() && self.is_elsewhere() {
+            let answer = if source.is_netlink() && root.is_elsewhere() {
                 Err(Error::Elsewhere {
                     proc_root: root.path.clone(),
                 })

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use tcpstat_census::counts::Counts;
+use tcpstat_census::queue::AcceptQueue;
 use tcpstat_census::state::State;
 
 use crate::error::Attempt;
@@ -26,6 +27,9 @@ pub struct Service {
     /// The sum of the listeners' backlogs (`sk_max_ack_backlog`); each queue holds one connection
     /// more than its backlog. `None` if the source does not know it (procfs).
     pub backlog: Option<u64>,
+    /// The queue of the fullest listener, which a sum over all listeners would hide. `None` if the
+    /// source does not know it (procfs, or an older module).
+    pub fullest: Option<AcceptQueue>,
     /// The drops of the current listeners since each started (`sk_drops`): refused handshakes,
     /// mostly because a queue was full. `None` if the source does not know them (procfs).
     pub drops: Option<u64>,
@@ -34,13 +38,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service at `port` without sockets; `backlog` and `drops` are `None`.
+    /// A service at `port` without sockets; `backlog`, `fullest` and `drops` are `None`.
     pub fn new(port: u16) -> Self {
         Self {
             port,
             listeners: 0,
             accept_queue: 0,
             backlog: None,
+            fullest: None,
             drops: None,
             counts: Counts::ZERO,
         }
@@ -54,14 +59,10 @@ impl Service {
         connections.total()
     }
 
-    /// The fill level of the accept queues: 0 is empty, 1 is full, slightly above 1 is possible.
-    /// `None` if the source does not know the backlog.
+    /// The use of the fullest listener's accept queue: 0 is empty, 1 is full, slightly above 1 is
+    /// possible. `None` if the source does not know it.
     pub fn accept_queue_ratio(&self) -> Option<f64> {
-        match self.backlog? {
-            // A queue with a backlog of 0 holds one connection.
-            0 => Some(self.accept_queue as f64),
-            backlog => Some(self.accept_queue as f64 / backlog as f64),
-        }
+        self.fullest.map(AcceptQueue::ratio)
     }
 }
 

@@ -84,6 +84,8 @@ pub struct Service {
     pub backlog: u64,
     /// Connections that the listeners dropped; `/proc/net/tcp` does not have it.
     pub drops: u64,
+    /// The accept queue of the fullest listener, and its backlog; `/proc/net/tcp` does not have it.
+    pub fullest: [u64; 2],
     /// All sockets by state.
     pub counts: Counts,
 }
@@ -91,7 +93,7 @@ pub struct Service {
 /// Rows by port; `None` is the row of the sockets whose local port has no listener.
 pub type Services = BTreeMap<Option<u16>, Service>;
 
-/// The same as [`procfs`], for each local port that has a listener. Backlogs and drops are 0.
+/// The same as [`procfs`], for each local port that has a listener. Backlogs, drops and the fullest queue are 0.
 pub fn procfs_services(net: &Path) -> io::Result<Services> {
     let mut sockets = Vec::new();
     for_each_socket(net, |socket| sockets.push(socket))?;
@@ -117,8 +119,8 @@ pub fn sum(services: &Services) -> Counts {
 }
 
 /// The first line of `/proc/net/tcpstat_services`.
-pub const SERVICES_HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV \
-     FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
+pub const SERVICES_HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS FULLEST_QUEUE FULLEST_BACKLOG \
+     ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
 
 /// The rows in the text of `/proc/net/tcpstat_services`, or what is wrong with it. Checks every
 /// character.
@@ -131,13 +133,22 @@ pub fn services_text(text: &str) -> Result<Services, String> {
         .map(|body| body.rsplit_once('\n').unwrap_or(("", body)))
         .ok_or("its last line has no end")?;
     let numbers = |words: &str| -> Result<Service, String> {
-        let wrong = || format!("not fifteen numbers: {words:?}");
+        let wrong = || format!("not seventeen numbers: {words:?}");
         let numbers: Vec<u64> = words
             .split(' ')
             .map(|word| word.parse().ok().filter(|n: &u64| n.to_string() == word))
             .collect::<Option<_>>()
             .ok_or_else(wrong)?;
-        let [listeners, accept_queue, backlog, drops, states @ ..] = &numbers[..] else {
+        let [
+            listeners,
+            accept_queue,
+            backlog,
+            drops,
+            queue,
+            its_backlog,
+            states @ ..,
+        ] = &numbers[..]
+        else {
             return Err(wrong());
         };
         if states.len() != State::COUNT {
@@ -152,6 +163,7 @@ pub fn services_text(text: &str) -> Result<Services, String> {
             accept_queue: *accept_queue,
             backlog: *backlog,
             drops: *drops,
+            fullest: [*queue, *its_backlog],
             counts,
         })
     };
@@ -188,6 +200,7 @@ pub fn services_difference(want: &Services, got: &Services) -> Option<String> {
                 let got = Service {
                     backlog: want.backlog,
                     drops: want.drops,
+                    fullest: want.fullest,
                     ..*got
                 };
                 if got != *want {
@@ -292,9 +305,9 @@ mod tests {
 
     fn services() -> Services {
         let text = format!(
-            "{SERVICES_HEADER}22 1 0 128 0 1 0 0 0 0 0 0 0 0 1 0\n443 2 3 8192 4{}\n-{}\n",
+            "{SERVICES_HEADER}22 1 0 128 0 0 128 1 0 0 0 0 0 0 0 0 1 0\n443 2 3 8192 4 2 4096{}\n-{}\n",
             " 5".repeat(11),
-            " 0".repeat(15)
+            " 0".repeat(17)
         );
         services_text(&text).unwrap()
     }
@@ -313,6 +326,7 @@ mod tests {
             ),
             (2, 3, 8192, 4)
         );
+        assert_eq!(https.fullest, [2, 4096]);
         assert_eq!(https.counts.total(), 55);
         assert_eq!(sum(&services).get(State::Listen), 6);
         assert_eq!(services[&None], Service::default());
@@ -320,7 +334,7 @@ mod tests {
 
     #[test]
     fn refuses_services_that_are_nearly_right() {
-        let zeros = " 0".repeat(15);
+        let zeros = " 0".repeat(17);
         let good = format!("{SERVICES_HEADER}22{zeros}\n443{zeros}\n-{zeros}\n");
         services_text(&good).unwrap();
         for wrong in [
@@ -348,7 +362,7 @@ mod tests {
         let want = services();
         let mut got = want.clone();
         let service = got.get_mut(&Some(22)).unwrap();
-        (service.backlog, service.drops) = (0, 9);
+        (service.backlog, service.drops, service.fullest) = (0, 9, [7, 8]);
         assert_eq!(services_difference(&want, &got), None);
         let mut other = got.remove(&Some(22)).unwrap();
         other.accept_queue = 1;

@@ -8,4 +8,5 @@ pub(crate) mod explain;
 mod namespaces;
 pub(crate) mod services;
 pub(crate) mod totals;
+pub(crate) mod version;
 pub(crate) mod watch;

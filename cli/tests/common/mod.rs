@@ -5,6 +5,7 @@
 // Each file of tests is a crate of its own, and uses a part of this.
 #![allow(dead_code)]
 
+pub(crate) mod container;
 pub(crate) mod run;
 pub(crate) mod saved;
 pub(crate) mod serial;

@@ -90,11 +90,15 @@ fn used_bits() -> Box<[u64; BLOCKS]> {
     Box::new([0x0123_4567_89ab_cdef; BLOCKS])
 }
 
-const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS \
+const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS FULLEST_QUEUE FULLEST_BACKLOG \
     ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING";
 
-/// The numbers of a line: listeners, accept queue, backlog, drops, and the states.
-type Numbers = [u64; 15];
+/// The numbers of a line: listeners, accept queue, backlog, drops, queue and backlog of the fullest
+/// listener, and the states.
+type Numbers = [u64; 17];
+
+/// The number before that of the first state.
+const STATES: usize = 5;
 
 /// The rows in the order of the text, with `None` for `-`; every character is checked.
 fn parse(text: &str) -> Result<Vec<(Option<u16>, Numbers)>, String> {
@@ -115,7 +119,7 @@ fn parse(text: &str) -> Result<Vec<(Option<u16>, Numbers)>, String> {
             .collect::<Result<_, _>>()?;
         let numbers = numbers
             .try_into()
-            .map_err(|_| format!("not fifteen numbers: {line:?}"))?;
+            .map_err(|_| format!("not seventeen numbers: {line:?}"))?;
         rows.push((port, numbers));
     }
     Ok(rows)
@@ -123,14 +127,16 @@ fn parse(text: &str) -> Result<Vec<(Option<u16>, Numbers)>, String> {
 
 /// The rows of a namespace, counted in the most naive way.
 fn naive(net: u64, listeners: &[Listening], entries: &[Entry]) -> BTreeMap<Option<u16>, Numbers> {
-    let mut rows = BTreeMap::from([(None, [0; 15])]);
+    let mut rows = BTreeMap::from([(None, [0; 17])]);
     for listener in listeners.iter().filter(|listener| listener.net == net) {
-        let row = rows.entry(Some(listener.port)).or_insert([0; 15]);
+        let row = rows.entry(Some(listener.port)).or_insert([0; 17]);
         row[0] += 1;
         for (sum, value) in row[1..4].iter_mut().zip(listener.values) {
             *sum += u64::from(value);
         }
-        row[3 + 10] += 1;
+        let fullest = fuller([row[4], row[5]], [listener.values[0], listener.values[1]]);
+        row[4..6].copy_from_slice(&fullest);
+        row[STATES + 10] += 1;
     }
     for entry in entries.iter().filter(|entry| entry.net == net) {
         let port = Some(entry.port).filter(|port| rows.contains_key(&Some(*port)));
@@ -139,9 +145,21 @@ fn naive(net: u64, listeners: &[Listening], entries: &[Entry]) -> BTreeMap<Optio
             6 => entry.tw_substate,
             state => state,
         };
-        rows.get_mut(&port).unwrap()[3 + usize::from(state)] += 1;
+        rows.get_mut(&port).unwrap()[STATES + usize::from(state)] += 1;
     }
     rows
+}
+
+/// The fuller of two queues, each with its backlog.
+fn fuller(first: [u64; 2], second: [u32; 2]) -> [u64; 2] {
+    let second = second.map(u64::from);
+    let key =
+        |[queue, backlog]: [u64; 2], other: [u64; 2]| (queue * other[1].max(1), queue, backlog);
+    if key(second, first) > key(first, second) {
+        second
+    } else {
+        first
+    }
 }
 
 fn check(
@@ -157,7 +175,7 @@ fn check(
         let want: Vec<_> = want.into_iter().chain([(None, no_listener)]).collect();
         prop_assert_eq!(&rows, &want);
         for (state, total) in machine.totals(net).iter() {
-            let column = 3 + usize::from(state.code());
+            let column = STATES + usize::from(state.code());
             prop_assert_eq!(rows.iter().map(|(_, row)| row[column]).sum::<u64>(), total);
         }
     }
@@ -278,7 +296,7 @@ fn a_listener_on_every_port_has_a_row_each() {
 #[test]
 fn an_empty_machine_has_the_header_and_one_row_of_zeros() {
     let text = Machine::new(&[], &[]).text(1).unwrap();
-    assert_eq!(text, format!("{HEADER}\n-{}\n", " 0".repeat(15)));
+    assert_eq!(text, format!("{HEADER}\n-{}\n", " 0".repeat(17)));
 }
 
 #[test]
@@ -299,6 +317,11 @@ fn the_text_is_what_it_is() {
             listener(8080, [1, 128, 0]),
             listener(443, [0, 4096, 7]),
             listener(443, [2, 4096, 0]),
+            // One worker is stuck, and the sum over all four does not show it.
+            listener(8500, [0, 64, 0]),
+            listener(8500, [65, 64, 9]),
+            listener(8500, [0, 64, 0]),
+            listener(8500, [2, 128, 0]),
         ],
         &[
             entry(1, 443),
@@ -308,9 +331,10 @@ fn the_text_is_what_it_is() {
         ],
     );
     let want = "\
-        443 2 2 8192 7 1 0 1 0 0 0 0 0 0 2 0\n\
-        8080 1 1 128 0 0 0 0 0 1 0 0 0 0 1 0\n\
-        - 0 0 0 0 0 1 0 0 0 0 0 0 0 0 0\n";
+        443 2 2 8192 7 2 4096 1 0 1 0 0 0 0 0 0 2 0\n\
+        8080 1 1 128 0 1 128 0 0 0 0 1 0 0 0 0 1 0\n\
+        8500 4 67 320 9 65 64 0 0 0 0 0 0 0 0 0 4 0\n\
+        - 0 0 0 0 0 0 0 1 0 0 0 0 0 0 0 0 0\n";
     assert_eq!(machine.text(1).unwrap(), format!("{HEADER}\n{want}"));
 }
 
@@ -332,9 +356,9 @@ fn columns_add_up_to_what_there_is_when_it_is_counted() {
         .unwrap();
     let states = |listening| format!("{}{listening} 0", "0 ".repeat(9));
     let want = [
-        format!("22 0 0 0 0 {}", states(0)),
-        format!("80 1 1 1 1 {}", states(1)),
-        format!("- 0 0 0 0 {}", states(1)),
+        format!("22 0 0 0 0 0 0 {}", states(0)),
+        format!("80 1 1 1 1 1 1 {}", states(1)),
+        format!("- 0 0 0 0 0 0 {}", states(1)),
     ];
     assert!(text.lines().skip(1).eq(want), "{text}");
     assert_eq!(machine.totals(1).get(State::Listen), 2);

@@ -8,19 +8,25 @@ use std::collections::BTreeMap;
 use crate::ports::Ports;
 use crate::services::Service;
 use tcpstat_census::counts::Counts;
+use tcpstat_census::queue::AcceptQueue;
 use tcpstat_census::state::State;
 
-/// The counts so far. The listener of a port may come before or after its connections.
+/// The counts so far.
 #[derive(Debug)]
 pub(crate) struct PortTable<'a> {
-    /// Sockets at other ports are ignored.
+    /// Sockets at other ports are not counted.
     ports: Option<&'a Ports>,
-    /// A count for each state of each port: 5.5 MiB, of which the system provides only the pages
-    /// that are written.
-    counts: Vec<u64>,
+    /// For each port the number of its row, or [`OTHER`].
+    numbers: Vec<u32>,
+    /// The first row is that of the ports without a listener.
+    rows: Vec<Counts>,
+    /// Whether a port without a row may still get one.
+    grows: bool,
     listeners: BTreeMap<u16, Listeners>,
-    total: Counts,
 }
+
+/// The number of the row of all ports that have no other.
+const OTHER: u32 = 0;
 
 /// The listeners of a port together.
 #[derive(Debug, Default)]
@@ -28,6 +34,7 @@ struct Listeners {
     number: u64,
     accept_queue: u64,
     backlog: Option<u64>,
+    fullest: Option<AcceptQueue>,
     drops: Option<u64>,
 }
 
@@ -40,13 +47,21 @@ pub(crate) struct Listener {
 }
 
 impl<'a> PortTable<'a> {
+    /// No sockets yet. Connections and listeners may follow in any order.
     pub(crate) fn new(ports: Option<&'a Ports>) -> Self {
         Self {
             ports,
-            counts: vec![0; (usize::from(u16::MAX) + 1) * State::COUNT],
+            numbers: vec![OTHER; usize::from(u16::MAX) + 1],
+            rows: vec![Counts::ZERO],
+            grows: true,
             listeners: BTreeMap::new(),
-            total: Counts::ZERO,
         }
+    }
+
+    /// Call this when all listeners are counted. Ports without a row get none from now on, so that
+    /// memory does not grow with the number of ports that connections use.
+    pub(crate) fn listeners_are_complete(&mut self) {
+        self.grows = false;
     }
 
     /// Whether the sockets at `port` are counted.
@@ -59,12 +74,24 @@ impl<'a> PortTable<'a> {
     #[inline]
     pub(crate) fn add(&mut self, port: u16, state: State) {
         if self.is_asked_for(port) {
-            self.counts[first(port) + usize::from(state.code()) - 1] += 1;
-            self.total.add_one(state);
+            let mut number = self.numbers[usize::from(port)];
+            if number == OTHER && self.grows {
+                number = self.add_row(port);
+            }
+            self.rows[number as usize].add_one(state);
         }
     }
 
-    /// Adds what is known about a listener; [`Self::add`] counts it.
+    #[cold]
+    fn add_row(&mut self, port: u16) -> u32 {
+        // At most one row for each port, and OTHER.
+        let number = self.rows.len() as u32;
+        self.rows.push(Counts::ZERO);
+        self.numbers[usize::from(port)] = number;
+        number
+    }
+
+    /// Adds the numbers of a listener, after [`PortTable::add`] has counted it.
     pub(crate) fn add_listener(&mut self, port: u16, listener: Listener) {
         if !self.is_asked_for(port) {
             return;
@@ -73,39 +100,37 @@ impl<'a> PortTable<'a> {
         let add = |sum: Option<u64>, one: Option<u32>| {
             one.map(|one| sum.unwrap_or(0).saturating_add(one.into()))
         };
+        let queue = listener.backlog.map(|backlog| AcceptQueue {
+            length: listener.accept_queue,
+            backlog,
+        });
         all.number += 1;
         all.accept_queue += u64::from(listener.accept_queue);
         all.backlog = add(all.backlog, listener.backlog);
+        all.fullest = all.fullest.max(queue);
         all.drops = add(all.drops, listener.drops);
     }
 
-    /// The services, by port in ascending order, and the sockets at ports without a listener:
-    /// `None` if only some ports are asked for.
-    pub(crate) fn services(self) -> (Vec<Service>, Option<Counts>) {
-        let mut other = self.total;
+    /// The services, by port in ascending order, and the sockets at ports without a listener: `None` where only some
+    /// ports are asked for.
+    pub(crate) fn services(mut self) -> (Vec<Service>, Option<Counts>) {
         let services = self.listeners.iter().map(|(&port, listeners)| {
-            let mut counts = Counts::ZERO;
-            for (state, &count) in State::ALL.into_iter().zip(&self.counts[first(port)..]) {
-                counts.set(state, count);
-                other.set(state, other.get(state) - count);
-            }
+            let number = self.numbers[usize::from(port)] as usize;
             Service {
                 port,
                 listeners: listeners.number,
                 accept_queue: listeners.accept_queue,
                 backlog: listeners.backlog,
+                fullest: listeners.fullest,
                 drops: listeners.drops,
-                counts,
+                counts: std::mem::take(&mut self.rows[number]),
             }
         });
         let services = services.collect();
-        (services, self.ports.is_none().then_some(other))
+        // The rows of ports that turned out to have no listener are left.
+        let other = self.ports.is_none().then(|| self.rows.into_iter().sum());
+        (services, other)
     }
-}
-
-/// Where the counts of `port` begin.
-fn first(port: u16) -> usize {
-    usize::from(port) * State::COUNT
 }
 
 #[cfg(test)]
@@ -147,6 +172,8 @@ mod tests {
         assert_eq!(first.counts.get(State::Closing), 1);
         assert_eq!((last.listeners, last.accept_queue), (2, 6));
         assert_eq!((last.backlog, last.drops), (Some(32), Some(10)));
+        let queue = |length, backlog| Some(AcceptQueue { length, backlog });
+        assert_eq!(last.fullest, queue(3, 16));
         assert_eq!(last.counts.get(State::Listen), 2);
         assert_eq!(last.counts.get(State::CloseWait), 1);
         let other = other.unwrap();
@@ -174,6 +201,57 @@ mod tests {
         );
         let (services, other) = table.services();
         assert_eq!((services[0].backlog, services[0].drops), (None, None));
+        assert_eq!(services[0].accept_queue_ratio(), None);
         assert_eq!(other, Some(Counts::ZERO));
+    }
+
+    #[test]
+    fn a_full_listener_is_seen_beside_others_that_are_empty() {
+        let mut table = PortTable::new(None);
+        for accept_queue in [0, 65, 0, 1] {
+            table.add(8500, State::Listen);
+            table.add_listener(
+                8500,
+                Listener {
+                    accept_queue,
+                    backlog: Some(64),
+                    ..LISTENER
+                },
+            );
+        }
+        let (services, _) = table.services();
+        let service = services[0];
+        assert_eq!((service.accept_queue, service.backlog), (66, Some(256)));
+        let fullest = service.fullest.unwrap();
+        assert_eq!((fullest.length, fullest.backlog), (65, 64));
+        assert_eq!(service.accept_queue_ratio(), Some(65.0 / 64.0));
+    }
+
+    #[test]
+    fn once_the_listeners_are_complete_no_port_gets_a_row() {
+        let mut table = PortTable::new(None);
+        table.add(80, State::Listen);
+        table.add_listener(80, LISTENER);
+        table.listeners_are_complete();
+        for port in 0..=u16::MAX {
+            table.add(port, State::Established);
+        }
+        assert_eq!(table.rows.len(), 2);
+        let (services, other) = table.services();
+        assert_eq!(services.len(), 1);
+        assert_eq!(services[0].counts.total(), 2);
+        assert_eq!(other.unwrap().total(), u64::from(u16::MAX));
+    }
+
+    #[test]
+    fn every_port_can_have_a_row() {
+        let mut table = PortTable::new(None);
+        for port in 0..=u16::MAX {
+            table.add(port, State::TimeWait);
+        }
+        table.add_listener(u16::MAX, LISTENER);
+        let (services, other) = table.services();
+        assert_eq!(services[0].counts.total(), 1);
+        assert_eq!(other.unwrap().total(), u64::from(u16::MAX));
     }
 }

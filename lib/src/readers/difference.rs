@@ -162,14 +162,14 @@ fn attempt(
         let tally = netlink.list(plan.asked(), |tally| plan.holds(tally))?;
         let was_listening = plan
             .holds(&tally)
-            .then(|| netlink.listeners())
+            .then(|| netlink.listener_cookies())
             .transpose()?;
         let after = match counters.read() {
             Ok(after) => after,
             Err(error) => return Ok(Err(Reason::NoCounters(error))),
         };
         if let Some(was_listening) = was_listening {
-            let listeners = netlink.listeners()?;
+            let listeners = netlink.listener_cookies()?;
             let dump = Dump {
                 plan,
                 before,
@@ -401,7 +401,7 @@ mod tests {
             Ok(tally)
         }
 
-        fn listeners(&mut self) -> Result<Vec<u64>, Error> {
+        fn listener_cookies(&mut self) -> Result<Vec<u64>, Error> {
             Ok(next(&mut self.listeners))
         }
     }
@@ -501,7 +501,7 @@ mod tests {
                 derived, declined, ..
             } => (derived, declined),
             Method::Fallback(reason) => (vec![], vec![reason]),
-            Method::Whole => panic!("netlink says how it counted"),
+            other => panic!("netlink says how it counted: {other}"),
         }
     }
 
@@ -897,8 +897,8 @@ mod tests {
                 Ok(tally)
             }
 
-            fn listeners(&mut self) -> Result<Vec<u64>, Error> {
-                self.0.listeners()
+            fn listener_cookies(&mut self) -> Result<Vec<u64>, Error> {
+                self.0.listener_cookies()
             }
         }
         let expected = usual();
@@ -921,7 +921,7 @@ mod tests {
                 })
             }
 
-            fn listeners(&mut self) -> Result<Vec<u64>, Error> {
+            fn listener_cookies(&mut self) -> Result<Vec<u64>, Error> {
                 unreachable!("the dump comes first")
             }
         }

@@ -2,9 +2,9 @@
 
 //! The module's answer: `/proc/tcpstat`, eleven lines of text, read strictly.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 
-use super::root::{Root, open};
+use super::root::Root;
 use crate::error::{BadLine, Error};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
@@ -19,19 +19,7 @@ pub(crate) struct Module {
 
 impl Module {
     pub(crate) fn sample(&mut self, root: &Root) -> Result<Counts, Error> {
-        // `tcpstat` is a link to `net/tcpstat`. A saved sample may have only the former;
-        // `/proc/PID` has only the latter.
-        let (path, file) = root
-            .open_net("tcpstat")
-            .or_else(|missing| match missing {
-                Error::Open { error, .. }
-                    if error.kind() == ErrorKind::NotFound && !root.is_process =>
-                {
-                    open(root.path.join("tcpstat"))
-                }
-                other => Err(other),
-            })
-            .map_err(Error::of_module)?;
+        let (path, file) = root.open_tcpstat().map_err(Error::of_module)?;
         self.text.clear();
         file.take(LONGEST as u64 + 1)
             .read_to_end(&mut self.text)

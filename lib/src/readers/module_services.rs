@@ -3,11 +3,13 @@
 //! The module's answer by service: `/proc/net/tcpstat_services`, a line for every port that has a
 //! listener and one for all other ports, read strictly.
 //!
-//! A header names the columns, and the lines are read by these names; other columns are ignored.
+//! A header names the columns, and the lines are read by these names; other columns are ignored. An older module does
+//! not write the columns of the fullest listener.
 
 use std::io::Read;
 
-use tcpstat_census::services::{COLUMNS, NO_LISTENER};
+use tcpstat_census::queue::AcceptQueue;
+use tcpstat_census::services::{COLUMNS, FULLEST, NO_LISTENER};
 
 use super::lines::{BUFFER, Failure, Line, Lines, decimal, words};
 use super::root::Root;
@@ -62,6 +64,7 @@ pub(crate) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failu
             listeners,
             accept_queue,
             backlog: Some(backlog),
+            fullest: numbers.fullest,
             drops: Some(drops),
             counts: numbers.counts,
         });
@@ -75,19 +78,22 @@ pub(crate) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failu
 /// The numbers of a line.
 struct Numbers {
     listeners: [u64; COLUMNS.len() - 1],
+    fullest: Option<AcceptQueue>,
     counts: Counts,
 }
 
 /// The places of the columns in a line.
 struct Columns {
-    /// How many there are, the port included.
+    /// The number of columns, the port included.
     number: usize,
     port: usize,
     /// In the order of [`names`].
     numbers: [usize; NUMBERS],
+    /// In the order of [`FULLEST`]; `None` unless both are there.
+    fullest: Option<[usize; FULLEST.len()]>,
 }
 
-/// The names of the columns that hold a number.
+/// The names of the columns with a number that every module writes.
 fn names() -> impl Iterator<Item = &'static str> {
     COLUMNS[1..]
         .iter()
@@ -97,26 +103,33 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 impl Columns {
     fn new(header: Line<'_>) -> Result<Self, BadLine> {
-        let place = |name: &str| {
+        let find = |name: &str| {
             let mut places = words(header.text)
                 .enumerate()
                 .filter(|(_, word)| *word == name.as_bytes())
                 .map(|(place, _)| place);
             match (places.next(), places.next()) {
-                (Some(place), None) => Ok(place),
-                (None, _) => Err(header.bad(format!("the column {name} is missing"))),
                 (Some(_), Some(_)) => Err(header.bad(format!("the column {name} is there twice"))),
+                (place, _) => Ok(place),
             }
+        };
+        let place = |name: &str| {
+            let missing = || header.bad(format!("the column {name} is missing"));
+            find(name)?.ok_or_else(missing)
         };
         let mut numbers = [0; NUMBERS];
         let port = place(COLUMNS[0])?;
         for (to, name) in numbers.iter_mut().zip(names()) {
             *to = place(name)?;
         }
+        let [queue, backlog] = FULLEST.map(find);
         Ok(Self {
             number: words(header.text).count(),
             port,
             numbers,
+            fullest: queue?
+                .zip(backlog?)
+                .map(|(queue, backlog)| [queue, backlog]),
         })
     }
 
@@ -134,18 +147,38 @@ impl Columns {
                 Some(port.ok_or_else(|| line.bad("PORT is neither a port nor -"))?)
             }
         };
+        let number = |place: usize, name| {
+            decimal(words[place]).ok_or_else(|| line.bad(format!("{name} is not a count")))
+        };
         let mut numbers = [0; NUMBERS];
         for ((to, &place), name) in numbers.iter_mut().zip(&self.numbers).zip(names()) {
-            *to =
-                decimal(words[place]).ok_or_else(|| line.bad(format!("{name} is not a count")))?;
+            *to = number(place, name)?;
         }
+        let fullest = match self.fullest {
+            None => None,
+            Some([queue, backlog]) => {
+                let number = |place, name| {
+                    u32::try_from(number(place, name)?)
+                        .map_err(|_| line.bad(format!("{name} is not a 32-bit number")))
+                };
+                Some(AcceptQueue {
+                    length: number(queue, FULLEST[0])?,
+                    backlog: number(backlog, FULLEST[1])?,
+                })
+            }
+        };
         let mut counts = Counts::ZERO;
         for (state, &count) in State::ALL.into_iter().zip(&numbers[COLUMNS.len() - 1..]) {
             counts.set(state, count);
         }
         let [first, second, third, fourth, ..] = numbers;
         let listeners = [first, second, third, fourth];
-        Ok((port, Numbers { listeners, counts }))
+        let numbers = Numbers {
+            listeners,
+            fullest,
+            counts,
+        };
+        Ok((port, numbers))
     }
 }
 
@@ -156,12 +189,13 @@ mod tests {
 
     use super::*;
 
-    const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 \
-                          TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
+    const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS FULLEST_QUEUE FULLEST_BACKLOG \
+                          ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN \
+                          CLOSING\n";
     const ROWS: &str = "\
-22                 1      0    128    0 2 0 0 0 0 0 0 0 0 1 0
-443                4     17  16384 1234 5 6 7 8 9 10 11 12 13 4 14
--                  0      0      0    0 40 1 0 0 0 9 0 0 0 0 0
+22                 1      0    128    0   0  128 2 0 0 0 0 0 0 0 0 1 0
+443                4     17  16384 1234  16 4096 5 6 7 8 9 10 11 12 13 4 14
+-                  0      0      0    0   0    0 40 1 0 0 0 9 0 0 0 0 0
 ";
 
     fn good() -> String {
@@ -188,6 +222,11 @@ mod tests {
         assert_eq!((service.port, service.listeners), (443, 4));
         assert_eq!(service.accept_queue, 17);
         assert_eq!((service.backlog, service.drops), (Some(16384), Some(1234)));
+        let fullest = AcceptQueue {
+            length: 16,
+            backlog: 4096,
+        };
+        assert_eq!(service.fullest, Some(fullest));
         let counts: Vec<u64> = service.counts.iter().map(|(_, count)| count).collect();
         assert_eq!(counts, [5, 6, 7, 8, 9, 10, 11, 12, 13, 4, 14]);
         assert_eq!(services[0].counts.get(State::Established), 2);
@@ -226,13 +265,35 @@ mod tests {
     }
 
     #[test]
+    fn an_older_module_does_not_know_the_fullest_listener() {
+        let without = |text: &str, name: &str| -> String {
+            let place = HEADER.split(' ').position(|column| column == name).unwrap();
+            let line = |line: &str| {
+                let mut words: Vec<&str> = line.split_whitespace().collect();
+                words.remove(place);
+                words.join(" ") + "\n"
+            };
+            text.lines().map(line).collect()
+        };
+        let (expected, other) = parsed(&good(), 4096).unwrap();
+        let [queue, backlog] = FULLEST;
+        let older = without(&without(&good(), backlog), queue);
+        // One column alone is of no use.
+        for text in [&older, &without(&good(), queue), &without(&good(), backlog)] {
+            let mut expected = expected.clone();
+            expected.iter_mut().for_each(|row| row.fullest = None);
+            assert_eq!(parsed(text, 4096), Ok((expected, other)));
+        }
+    }
+
+    #[test]
     fn reads_any_number_of_ports_through_a_small_buffer() {
         let mut text = HEADER.to_owned();
         for port in 0..=u16::MAX {
-            text += &format!("{port} 1 0 128 0 0 0 0 0 0 0 0 0 0 1 0\n");
+            text += &format!("{port} 1 0 128 0 0 128 0 0 0 0 0 0 0 0 0 1 0\n");
         }
-        text += &format!("- {}\n", "0 ".repeat(15));
-        let (services, _) = parsed(&text, 200).unwrap();
+        text += &format!("- {}\n", "0 ".repeat(17));
+        let (services, _) = parsed(&text, 300).unwrap();
         assert_eq!(services.len(), 65536);
         assert!(services.iter().all(|service| service.counts.total() == 1));
     }
@@ -268,15 +329,15 @@ mod tests {
         assert_eq!(with("CLOSE ", ""), says(1, "the column CLOSE is missing"));
         assert_eq!(
             with(" 14\n", "\n"),
-            says(3, "15 columns, and the header has 16")
+            says(3, "17 columns, and the header has 18")
         );
         assert_eq!(
             with(" 14\n", " 14 0\n"),
-            says(3, "17 columns, and the header has 16")
+            says(3, "19 columns, and the header has 18")
         );
         assert_eq!(
             with("22 ", "\n22 "),
-            says(2, "0 columns, and the header has 16")
+            says(2, "0 columns, and the header has 18")
         );
         assert_eq!(with("443", "22"), says(3, "the ports do not ascend"));
         assert_eq!(with("443", "21"), says(3, "the ports do not ascend"));
@@ -298,10 +359,20 @@ mod tests {
                 "CLOSING is not a count"
             );
         }
+        let problem_of_fullest = |count| with("16 4096", &format!("{count} 4096")).1;
+        assert_eq!(problem_of_fullest("x"), "FULLEST_QUEUE is not a count");
+        assert_eq!(
+            problem_of_fullest("4294967296"),
+            "FULLEST_QUEUE is not a 32-bit number"
+        );
+        assert_eq!(
+            with("FULLEST_BACKLOG", "FULLEST_QUEUE"),
+            says(1, "the column FULLEST_QUEUE is there twice")
+        );
         let rest = ROWS.lines().last().unwrap();
         assert_eq!(
             with(rest, "444"),
-            says(4, "1 columns, and the header has 16")
+            says(4, "1 columns, and the header has 18")
         );
         assert_eq!(
             problem(&good().replace(&format!("{rest}\n"), "")),
@@ -315,7 +386,7 @@ mod tests {
         }
         assert_eq!(problem(&(good() + "4")), says(5, "the line is cut"));
         assert_eq!(
-            parsed(&good(), 100).unwrap_err(),
+            parsed(&good(), 150).unwrap_err(),
             says(1, "the line does not end")
         );
     }
@@ -337,27 +408,28 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(
-            rows in prop::collection::btree_map(any::<u16>(), any::<[u64; NUMBERS]>(), 0..20),
-            other: [u64; State::COUNT], size in 400usize..1000,
+            rows in prop::collection::btree_map(any::<u16>(), any::<([u64; 4], [u32; 2], [u64; State::COUNT])>(), 0..20),
+            other: [u64; State::COUNT], size in 450usize..1000,
         ) {
             let line = |port: &str, numbers: &[u64]| {
                 let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
                 format!("{port} {}\n", numbers.join(" "))
             };
             let mut text = HEADER.to_owned();
-            for (port, numbers) in &rows {
-                text += &line(&port.to_string(), numbers);
+            for (port, (sums, fullest, states)) in &rows {
+                text += &line(&port.to_string(), &[&sums[..], &fullest.map(u64::from), states].concat());
             }
-            text += &line("-", &[&[0; 4][..], &other].concat());
+            text += &line("-", &[&[0; 6][..], &other].concat());
             let (services, rest) = parsed(&text, size).unwrap();
             let counted = |counts: &Counts| counts.iter().map(|(_, count)| count).collect::<Vec<_>>();
             prop_assert_eq!(counted(&rest), other);
             prop_assert_eq!(services.len(), rows.len());
-            for (service, (port, numbers)) in services.iter().zip(rows) {
+            for (service, (port, (sums, [length, fullest_backlog], states))) in services.iter().zip(rows) {
                 let Service { listeners, accept_queue, backlog, drops, .. } = *service;
-                let first = [listeners, accept_queue, backlog.unwrap(), drops.unwrap()];
                 prop_assert_eq!(service.port, port);
-                prop_assert_eq!([&first[..], &counted(&service.counts)].concat(), numbers);
+                prop_assert_eq!([listeners, accept_queue, backlog.unwrap(), drops.unwrap()], sums);
+                prop_assert_eq!(service.fullest, Some(AcceptQueue { length, backlog: fullest_backlog }));
+                prop_assert_eq!(counted(&service.counts), states);
             }
         }
 

@@ -17,12 +17,23 @@ use crate::error::Error;
 /// The calling thread's own network namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
+/// The files of the calling thread's own network namespace.
+pub(crate) const THREAD_NET: &str = "/proc/thread-self/net";
+
+/// What identifies a file, and with it a namespace: device and inode number.
+pub(crate) type Id = (u64, u64);
+
+pub(crate) fn id(metadata: &Metadata) -> Id {
+    (metadata.dev(), metadata.ino())
+}
+
 /// A network namespace that is held open: it stays the same one when the process whose path led to
 /// it ends, or enters another.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     path: PathBuf,
     file: Arc<File>,
+    id: Id,
 }
 
 impl Handle {
@@ -37,28 +48,29 @@ impl Handle {
         let mut options = File::options();
         options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let opened = options.open(&path);
-        let opened = opened.and_then(|file| Ok((file.metadata()?.ino(), file)));
+        let opened = opened.and_then(|file| Ok((id(&file.metadata()?), file)));
         match (opened, inode) {
-            (Ok((found, _)), Some(inode)) if found != inode => {
+            (Ok(((_, found), _)), Some(inode)) if found != inode => {
                 Err(Error::OtherNamespace { path, inode })
             }
-            (Ok((_, file)), _) => Ok(Self {
+            (Ok((id, file)), _) => Ok(Self {
                 path,
                 file: Arc::new(file),
+                id,
             }),
             (Err(error), _) => Err(Error::Namespace { path, error }),
         }
     }
 
+    pub(crate) fn inode(&self) -> u64 {
+        self.id.1
+    }
+
     /// Whether it is the calling thread's own. The text of the link is not enough: in the procfs of
     /// another machine, it may be the same.
     fn is_own(&self) -> bool {
-        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
         // Without /proc, the thread's own namespace is not known, and is entered like any other.
-        match (fs::metadata(OWN), self.file.metadata()) {
-            (Ok(own), Ok(this)) => id(own) == id(this),
-            _ => false,
-        }
+        fs::metadata(OWN).is_ok_and(|own| id(&own) == self.id)
     }
 }
 
@@ -85,7 +97,10 @@ pub(crate) fn inside<T: Send>(
     thread::scope(|scope| {
         let entered = thread::Builder::new()
             .spawn_scoped(scope, move || enter().and_then(|()| work()))
-            .map_err(failed)?;
+            .map_err(|error| Error::Thread {
+                path: handle.path.clone(),
+                error,
+            })?;
         entered.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
 }

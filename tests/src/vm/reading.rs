@@ -157,6 +157,8 @@ pub fn services_in(value: &Value) -> Result<Services, Box<dyn Error>> {
             accept_queue: number(&row["accept_queue"]).unwrap_or(0),
             backlog: number(&row["backlog"]).unwrap_or(0),
             drops: number(&row["drops"]).unwrap_or(0),
+            fullest: ["accept_queue", "backlog"]
+                .map(|key| number(&row["fullest"][key]).unwrap_or(0)),
             counts: Counts::ZERO,
         };
         service.counts = shares_in(row)?;

@@ -59,7 +59,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 fn empty() -> Outcome {
     let text = fs::read_to_string(SERVICES)?;
-    let want = format!("{SERVICES_HEADER}-{}\n", " 0".repeat(15));
+    let want = format!("{SERVICES_HEADER}-{}\n", " 0".repeat(17));
     ensure!(text == want, "it reads {text:?}");
     Ok(())
 }
@@ -139,6 +139,7 @@ fn overflow() -> Outcome {
                 listeners: 1,
                 accept_queue: waiting,
                 backlog: BACKLOG as u64,
+                fullest: [waiting, BACKLOG as u64],
                 ..Service::default()
             };
             want.counts.set(State::Listen, 1);
@@ -164,7 +165,9 @@ fn overflow() -> Outcome {
         for source in ["module", "netlink"] {
             let row = command_services(source)?[&Some(port)];
             ensure!(
-                row.drops >= full.drops && row.backlog == full.backlog,
+                row.drops >= full.drops
+                    && row.backlog == full.backlog
+                    && row.fullest == full.fullest,
                 "tcpstat services --source {source}: {row:?}, and before {full:?}"
             );
         }
@@ -206,9 +209,18 @@ fn reuse_port() -> Outcome {
         accept_queue: 1,
         backlog: 100,
         drops: 0,
+        // That of the only one with a connection, not the first or the one with the greatest backlog.
+        fullest: [1, 40],
         counts: want,
     };
     ensure!(got == shared, "four listeners: {got:?}");
+    for source in ["module", "netlink"] {
+        let said = command_services(source)?[&Some(port)];
+        ensure!(
+            said == shared,
+            "tcpstat services --source {source}: {said:?}"
+        );
+    }
     let got = row(port_of(&single)?)?;
     ensure!(got.listeners == 1 && got.backlog == 7, "another: {got:?}");
     let rows = services()?.len();

@@ -19,8 +19,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tcpstat::{
-    Connections, Counts, Error, Filter, Namespace, Ports, Sampler, Service, Services, Snapshot,
-    Source, State,
+    Connections, Counts, Error, Filter, Listeners, Namespace, Ports, Sampler, Service, Services,
+    Snapshot, Source, State,
 };
 
 use super::namespaces;
@@ -278,6 +278,8 @@ struct Answers<'a> {
     totals: Option<Result<Snapshot, String>>,
     services: Option<Result<Services, String>>,
     at_local_ports: Option<Result<Listed, String>>,
+    /// `None` inside if no source lists them.
+    listeners: Option<Result<Option<Listeners>, String>>,
     /// The first error of a source.
     failure: Option<Error>,
 }
@@ -307,6 +309,7 @@ impl<'a> Answers<'a> {
             totals: None,
             services: None,
             at_local_ports: None,
+            listeners: None,
             failure: None,
         }
     }
@@ -338,29 +341,60 @@ impl<'a> Answers<'a> {
     /// What is read for a subject, or why it is not known.
     fn level(&mut self, subject: Subject) -> Result<Level, String> {
         let port = subject.scope.service();
+        if (subject.measure, subject.what) == (Measure::Rate, Quantity::Drops) {
+            if let Some(drops) = self.drops_of_listeners(port)? {
+                return Ok(drops);
+            }
+        }
         if let Some(port) = port {
             if self.services()?.get(port).is_none() {
                 return Ok(Level::Absent);
             }
         }
         match (subject.measure, subject.what) {
-            (Measure::Rate, Quantity::Drops) => self.drops(port).map(Level::Drops),
+            (Measure::Rate, Quantity::Drops) => self.drops_of_ports(port),
             _ => self.value(subject).map(Level::Value),
         }
     }
 
-    /// The drops of each listener, at this port or at all.
-    fn drops(&mut self, port: Option<u16>) -> Result<Drops, String> {
+    /// The drops of each listener, at this port or at all; `None` if no source lists them.
+    fn drops_of_listeners(&mut self, port: Option<u16>) -> Result<Option<Level>, String> {
+        let answer = self.listeners.get_or_insert_with(|| {
+            match self.sampler.listeners(self.ports.as_ref()) {
+                Ok(listeners) => Ok(Some(listeners)),
+                // The module may know the drops of a port.
+                Err(Error::NotListed | Error::NoSource(_)) => Ok(None),
+                Err(error) => Err(noted(&mut self.failure, error)),
+            }
+        });
+        let Some(answer) = answer.as_ref().map_err(Clone::clone)? else {
+            return Ok(None);
+        };
+        let listeners = answer.listeners.iter();
+        let mut listeners = listeners
+            .filter(|one| port.is_none_or(|port| one.local.port() == port))
+            .peekable();
+        if port.is_some() && listeners.peek().is_none() {
+            return Ok(Some(Level::Absent));
+        }
+        let drops = listeners.map(|one| Some(((one.inode, one.local), one.drops?)));
+        let drops: Option<_> = drops.collect();
+        Ok(drops.map(|drops| Level::Drops(Drops::OfListeners(drops))))
+    }
+
+    /// The drops of each port, or of this one.
+    fn drops_of_ports(&mut self, port: Option<u16>) -> Result<Level, String> {
         let services = self.services()?;
         let source = services.source;
         let services = services.services.iter();
-        services
+        let drops = services
             .filter(|service| port.is_none_or(|port| service.port == port))
             .map(|service| {
                 let drops = service.drops.ok_or_else(|| unknown_drops(source))?;
                 Ok((service.port, drops))
-            })
-            .collect()
+            });
+        let drops: Result<_, String> = drops.collect();
+        Ok(Level::Drops(Drops::OfPorts(drops?)))
     }
 
     /// The number, or why it is not known.
@@ -410,6 +444,7 @@ impl<'a> Answers<'a> {
             totals: self.totals.and_then(Result::ok),
             services: self.services.and_then(Result::ok),
             listed: self.at_local_ports.and_then(Result::ok),
+            listeners: self.listeners.and_then(Result::ok).flatten(),
         }
     }
 }
@@ -420,6 +455,7 @@ struct Sources {
     totals: Option<Snapshot>,
     services: Option<Services>,
     listed: Option<Listed>,
+    listeners: Option<Listeners>,
 }
 
 impl Sources {
@@ -431,6 +467,10 @@ impl Sources {
         if let Some(services) = &self.services {
             let method = without("counted by port", services.missing.as_deref());
             say_source(namespace, &services.tried, services.source, method);
+        }
+        if let Some(listeners) = &self.listeners {
+            let method = "listed the listeners";
+            say_source(namespace, &listeners.tried, listeners.source, method);
         }
         if let Some(Listed { connections, .. }) = &self.listed {
             let method = without("listed the local ports", connections.missing());
@@ -495,13 +535,21 @@ fn at_service(
         Quantity::Total => Value::count(service.counts.total()),
         Quantity::Listeners => Value::count(service.listeners),
         Quantity::Drops => Value::count(service.drops.ok_or_else(|| unknown_drops(source))?),
-        Quantity::AcceptQueue if share && service.backlog.is_none() => {
-            return Err(format!("{source} does not know the backlog"));
-        }
-        Quantity::AcceptQueue => Value {
-            whole: service.backlog,
-            ..Value::count(service.accept_queue)
+        Quantity::AcceptQueue if share => match service.fullest {
+            Some(fullest) => Value {
+                whole: Some(fullest.backlog.into()),
+                ..Value::count(fullest.length.into())
+            },
+            None if service.backlog.is_none() => {
+                return Err(format!("{source} does not know the backlog"));
+            }
+            None => {
+                return Err(format!(
+                    "the {source} is too old to know the fullest listener"
+                ));
+            }
         },
+        Quantity::AcceptQueue => Value::count(service.accept_queue),
     };
     Ok(Value {
         port: Some(service.port),
@@ -509,16 +557,12 @@ fn at_service(
     })
 }
 
-/// The service with the longest accept queue, or with the fullest one if `share`. Of equal ones,
-/// the lowest port.
+/// The service with the longest accept queue, or with the fullest listener if `share`. Of equal
+/// ones, the lowest port.
 fn fullest(services: &[Service], share: bool) -> Option<&Service> {
-    services.iter().rev().max_by(|a, b| {
-        let backlog = |service: &Service| match share {
-            // Same as Service::accept_queue_ratio, without rounding.
-            true => u128::from(service.backlog.unwrap_or(0).max(1)),
-            false => 1,
-        };
-        let (a_waits, b_waits) = (u128::from(a.accept_queue), u128::from(b.accept_queue));
-        (a_waits * backlog(b)).cmp(&(b_waits * backlog(a)))
-    })
+    let services = services.iter().rev();
+    match share {
+        true => services.max_by_key(|service| service.fullest),
+        false => services.max_by_key(|service| service.accept_queue),
+    }
 }

@@ -3,6 +3,7 @@
 //! The numbers of a network namespace at one time, and their change between two times.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use tcpstat::{Namespace, State};
@@ -30,8 +31,13 @@ pub(super) enum Level {
     Absent,
 }
 
-/// The drops of each listener since it started, by a key that stays the same: its port.
-pub(super) type Drops = BTreeMap<u16, u64>;
+/// The drops of listeners since each of them started.
+pub(super) enum Drops {
+    /// Those of each listener, by its inode and address.
+    OfListeners(BTreeMap<(Option<u64>, SocketAddr), u32>),
+    /// Those of each port, for a source that does not list listeners.
+    OfPorts(BTreeMap<u16, u64>),
+}
 
 impl Reading {
     /// The inode number of the namespace.
@@ -61,7 +67,7 @@ impl Reading {
         let before = before.level(subject).map_err(in_first)?;
         let (port, change) = match (before, after) {
             (Level::Drops(before), Level::Drops(after)) => {
-                (subject.scope.service(), increase(before, after))
+                (subject.scope.service(), increase(before, after)?)
             }
             // All listeners are new.
             (_, Level::Drops(_)) => (subject.scope.service(), 0),
@@ -78,14 +84,27 @@ impl Reading {
     }
 }
 
-/// The drops between two readings, of the listeners that are in both.
-fn increase(before: &Drops, after: &Drops) -> i128 {
-    let both = after
-        .iter()
-        .filter_map(|(key, after)| Some((before.get(key)?, after)));
-    // Fewer drops are those of another listener, with the same key.
-    both.map(|(before, after)| i128::from(after.saturating_sub(*before)))
-        .sum()
+/// The drops between two readings, of the listeners that are in both. If only the sum of a port is
+/// known and it decreases, a listener was closed, and the increase is counted as 0.
+fn increase(before: &Drops, after: &Drops) -> Result<i128, String> {
+    match (before, after) {
+        (Drops::OfListeners(before), Drops::OfListeners(after)) => {
+            // The kernel's counter has 32 bits, too.
+            let increase = |(key, after): (_, &u32)| {
+                let increase = after.wrapping_sub(*before.get(key)?);
+                Some(i128::from(increase))
+            };
+            Ok(after.iter().filter_map(increase).sum())
+        }
+        (Drops::OfPorts(before), Drops::OfPorts(after)) => {
+            let increase = |(key, after): (_, &u64)| {
+                let increase = after.saturating_sub(*before.get(key)?);
+                Some(i128::from(increase))
+            };
+            Ok(after.iter().filter_map(increase).sum())
+        }
+        _ => Err("another source answered the first reading".into()),
+    }
 }
 
 impl Level {
@@ -93,7 +112,7 @@ impl Level {
     fn value(&self, Subject { scope, what, .. }: Subject) -> Result<Value, String> {
         match (self, scope, what) {
             (Self::Value(value), ..) => Ok(*value),
-            (Self::Drops(drops), ..) => Ok(Value::count(drops.values().sum())),
+            (Self::Drops(_), ..) => Err("only its change is known".into()),
             (
                 Self::Absent,
                 Scope::Service(port),
@@ -116,8 +135,15 @@ mod tests {
     use super::*;
     use crate::commands::check::expression::Expression;
 
-    fn drops<const N: usize>(drops: [(u16, u64); N]) -> Level {
-        Level::Drops(Drops::from(drops))
+    /// Drops of the listeners with these inodes.
+    fn drops<const N: usize>(drops: [(u64, u32); N]) -> Level {
+        let address = SocketAddr::from(([0, 0, 0, 0], 443));
+        let drops = drops.map(|(inode, drops)| ((Some(inode), address), drops));
+        Level::Drops(Drops::OfListeners(BTreeMap::from(drops)))
+    }
+
+    fn drops_of_ports<const N: usize>(drops: [(u16, u64); N]) -> Level {
+        Level::Drops(Drops::OfPorts(BTreeMap::from(drops)))
     }
 
     /// The number for the left-hand side of `limit`, from two readings two seconds apart.
@@ -136,16 +162,21 @@ mod tests {
     #[test]
     fn only_listeners_that_are_in_both_readings_drop() {
         let change = |limit, before, after| value(limit, before, after).unwrap().amount;
-        let before = || drops([(22, 1), (443, 100), (81, 7)]);
-        let after = || drops([(22, 1), (443, 103), (8080, 50)]);
+        let before = || drops([(8001, 1), (8002, 100), (8003, 7)]);
+        let after = || drops([(8001, 1), (8002, 103), (8004, 50)]);
         assert_eq!(change("drops/s>1", before(), after()), 3);
-        // Another listener at the same port.
+        let full = drops([(8001, u32::MAX)]);
+        assert_eq!(change("443:drops/s>1", full, drops([(8001, 4)])), 5);
         assert_eq!(
-            change("drops/s>1", drops([(443, 100)]), drops([(443, 4)])),
+            change("443:drops/s>1", Level::Absent, drops([(8001, 4)])),
             0
         );
-        assert_eq!(change("443:drops/s>1", Level::Absent, drops([(443, 4)])), 0);
-        let gone = value("443:drops/s>1", drops([(443, 4)]), Level::Absent);
+        let before = || drops_of_ports([(22, 1), (443, 100), (81, 7)]);
+        let after = || drops_of_ports([(22, 4), (443, 90), (8080, 50)]);
+        assert_eq!(change("drops/s>1", before(), after()), 3);
+        let other = value("drops/s>1", before(), drops([(8001, 4)]));
+        assert!(other.unwrap_err().contains("another source"));
+        let gone = value("443:drops/s>1", drops([(8001, 4)]), Level::Absent);
         assert!(
             gone.unwrap_err()
                 .starts_with("nothing listens at this port; 443:listeners<1")

@@ -59,10 +59,19 @@ struct JsonService<'a> {
     listeners: u64,
     accept_queue: u64,
     backlog: Option<u64>,
+    fullest: Option<JsonQueue>,
+    /// Of the fullest listener.
     accept_queue_ratio: Option<f64>,
     drops: Option<u64>,
     total: u64,
     states: Shares<'a>,
+}
+
+/// The queue of one listener.
+#[derive(Serialize)]
+struct JsonQueue {
+    accept_queue: u32,
+    backlog: u32,
 }
 
 #[derive(Serialize)]
@@ -86,6 +95,10 @@ impl<'a> Json<'a> {
                     listeners: service.listeners,
                     accept_queue: service.accept_queue,
                     backlog: service.backlog,
+                    fullest: service.fullest.map(|queue| JsonQueue {
+                        accept_queue: queue.length,
+                        backlog: queue.backlog,
+                    }),
                     accept_queue_ratio: service.accept_queue_ratio().map(rounded),
                     drops: service.drops,
                     total: service.counts.total(),
@@ -163,7 +176,7 @@ impl Collector for AllMetrics {
         }
 
         type Value = fn(&Service) -> Option<u64>;
-        let gauges: [(&str, &str, Value); 4] = [
+        let gauges: [(&str, &str, Value); 6] = [
             (
                 "tcpstat_service_listeners",
                 "Number of sockets that listen on the port.",
@@ -178,6 +191,16 @@ impl Collector for AllMetrics {
                 "tcpstat_service_backlog",
                 "Maximum number of connections that wait to be accepted.",
                 |service| service.backlog,
+            ),
+            (
+                "tcpstat_service_fullest_accept_queue",
+                "Number of connections that wait at the fullest listener of the port.",
+                |service| Some(service.fullest?.length.into()),
+            ),
+            (
+                "tcpstat_service_fullest_backlog",
+                "Number of connections that may wait at the fullest listener of the port.",
+                |service| Some(service.fullest?.backlog.into()),
             ),
             // Not a counter: when a listener is closed, its drops are subtracted from the sum.
             (
@@ -236,20 +259,15 @@ fn services_table(services: &Services) -> String {
         };
         states.clone().into_iter().map(share)
     };
-    let number_or_unknown =
-        |number: Option<u64>| number.map_or("?".to_owned(), |number| number.to_string());
     let mut cells = Vec::new();
     for service in rows {
-        let in_use = service
-            .accept_queue_ratio()
-            .map_or("?".to_owned(), |ratio| format!("{:.1} %", 100.0 * ratio));
         let row = [
             service.port.to_string(),
             service.listeners.to_string(),
             service.accept_queue.to_string(),
-            number_or_unknown(service.backlog),
-            in_use,
-            number_or_unknown(service.drops),
+            known(service.backlog),
+            percent(service.accept_queue_ratio()),
+            known(service.drops),
             service.counts.total().to_string(),
         ];
         let shares = shares(&service.counts, service.connections());
@@ -268,8 +286,23 @@ fn services_table(services: &Services) -> String {
     text += &format!("\nsource: {}", services.source);
     if rows.iter().any(|service| service.backlog.is_none()) {
         text += ", which knows neither backlog nor drops";
+    } else if rows.iter().any(|service| service.fullest.is_none()) {
+        text += ", which is too old to know the fullest listener";
     }
     text + "\n"
+}
+
+/// Shown for a number that the source does not know.
+const UNKNOWN: &str = "?";
+
+/// A number that the source may not know, as a cell of a table.
+pub(super) fn known(number: Option<impl fmt::Display>) -> String {
+    number.map_or(UNKNOWN.to_owned(), |number| number.to_string())
+}
+
+/// The use of a queue, as a cell of a table.
+pub(super) fn percent(ratio: Option<f64>) -> String {
+    known(ratio.map(|ratio| format!("{:.1} %", 100.0 * ratio)))
 }
 
 #[cfg(test)]
@@ -277,7 +310,7 @@ mod tests {
     use tcpstat::{Namespace, Source};
 
     use super::*;
-    use crate::format::{counts, service};
+    use crate::format::{counts, fullest, service};
 
     fn services(source: Source) -> Services {
         let known = |number| (source != Source::Procfs).then_some(number);
@@ -327,13 +360,47 @@ mod tests {
         assert!(table.contains("source: procfs, which knows neither backlog nor drops"));
         assert!(table.contains("   22          2             0        ?    ?      ?      3"));
         let json: serde_json::Value = serde_json::from_str(&text(Format::Json)).unwrap();
-        for key in ["backlog", "drops", "accept_queue_ratio"] {
+        for key in ["backlog", "drops", "fullest", "accept_queue_ratio"] {
             assert!(json["services"][0].as_object().unwrap()[key].is_null());
         }
         let prometheus = text(Format::Prometheus);
         assert!(!prometheus.contains("tcpstat_service_backlog{"));
         assert!(!prometheus.contains("tcpstat_service_drops{"));
+        assert!(!prometheus.contains("tcpstat_service_fullest_accept_queue{"));
         assert!(prometheus.contains("tcpstat_service_accept_queue{port=\"8080\"} 129\n"));
+    }
+
+    #[test]
+    fn the_use_is_that_of_the_fullest_listener() {
+        let stuck = &mut service(8500, 4, (66, Some(256)), Some(9), &[(State::Listen, 4)]);
+        stuck.fullest = Some(fullest(65, 64));
+        let text = |format, service| {
+            let mut services = Services::new(Source::Module);
+            services.services = vec![service];
+            text(format, services)
+        };
+        let table = text(Format::Table, *stuck);
+        assert!(table.contains(" 66      256  101.6 %      9 "), "{table}");
+        let json = text(Format::Json, *stuck);
+        assert!(
+            json.contains(
+                "\"accept_queue\":66,\"backlog\":256,\"fullest\":{\"accept_queue\":65,\"backlog\":64},\
+                 \"accept_queue_ratio\":1.015625,"
+            ),
+            "{json}"
+        );
+
+        stuck.fullest = None;
+        let table = text(Format::Table, *stuck);
+        assert!(table.contains(" 66      256    ?      9 "), "{table}");
+        assert!(table.ends_with("source: module, which is too old to know the fullest listener\n"));
+        assert!(
+            text(Format::Json, *stuck).contains("\"fullest\":null,\"accept_queue_ratio\":null,")
+        );
+        let prometheus = text(Format::Prometheus, *stuck);
+        assert!(
+            !prometheus.contains("fullest_backlog{") && prometheus.contains("service_backlog{")
+        );
     }
 
     #[test]
@@ -342,7 +409,8 @@ mod tests {
         assert_eq!(text.matches('\n').count(), 1);
         assert!(text.starts_with(
             "{\"timestamp\":\"2023-11-14T22:13:20.120Z\",\"source\":\"netlink\",\"services\":[\
-             {\"port\":22,\"listeners\":2,\"accept_queue\":0,\"backlog\":256,\"accept_queue_ratio\":0.0,\
+             {\"port\":22,\"listeners\":2,\"accept_queue\":0,\"backlog\":256,\
+             \"fullest\":{\"accept_queue\":0,\"backlog\":256},\"accept_queue_ratio\":0.0,\
              \"drops\":0,\"total\":3,\"states\":{\"ESTABLISHED\":{\"count\":1,\"ratio\":1.0},"
         ));
         // Listeners are not connections, so they have no ratio; the other ports have no listeners.
@@ -381,6 +449,8 @@ mod tests {
             "tcpstat_service_connection_states{port=\"other\",state=\"time_wait\"} 1",
             "tcpstat_service_listeners{port=\"22\"} 2",
             "tcpstat_service_backlog{port=\"8080\"} 128",
+            "tcpstat_service_fullest_accept_queue{port=\"8080\"} 129",
+            "tcpstat_service_fullest_backlog{port=\"8080\"} 128",
             "# TYPE tcpstat_service_drops gauge",
             "tcpstat_service_drops{port=\"8080\"} 77",
         ] {
@@ -405,7 +475,7 @@ mod tests {
         assert_eq!(json.matches('\n').count(), 2);
         assert!(json.contains("\"namespace\":4026532000,\"pid\":77,\"source\":\"module\","));
         let prometheus = text(Format::Prometheus);
-        assert_eq!(prometheus.matches("# TYPE").count(), 5);
+        assert_eq!(prometheus.matches("# TYPE").count(), 7);
         assert!(prometheus.contains(
             "tcpstat_service_drops{netns=\"4026532000\",netns_name=\"\",port=\"8080\"} 77\n"
         ));

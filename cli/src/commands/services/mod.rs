@@ -1,40 +1,49 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat services`: the connections of each service, and the queues of its listeners.
+//! `tcpstat services`: the connections of each service, and the queues of its listeners, together or
+//! one by one.
 
 mod formats;
+mod listeners;
 pub(crate) mod sort;
 
 use jiff::Timestamp;
-use tcpstat::Ports;
+use tcpstat::{Error, Ports, Source};
 
 use super::namespaces::{Scope, end};
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
-use crate::format::Format;
+use crate::format::{Answer, Format};
 use crate::netns_name::Names;
 use crate::output::{print, say_source, without};
 use sort::SortBy;
 
 const AFTER_HELP: &str = "\
 Examples:
-  tcpstat services --format table --sort accept-queue   the longest accept queue first
-  tcpstat services --port 443,8000-8100                 these ports only, as one line of JSON
+  tcpstat services --format table --sort accept-queue   what waits to be accepted, the most first
+  tcpstat services -p 443,8000-8100                     these ports only, as one line of JSON
+  tcpstat services --listeners --format table -p 443    each worker that listens there: which one is stuck?
 
-The sockets at ports without a listener (outgoing connections) are counted together, as \"other\"; not with --port.
-Shares are of the connections of a port: listeners are counted only in its total, and the ratio of LISTEN is null.
-Accept queue, backlog and drops are sums over the listeners of the port. The source procfs knows neither backlog nor
-drops: they are null then, or a question mark in a table.";
+The sockets of ports that nothing listens on (outgoing connections) are counted together, as \"other\"; not with --port.
+Shares are of the connections of a port: listeners count only in its total, and the ratio of LISTEN is null.
+Accept queue, backlog and drops are sums over the listeners of the port. The use is that of the fullest listener,
+which has the greatest queue / backlog: one full queue drops connections, however empty the others are. A value that
+the source does not know is null, or a question mark: procfs knows neither backlog, use nor drops, and a module that
+is older than this command knows no use.";
 
 /// Count connections by service: by local port with a listener
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ServicesArgs {
     /// Only these local ports: 443,8000-8100
-    #[arg(long, value_name = "PORTS")]
+    #[arg(short, long, value_name = "PORTS")]
     port: Option<Ports>,
 
-    /// Sort by port, or descending by total, listeners, accept-queue, drops, or a state
+    /// A row for each listening socket instead of one for each port
+    #[arg(long)]
+    listeners: bool,
+
+    /// Sort by port, or descending by total, listeners, accept-queue, use, drops, or a state
     #[arg(long, value_name = "COLUMN", default_value = "port")]
     #[arg(value_parser = sort::COLUMN, hide_possible_values = true)]
     sort: SortBy,
@@ -63,6 +72,17 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                 .into(),
         ));
     }
+    if args.listeners {
+        if let Some(refusal) = listeners::refusal(args.format, args.sort) {
+            return Err(Failure::Usage(refusal.into()));
+        }
+        if args.source.source() == Some(Source::Module) {
+            return Err(Failure::Usage(format!(
+                "{}: use --source netlink or procfs, or leave it out",
+                Error::NotListed
+            )));
+        }
+    }
     let mut scope = Scope::new(&args.source, &args.namespaces)?;
     let names = match args.format {
         Format::Prometheus => Names::read(&args.source.options().proc_root),
@@ -71,18 +91,31 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
     let mut complete = true;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
-        let reading = scope.read(|sampler| sampler.services(args.port.as_ref()))?;
-        let mut answers = reading.unless_missing(&mut complete);
-        for answer in &mut answers {
-            let services = &mut answer.answer;
-            args.sort.sort(&mut services.services);
-            if args.source.verbose {
-                let found = format!("{} services", services.services.len());
-                let found = without(found, services.missing.as_deref());
-                say_source(answer.namespace, &services.tried, services.source, found);
+        let text = if args.listeners {
+            let reading = scope.read(|sampler| sampler.listeners(args.port.as_ref()))?;
+            let mut answers = reading.unless_missing(&mut complete);
+            for Answer { namespace, answer } in &mut answers {
+                listeners::sort(args.sort, &mut answer.listeners);
+                if args.source.verbose {
+                    let found = format!("{} listeners", answer.listeners.len());
+                    say_source(*namespace, &answer.tried, answer.source, found);
+                }
             }
-        }
-        print(&formats::text(args.format, &answers, timestamp, &names).map_err(Failure::Format)?)
+            listeners::text(args.format, &answers, timestamp).map_err(Into::into)
+        } else {
+            let reading = scope.read(|sampler| sampler.services(args.port.as_ref()))?;
+            let mut answers = reading.unless_missing(&mut complete);
+            for Answer { namespace, answer } in &mut answers {
+                args.sort.sort(&mut answer.services);
+                if args.source.verbose {
+                    let found = format!("{} services", answer.services.len());
+                    let found = without(found, answer.missing.as_deref());
+                    say_source(*namespace, &answer.tried, answer.source, found);
+                }
+            }
+            formats::text(args.format, &answers, timestamp, &names)
+        };
+        print(&text.map_err(Failure::Format)?)
     })?;
     end(complete)
 }

@@ -17,17 +17,19 @@ pub(crate) enum SortBy {
     Total,
     Listeners,
     AcceptQueue,
+    Use,
     Drops,
     State(State),
 }
 
 impl SortBy {
     /// The columns that are not states.
-    pub(crate) const NAMED: [(&str, SortBy); 5] = [
+    pub(crate) const NAMED: [(&str, SortBy); 6] = [
         ("port", Self::Port),
         ("total", Self::Total),
         ("listeners", Self::Listeners),
         ("accept-queue", Self::AcceptQueue),
+        ("use", Self::Use),
         ("drops", Self::Drops),
     ];
 
@@ -38,10 +40,14 @@ impl SortBy {
             Self::Total => service.counts.total(),
             Self::Listeners => service.listeners,
             Self::AcceptQueue => service.accept_queue,
+            Self::Use => 0,
             Self::Drops => service.drops.unwrap_or(0),
             Self::State(state) => service.counts.get(state),
         };
-        services.sort_by_key(|service| (Reverse(key(service)), service.port));
+        let fullest = |service: &Service| service.fullest.filter(|_| self == Self::Use);
+        services.sort_by_key(|service| {
+            Reverse((fullest(service), key(service), Reverse(service.port)))
+        });
     }
 }
 
@@ -69,7 +75,7 @@ fn column(text: &str) -> Result<SortBy, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::service;
+    use crate::format::{fullest, service};
 
     #[test]
     fn columns_are_read_in_any_case() {
@@ -101,5 +107,12 @@ mod tests {
         assert_eq!(ports(SortBy::Drops), [8080, 21, 22]);
         assert_eq!(ports(SortBy::AcceptQueue), [8080, 21, 22]);
         assert_eq!(ports(SortBy::State(State::CloseWait)), [8080, 21, 22]);
+        // Unknown.
+        assert_eq!(ports(SortBy::Use), [21, 22, 8080]);
+        for (row, (queue, backlog)) in rows.iter_mut().zip([(1, 2), (3, 4), (100, 4096)]) {
+            row.fullest = Some(fullest(queue, backlog));
+        }
+        SortBy::Use.sort(&mut rows);
+        assert_eq!(rows.map(|service| service.port), [22, 21, 8080]);
     }
 }

@@ -32,6 +32,13 @@ pub(crate) struct TotalsArgs {
     source: SourceFlags,
 }
 
+impl TotalsArgs {
+    /// The source and the network namespace.
+    pub(crate) fn source(&self) -> &SourceFlags {
+        &self.source
+    }
+}
+
 /// Counts and prints, once or at each tick.
 pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
     if args.repeat.interval.is_some() && !args.format.is_one_line() {

@@ -469,6 +469,7 @@ mod tests {
         let first = Figures::new(&reading(totals(5), vec![ssh(5)]), None);
         let mut full = service(443, Some(1), 1);
         full.accept_queue = 5;
+        full.fullest = Some(format::fullest(5, 4));
         view(Figures::new(
             &reading(totals(6), vec![ssh(5), full]),
             Some(&first),

@@ -9,17 +9,20 @@ pub(crate) mod dump;
 pub(crate) mod socket;
 pub(crate) mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
+
+use nix::net::if_::if_nameindex;
 
 use self::dump::{Query, States};
 use self::socket::Answer;
 use self::wire::InetDiagMsg;
 use super::by_port::PortTable;
-use super::namespace::{Handle, inside};
+use super::namespace::{Handle, THREAD_NET, inside};
 use super::sockstat::Sockstat;
 use crate::connections::{Connection, Filter};
 use crate::error::Error;
+use crate::listeners::{Interface, Listener};
 use crate::ports::Ports;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
@@ -67,13 +70,13 @@ pub(crate) trait List {
     fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error>;
 
     /// The cookies of all listeners, in ascending order. The kernel walks no other table for it.
-    fn listeners(&mut self) -> Result<Vec<u64>, Error>;
+    fn listener_cookies(&mut self) -> Result<Vec<u64>, Error>;
 }
 
 /// Netlink in one network namespace.
 #[derive(Debug)]
 pub(crate) struct Netlink<'a> {
-    namespace: Option<Handle>,
+    namespace: Option<&'a Handle>,
     buffer: &'a mut Vec<u8>,
 }
 
@@ -85,7 +88,7 @@ impl List for Netlink<'_> {
         Ok(tally)
     }
 
-    fn listeners(&mut self) -> Result<Vec<u64>, Error> {
+    fn listener_cookies(&mut self) -> Result<Vec<u64>, Error> {
         let mut cookies = Vec::new();
         self.each(Query::of(States::LISTEN), |message| {
             cookies.push(message.cookie());
@@ -99,7 +102,7 @@ impl List for Netlink<'_> {
 impl<'a> Netlink<'a> {
     /// Netlink in this network namespace; in the calling thread's, if there is none. Datagrams are
     /// received into `buffer`, which is allocated here if it is empty, and never grows.
-    pub(crate) fn new(namespace: Option<Handle>, buffer: &'a mut Vec<u8>) -> Self {
+    pub(crate) fn new(namespace: Option<&'a Handle>, buffer: &'a mut Vec<u8>) -> Self {
         if buffer.is_empty() {
             *buffer = vec![0; BUFFER];
         }
@@ -110,8 +113,7 @@ impl<'a> Netlink<'a> {
     pub(crate) fn counters(&self) -> Result<Sockstat, Error> {
         // Those of the thread that opens them, like a netlink socket. A procfs that the user names
         // may be a saved one.
-        let net = Path::new("/proc/thread-self/net");
-        inside(self.namespace.as_ref(), || Sockstat::open(net))
+        inside(self.namespace, || Sockstat::open(Path::new(THREAD_NET)))
     }
 
     /// Counts every connection of the network namespace.
@@ -127,11 +129,32 @@ impl<'a> Netlink<'a> {
         let mut table = PortTable::new(ports);
         let [listeners, others] = Query::by_port(ports);
         self.each(listeners, |message| add_listener(&mut table, message))?;
+        table.listeners_are_complete();
         self.each(others, |message| add(&mut table, message))?;
         Ok(table)
     }
 
-    /// Passes the messages of a whole answer to `each`.
+    /// Lists the sockets that listen, in the order of the kernel.
+    pub(crate) fn listeners(&mut self, ports: Option<&Ports>) -> Result<Vec<Listener>, Error> {
+        let mut listeners = Vec::new();
+        let [query, _] = Query::by_port(ports);
+        self.each(query, |message| {
+            listeners.extend(listener(message)?);
+            Ok(())
+        })?;
+        let bound = listeners.iter_mut();
+        let bound: Vec<_> = bound.filter_map(|one| one.interface.as_mut()).collect();
+        if !bound.is_empty() {
+            // An index means nothing in another namespace. Without names, the indices are left.
+            let names = inside(self.namespace, || Ok(interfaces()))?;
+            for interface in bound {
+                interface.name = names.get(&interface.index).cloned();
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Hands on the messages of a whole answer.
     fn each(
         &mut self,
         query: Query,
@@ -143,7 +166,7 @@ impl<'a> Netlink<'a> {
     }
 
     fn ask(&self, query: Query) -> Result<Answer, Error> {
-        Answer::ask(self.namespace.as_ref(), query)
+        Answer::ask(self.namespace, query)
     }
 }
 
@@ -161,6 +184,28 @@ pub(crate) fn add_listener(table: &mut PortTable<'_>, message: &InetDiagMsg) -> 
         table.add_listener(message.local_port(), message.listener()?);
     }
     Ok(())
+}
+
+/// The socket that `message` is about, if it listens; its interface has no name yet.
+fn listener(message: &InetDiagMsg) -> Result<Option<Listener>, String> {
+    let Some(listener) = Listener::of(message.connection()?) else {
+        return Ok(None);
+    };
+    let interface = message.interface();
+    Ok(Some(Listener {
+        interface: interface.map(|index| Interface { index, name: None }),
+        drops: message.listener()?.drops,
+        ..listener
+    }))
+}
+
+/// The names of the interfaces of the calling thread's network namespace, by index; none if the system refuses them.
+fn interfaces() -> HashMap<u32, String> {
+    let interfaces = if_nameindex().ok();
+    let interfaces = interfaces.iter().flat_map(|all| all.iter());
+    interfaces
+        .map(|one| (one.index(), one.name().to_string_lossy().into_owned()))
+        .collect()
 }
 
 /// The connections of an answer, received a datagram at a time.
@@ -215,7 +260,7 @@ impl Iterator for Listing {
 mod tests {
     use zerocopy::FromBytes;
 
-    use super::wire::tests::{SOCKET, listener, socket};
+    use super::wire::tests::{SOCKET, listener as listener_message, socket};
     use super::*;
 
     fn view(payload: &[u8]) -> &InetDiagMsg {
@@ -252,10 +297,46 @@ mod tests {
     }
 
     #[test]
+    fn lists_what_a_message_says_of_a_listener() {
+        let mut memory = [0; 36];
+        memory[32..].copy_from_slice(&42u32.to_ne_bytes());
+        let mut message = listener_message(&memory);
+        let bound = |message: &[u8]| listener(view(message)).unwrap().unwrap();
+        let unbound = bound(&message);
+        assert_eq!(
+            unbound,
+            Listener {
+                local: "[::1]:80".parse().unwrap(),
+                interface: None,
+                accept_queue: 3,
+                backlog: Some(16),
+                drops: Some(42),
+                uid: Some(1000),
+                inode: Some(4711),
+            }
+        );
+        // `idiag_if`
+        message[40..44].copy_from_slice(&7u32.to_ne_bytes());
+        let interface = Some(Interface {
+            index: 7,
+            name: None,
+        });
+        assert_eq!(
+            bound(&message),
+            Listener {
+                interface,
+                ..unbound
+            }
+        );
+        message[1] = State::Close.code();
+        assert_eq!(listener(view(&message)), Ok(None));
+    }
+
+    #[test]
     fn reads_what_a_message_says_of_a_listener() {
         let mut memory = [0; 36];
         memory[32..].copy_from_slice(&42u32.to_ne_bytes());
-        let message = listener(&memory);
+        let message = listener_message(&memory);
         let mut table = PortTable::new(None);
         add_listener(&mut table, view(&message)).unwrap();
         let (services, _) = table.services();
@@ -270,7 +351,7 @@ mod tests {
             "a listener without INET_DIAG_SKMEMINFO"
         );
         assert_eq!(
-            problem(&listener(&memory[..32])),
+            problem(&listener_message(&memory[..32])),
             "INET_DIAG_SKMEMINFO has no SK_MEMINFO_DROPS"
         );
         // The attributes cut anywhere: the same is read, or it is refused.

@@ -4,11 +4,13 @@
 //!
 //! Sources: `net/netlink/af_netlink.c`, `net/core/sock_diag.c`; `netlink(7)` and `sock_diag(7)`.
 
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recv, send,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, connect, recvmsg, send,
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
@@ -19,9 +21,14 @@ use crate::error::{Error, errno};
 use crate::readers::interrupted::retried;
 use crate::readers::namespace::{Handle, inside};
 
-/// The kernel prepares each part of an answer while the one before it is received, so it never
-/// takes this long.
-const PATIENCE: TimeVal = TimeVal::new(5, 0);
+/// How long the kernel may be silent. It prepares each part of an answer while the one before it is
+/// received, so it never takes this long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The port id of the kernel's sockets (`netlink(7)`). A datagram from another one is no part of an
+/// answer: a socket has a port id, which is easy to guess, a moment before it is connected, and
+/// whoever has `CAP_NET_ADMIN` over the network namespace can send to it then.
+pub(crate) const KERNEL: u32 = 0;
 
 /// The answer to a query, while it is received.
 #[derive(Debug)]
@@ -33,6 +40,8 @@ pub(crate) struct Answer {
     dump: Dump,
     /// The requests after this dump.
     rest: &'static [Request],
+    /// The port id of the sender; the datagrams of others are ignored.
+    sender: u32,
 }
 
 impl Answer {
@@ -52,6 +61,7 @@ impl Answer {
             query,
             dump: Dump::new(first, 1),
             rest,
+            sender: KERNEL,
         };
         answer.send()?;
         Ok(answer)
@@ -90,9 +100,8 @@ impl Answer {
         mut each: impl FnMut(&InetDiagMsg) -> Result<(), String>,
     ) -> Result<bool, Error> {
         loop {
-            // With MSG_TRUNC, this is the length of the datagram, even if the buffer is shorter.
-            let flags = MsgFlags::MSG_TRUNC;
-            let length = retried(|| Ok(recv(self.socket.as_raw_fd(), buffer, flags)?))
+            let length = self
+                .receive_from_kernel(buffer)
                 .map_err(|error| Error::Receive { error })?;
             match self.dump.feed(buffer, length, &mut each) {
                 Ok(true) => return self.request_next(),
@@ -103,6 +112,28 @@ impl Answer {
                     self.request_next()?;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Receives the next datagram of the kernel. Returns its length, which is greater than that of
+    /// the buffer if the datagram did not fit. Others are ignored, for as long as the kernel may be
+    /// silent.
+    fn receive_from_kernel(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut silent_since = None;
+        loop {
+            let (length, sender) = retried(|| {
+                let mut parts = [IoSliceMut::new(buffer)];
+                let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_TRUNC);
+                let datagram = recvmsg::<NetlinkAddr>(socket, &mut parts, None, flags)?;
+                Ok((datagram.bytes, datagram.address))
+            })?;
+            if sender.is_some_and(|sender| sender.pid() == self.sender) {
+                return Ok(length);
+            }
+            let since = *silent_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= PATIENCE {
+                return Err(Errno::EAGAIN.into());
             }
         }
     }
@@ -123,35 +154,61 @@ fn open() -> Result<OwnedFd, Error> {
         SockProtocol::NetlinkSockDiag,
     )
     .map_err(failed("open"))?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &PATIENCE)
+    let patience = TimeVal::new(PATIENCE.as_secs() as _, 0);
+    setsockopt(&socket, sockopt::ReceiveTimeout, &patience)
         .map_err(failed("set the timeout of"))?;
-    connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(failed("connect"))?;
+    connect(socket.as_raw_fd(), &NetlinkAddr::new(KERNEL, 0)).map_err(failed("connect"))?;
     Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
-    use nix::sys::socket::socketpair;
+    use std::thread;
+
+    use nix::sys::socket::{bind, getsockname, recv, sendto};
 
     use super::super::dump::States;
     use super::super::wire::tests::{message, socket};
     use super::super::wire::{NLMSG_DONE, NLMSG_ERROR, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK};
     use super::*;
 
-    /// An answer that has these datagrams in it, and the other end of its socket.
-    fn answer(datagrams: &[Vec<u8>]) -> (Answer, OwnedFd) {
-        let (unix, kind) = (AddressFamily::Unix, SockType::SeqPacket);
-        let (socket, kernel) = socketpair(unix, kind, None, SockFlag::SOCK_CLOEXEC).unwrap();
+    /// A socket of the protocol that is for sockets in user space, and its address.
+    fn user_socket() -> (OwnedFd, NetlinkAddr) {
+        let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkUserSock);
+        let socket = super::socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol);
+        let socket = socket.unwrap();
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).unwrap();
+        let address = getsockname(socket.as_raw_fd()).unwrap();
+        (socket, address)
+    }
+
+    fn send_to(address: &NetlinkAddr, from: &OwnedFd, datagram: &[u8]) -> nix::Result<usize> {
+        sendto(from.as_raw_fd(), datagram, address, MsgFlags::MSG_DONTWAIT)
+    }
+
+    /// An answer that has these datagrams in it, after some that were sent before the socket was
+    /// connected, and the socket that stands for the kernel's.
+    fn answer_after(forged: &[Vec<u8>], datagrams: &[Vec<u8>]) -> (Answer, OwnedFd) {
+        let [(socket, address), (kernel, sender), (forger, _)] = [(); 3].map(|()| user_socket());
+        for datagram in forged {
+            send_to(&address, &forger, datagram).unwrap();
+        }
+        connect(socket.as_raw_fd(), &sender).unwrap();
         for datagram in datagrams {
-            send(kernel.as_raw_fd(), datagram, MsgFlags::empty()).unwrap();
+            send_to(&address, &kernel, datagram).unwrap();
         }
         let answer = Answer {
             socket,
             query: Query::of(States::ALL),
             dump: Dump::new(Request::BOTH_FAMILIES, 1),
             rest: &[],
+            sender: sender.pid(),
         };
         (answer, kernel)
+    }
+
+    fn answer(datagrams: &[Vec<u8>]) -> (Answer, OwnedFd) {
+        answer_after(&[], datagrams)
     }
 
     fn error(sequence: u32, errno: Errno) -> Vec<u8> {
@@ -213,5 +270,40 @@ mod tests {
         // A kernel that has begun to answer has the request.
         let begun = message(TCPDIAG_GETSOCK, 2, 1, &socket(1, &[]));
         assert_eq!(refused(&[begun, error(1, Errno::EINVAL)]), Errno::EINVAL);
+    }
+
+    #[test]
+    fn what_others_send_is_ignored() {
+        let forged = [
+            dumped(TCPDIAG_GETSOCK, 1),
+            dumped(TCPDIAG_GETSOCK, 77),
+            error(1, Errno::ENOENT),
+            vec![0; 2000],
+        ];
+        let (mut answer, _kernel) = answer_after(&forged, &[dumped(TCPDIAG_GETSOCK, 1)]);
+        assert_eq!(receive(&mut answer).unwrap(), (false, 1));
+    }
+
+    #[test]
+    fn a_flood_from_others_ends_like_silence() {
+        let [(socket, address), (forger, _)] = [(); 2].map(|()| user_socket());
+        let (mut answer, _kernel) = answer(&[]);
+        // Not connected: everyone can send to it all the while.
+        answer.socket = socket;
+        let start = Instant::now();
+        let flood = thread::spawn(move || {
+            let datagram = dumped(TCPDIAG_GETSOCK, 1);
+            while !matches!(
+                send_to(&address, &forger, &datagram),
+                Err(Errno::ECONNREFUSED)
+            ) {}
+        });
+        let Err(Error::Receive { error }) = receive(&mut answer) else {
+            panic!("an answer of others");
+        };
+        assert_eq!(errno(&error), Errno::EAGAIN);
+        assert!(start.elapsed() >= PATIENCE);
+        drop(answer);
+        flood.join().unwrap();
     }
 }

@@ -186,6 +186,12 @@ impl InetDiagMsg {
         })
     }
 
+    /// The index of the interface that the socket is bound to, if it is bound to one.
+    pub(super) fn interface(&self) -> Option<u32> {
+        let index = self.id.interface.get();
+        (index != 0).then_some(index)
+    }
+
     /// An address of the socket's family.
     fn address(&self, octets: &[u8; 16]) -> Result<IpAddr, String> {
         match (self.family.into(), octets) {
