@@ -489,6 +489,8 @@ fn no_free_descriptor() {
             stderr.contains("no counters: ") && stderr.contains("EMFILE"),
             "{stderr}"
         );
+        // Enough for the files of both families.
+        let wrapper = ["sh", "-c", "ulimit -n 5 && exec \"$@\"", "sh"];
         answered(&command(&wrapper, "procfs").output().unwrap(), 0);
     })
     .unwrap();
