@@ -489,7 +489,9 @@ fn no_free_descriptor() {
             stderr.contains("no counters: ") && stderr.contains("EMFILE"),
             "{stderr}"
         );
-        // Enough for the files of both families.
+        // Both files are open at once.
+        let stderr = failed(&command(&wrapper, "procfs").output().unwrap());
+        assert!(stderr.contains("cannot open: EMFILE"), "{stderr}");
         let wrapper = ["sh", "-c", "ulimit -n 5 && exec \"$@\"", "sh"];
         answered(&command(&wrapper, "procfs").output().unwrap(), 0);
     })

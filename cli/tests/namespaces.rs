@@ -19,6 +19,7 @@ use std::thread;
 use assert_cmd::cargo::cargo_bin;
 use common::container::{Container, in_container};
 use common::run::{run, tcpstat, tcpstat_on, texts};
+use common::saved::EMPTY_TCP6;
 use common::serial::serial;
 use common::{sources, unprivileged};
 use nix::libc;
@@ -223,14 +224,13 @@ fn the_connections_of_all_namespaces_are_listed_with_their_namespaces() {
 #[test]
 fn verbose_names_the_namespace() {
     let root = TempDir::new().unwrap();
-    let header = TCP.split_inclusive('\n').next().unwrap();
     for (pid, inode) in [(7, 70), (8, 80)] {
         let process = root.path().join(pid.to_string());
         fs::create_dir_all(process.join("ns")).unwrap();
         fs::create_dir(process.join("net")).unwrap();
         symlink(format!("net:[{inode}]"), process.join("ns/net")).unwrap();
         fs::write(process.join("net/tcp"), TCP).unwrap();
-        fs::write(process.join("net/tcp6"), header).unwrap();
+        fs::write(process.join("net/tcp6"), EMPTY_TCP6).unwrap();
     }
     for (command, file, procfs) in [
         (&[][..], Some("tcpstat"), "counted everything"),
@@ -327,13 +327,14 @@ fn a_saved_namespace_cannot_be_entered() {
     let own = fs::read_link("/proc/self/ns/net").unwrap();
     symlink(own, process.join("ns/net")).unwrap();
     fs::write(process.join("net/tcp"), TCP).unwrap();
+    fs::write(process.join("net/tcp6"), EMPTY_TCP6).unwrap();
     let ask = |arguments: &[&str]| run(&mut tcpstat_on(root.path(), arguments));
 
     let (code, stdout, stderr) = ask(&["-v", "--pid", "77"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(json(&stdout)["LISTEN"], 1, "{stdout}");
     assert!(stderr.contains("77/ns/net: ENOENT"), "{stderr}");
-    assert!(stderr.contains("procfs: counted IPv4 alone"), "{stderr}");
+    assert!(stderr.contains("procfs: counted everything"), "{stderr}");
     for source in ["netlink", "netlink-full"] {
         let (code, stdout, stderr) = ask(&["--pid", "77", "--source", source]);
         assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
@@ -624,7 +625,7 @@ fn without_the_right_to_enter_the_host_procfs_answers_or_none() {
                 let (code, stdout, stderr) = ask("hidepid=0", source);
                 assert_eq!(code, Some(0), "{stderr}");
                 assert_eq!(json(&stdout)["LISTEN"], 2, "{source}: {stderr}");
-                assert!(stderr.contains("procfs: counted IPv4 alone"), "{stderr}");
+                assert!(stderr.contains("procfs: counted everything"), "{stderr}");
             }
             let (code, stdout, stderr) = ask("hidepid=0", "netlink");
             assert_eq!((code, &stdout[..]), (Some(1), ""), "{stderr}");
