@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Command;
-use clap_complete::Shell;
+use clap_complete::{Generator, Shell};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use tcpstat_cli::explain;
@@ -55,9 +55,80 @@ fn write_all(dir: &Path, date: &str) -> io::Result<()> {
     ] {
         let folder = dir.join(folder);
         fs::create_dir_all(&folder)?;
-        clap_complete::generate_to(shell, &mut tcpstat_cli::command(), "tcpstat", folder)?;
+        let name = shell.file_name("tcpstat");
+        fs::write(folder.join(name), completions(shell, &command)?)?;
     }
     Ok(())
+}
+
+/// The completions of a shell: those of `clap_complete`, and what these leave out.
+fn completions(shell: Shell, command: &Command) -> io::Result<String> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut tcpstat_cli::command(), "tcpstat", &mut text);
+    let text = String::from_utf8(text).map_err(io::Error::other)?;
+    match shell {
+        Shell::Bash => replaced(&text, "    prev=\"$3\"\n", BASH_PREVIOUS),
+        Shell::Fish => {
+            let text = replaced(&text, "    or return\n", FISH_OR_RETURN)?;
+            Ok(text + &fish_arguments(command))
+        }
+        _ => Ok(text),
+    }
+}
+
+/// bash splits `--format=j` at the equals sign.
+const BASH_PREVIOUS: &str = r#"    prev="$3"
+    if [[ ${prev} == "=" ]]; then
+        prev="${COMP_WORDS[COMP_CWORD - 2]}"
+    fi
+"#;
+
+/// After `tcpstat --format `, the option has no value yet, and argparse fails.
+const FISH_OR_RETURN: &str = "    or begin
+        set -e cmd[-1]
+        argparse -s (__fish_tcpstat_global_optspecs) -- $cmd 2>/dev/null
+    end
+    or return
+";
+
+/// `text` with the only `part` replaced. If a generator writes something else now, it is an error.
+fn replaced(text: &str, part: &str, by: &str) -> io::Result<String> {
+    match text.split_once(part) {
+        Some((before, after)) if !after.contains(part) => Ok(format!("{before}{by}{after}")),
+        _ => Err(io::Error::other(format!(
+            "clap_complete no longer writes exactly one {part:?}"
+        ))),
+    }
+}
+
+/// The values of arguments that are not options, such as topics, for fish.
+fn fish_arguments(command: &Command) -> String {
+    let mut text = String::new();
+    for below in command.get_subcommands() {
+        let values = below
+            .get_positionals()
+            .flat_map(|argument| argument.get_possible_values());
+        let values: Vec<String> = values
+            .map(|value| {
+                let help = value
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                let help = help.replace('\\', r"\\").replace('\'', r"\'");
+                // In the double quotes below.
+                let help = help.replace('"', "\\\"").replace('$', r"\$");
+                format!(r"{}\t'{help}'", value.get_name())
+            })
+            .collect();
+        if !values.is_empty() {
+            text += &format!(
+                "complete -c tcpstat -n \"__fish_tcpstat_using_subcommand {}\" -f -a \"{}\"\n",
+                below.get_name(),
+                values.join("\n")
+            );
+        }
+    }
+    text
 }
 
 /// The command and all commands below it. Each has a page.
@@ -209,11 +280,10 @@ mod tests {
                 "zsh/site-functions/_tcpstat",
                 &["proc-root", "accept-queue", "close-wait"],
             ),
-            // For fish, clap_complete has no values of positional arguments such as topics.
             (
                 "fish",
                 "fish/vendor_completions.d/tcpstat.fish",
-                &["proc-root", "close-wait"],
+                &["proc-root", "accept-queue", "close-wait"],
             ),
         ] {
             let path = completions(path);
@@ -222,6 +292,35 @@ mod tests {
             for word in commands.chain(words.iter().copied()) {
                 assert!(text.contains(word), "{shell}: {word}");
             }
+        }
+    }
+
+    #[test]
+    fn completions_offer_values_where_the_generator_has_none() {
+        let mut command = tcpstat_cli::command();
+        command.build();
+        let bash = completions(Shell::Bash, &command).unwrap();
+        assert!(bash.contains(BASH_PREVIOUS), "{bash}");
+        let fish = completions(Shell::Fish, &command).unwrap();
+        assert!(fish.contains(FISH_OR_RETURN), "{fish}");
+        let topics = fish.lines().skip_while(|line| {
+            !line.starts_with("complete -c tcpstat -n \"__fish_tcpstat_using_subcommand explain\" -f -a \"established\\t'the")
+        });
+        assert_eq!(topics.count(), explain::TOPICS.len());
+        let close = r"close\t'not connected. Such a socket is in none of the kernel\'s tables, so 0 is normal.'";
+        assert_eq!(
+            fish.lines().last().map(|line| line.starts_with("other")),
+            Some(true)
+        );
+        assert!(fish.contains(&format!("\n{close}\n")), "{fish}");
+    }
+
+    #[test]
+    fn a_generator_that_has_changed_is_an_error() {
+        assert_eq!(replaced("abc", "b", "x").unwrap(), "axc");
+        for text in ["abcb", "ac"] {
+            let error = replaced(text, "b", "x").unwrap_err().to_string();
+            assert!(error.contains("exactly one \"b\""), "{error}");
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The explanations of each state and each queue of a listener: meaning, usual cause of many, and
-//! what to do. `tcpstat explain` and its man page both print these texts.
+//! The explanations of each state, each queue of a listener, and each other number of a service:
+//! meaning, usual cause of many, and what to do. `tcpstat explain` and its man page both print these texts.
 //!
 //! Sources: RFC 9293, section 3.3.2; tcp(7); listen(2); `Documentation/networking/ip-sysctl.rst`;
 //! for the queues, `tcp_conn_request` and `tcp_v4_syn_recv_sock` in the kernel's `net/ipv4`.
@@ -12,13 +12,11 @@ use std::fmt;
 use clap::builder::PossibleValue;
 use tcpstat::State;
 
-/// The explanation of a state or a queue. Its `Display` is four lines of at most 100 columns.
+/// The explanation of a state, a queue, or another number of a service. Its `Display` is four lines of at most 100 columns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// The state as the kernel spells it, or the queue.
+    /// The state as the kernel spells it, or the number.
     pub name: &'static str,
-    /// Its other names, in `ss` and in RFC 9293, if they differ in more than case, `-` and `_`.
-    pub(crate) also: &'static [&'static str],
     /// Its meaning, in one sentence.
     pub means: &'static str,
     /// The usual cause of many of them.
@@ -40,12 +38,11 @@ impl Topic {
         PossibleValue::new(self.typed()).help(self.means)
     }
 
-    /// The topic with the name `text`, in any case, with `-` or `_`.
+    /// The topic with the name `text`, in any case, with `-` or `_`; a state by all its names.
     pub(crate) fn find(text: &str) -> Option<&'static Topic> {
-        let text = typed(text);
-        TOPICS
-            .iter()
-            .find(|topic| topic.typed() == text || topic.also.contains(&text.as_str()))
+        let state = text.parse::<State>().map(State::name);
+        let name = typed(state.unwrap_or(text));
+        TOPICS.iter().find(|topic| topic.typed() == name)
     }
 }
 
@@ -63,11 +60,11 @@ impl fmt::Display for Topic {
     }
 }
 
-/// All eleven states in kernel order, then the two queues of a listener.
+/// All eleven states in kernel order, then the two queues of a listener, and what limits and
+/// surrounds them.
 pub const TOPICS: &[Topic] = &[
     Topic {
         name: State::Established.name(),
-        also: &[],
         means: "the connection is open, data may flow both ways.",
         many: "the normal load. If the number only grows, neither side closes its connections.",
         look: "ss -tnop state established: Recv-Q stays above 0: not read here; Send-Q: not read there.",
@@ -75,7 +72,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::SynSent.name(),
-        also: &[],
         means: "this side has sent a SYN, and there is no answer yet.",
         many: "the other machine is down, a firewall drops the SYN, or a queue of the listener is full.",
         look: "ss -tnp state syn-sent: the processes, and the address that most of them connect to.",
@@ -83,7 +79,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::SynRecv.name(),
-        also: &["syn-received"],
         means: "a SYN came and was answered (SYN-ACK); the ACK that completes the handshake is missing.",
         many: "lost packets, a SYN flood, or a full accept queue, so that the ACK is dropped.",
         look: "tcpstat connections --state syn-recv: few addresses or many? tcpstat services: a full queue?",
@@ -91,7 +86,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::FinWait1.name(),
-        also: &["fin-wait-1"],
         means: "this side closed first; its FIN, or data before it, is not acknowledged yet.",
         many: "peers that vanished or no longer read (their window is 0), or a path that loses packets.",
         look: "ss -tno state fin-wait-1: timer:(persist,...): the peer does not read; (on,...): it is silent.",
@@ -99,7 +93,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::FinWait2.name(),
-        also: &["fin-wait-2"],
         means: "this side closed first, its FIN is acknowledged; the other side has not closed yet.",
         many: "programs on the other side that do not close; these are in CLOSE_WAIT there.",
         look: "ss -tnop state fin-wait-2: with a process: shutdown() without close(), it may stay for ever.",
@@ -107,7 +100,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::TimeWait.name(),
-        also: &[],
         means: "closed, by this side first; kept 60 s so that late segments reach no new connection.",
         many: "many short connections that this side closes: 1,000 a second make 60,000. No harm by itself.",
         look: "tcpstat connections --state time-wait. If connect() fails (EADDRNOTAVAIL), no port is left.",
@@ -115,7 +107,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::Close.name(),
-        also: &["closed"],
         means: "not connected. Such a socket is in none of the kernel's tables, so 0 is normal.",
         many: "not seen in practice. Unconnected sockets that programs hold are not in this count.",
         look: "/proc/net/sockstat and sockstat6: such sockets exist if alloc is far above inuse (TCP, TCP6).",
@@ -123,7 +114,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::CloseWait.name(),
-        also: &[],
         means: "the other side has closed; the program on this side has not closed its socket.",
         many: "a program here that leaks sockets or is stuck. Only the program can end them.",
         look: "ss -tnp state close-wait. Recv-Q 0: it read EOF, did not close; above 0: it stopped reading.",
@@ -131,7 +121,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::LastAck.name(),
-        also: &[],
         means: "the other side closed, then this side; the FIN of this side is not acknowledged yet.",
         many: "peers that vanished after they closed, or a firewall that forgot the connection too early.",
         look: "ss -tno state last-ack: timer:(on,TIME,N): N retransmissions. Do the peers share a path?",
@@ -139,7 +128,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::Listen.name(),
-        also: &["listening"],
         means: "waits for connections: one socket for each address and port, or one for each worker.",
         many: "workers that share a port (SO_REUSEPORT). Growth without new services is a leak.",
         look: "ss -ltnp: the processes; tcpstat services: listeners and accept queue of each port.",
@@ -147,7 +135,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: State::Closing.name(),
-        also: &[],
         means: "both sides closed at once; the FIN of this side is not acknowledged yet.",
         many: "rare, since two FINs must cross on their way. Many mean lost packets or vanished peers.",
         look: "ss -tno state closing: timer:(persist,...): the peer does not read; (on,...): it is silent.",
@@ -155,7 +142,6 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: "syn-queue",
-        also: &[],
         means: "the incomplete handshakes of a listener: the sockets in SYN_RECV at its port.",
         many: "a SYN flood, clients behind a bad path, or a full accept-queue, which blocks them.",
         look: "tcpstat connections --state syn-recv --port PORT; nstat -az 'TcpExtTCPReqQFull*': was it full?",
@@ -163,11 +149,31 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: "accept-queue",
-        also: &[],
         means: "the established connections of a listener that accept() has not returned yet.",
         many: "the program accepts too slowly: too few workers, or all busy. When full, SYNs are dropped.",
         look: "tcpstat services: accept_queue and its backlog; nstat -az TcpExtListenOverflows: drops.",
         act: "this side: accept faster; the limit is listen()'s backlog, at most net.core.somaxconn (4096).",
+    },
+    Topic {
+        name: "backlog",
+        means: "the limit of a listener's accept-queue; the kernel lets one connection more wait.",
+        many: "a high limit: connections wait long at a slow program before any is dropped.",
+        look: "tcpstat services --format table: USE is the queue in per cent of it; ss -ltn: Send-Q.",
+        act: "this side: listen()'s backlog, at most net.core.somaxconn (4096); restart the program.",
+    },
+    Topic {
+        name: "drops",
+        means: "handshakes that listeners refused, since each of them started; never reset while it listens.",
+        many: "a full accept-queue or syn-queue. The clients try again after 1 s, 3 s, ..., or give up.",
+        look: "tcpstat check --crit '443:drops/s>1': is it growing now? nstat -az TcpExtListenDrops: in all.",
+        act: "this side: accept faster, more workers, or a higher backlog; see accept-queue.",
+    },
+    Topic {
+        name: "other",
+        means: "the sockets at local ports without a listener: mostly connections that this side opened.",
+        many: "many clients here, of a database or an upstream; or a listener closed before its connections.",
+        look: "tcpstat connections --remote-port 5432: those to one service; ss -tnp: their processes.",
+        act: "this side: reuse connections (pools, keep-alive), and close those that are not needed.",
     },
 ];
 
@@ -180,7 +186,8 @@ mod tests {
         let states = State::ALL.map(State::name);
         let names: Vec<&str> = TOPICS.iter().map(|topic| topic.name).collect();
         assert_eq!(names[..State::COUNT], states);
-        assert_eq!(names[State::COUNT..], ["syn-queue", "accept-queue"]);
+        let others = ["syn-queue", "accept-queue", "backlog", "drops", "other"];
+        assert_eq!(names[State::COUNT..], others);
     }
 
     #[test]
@@ -208,6 +215,8 @@ mod tests {
             ("listening", "LISTEN"),
             ("SYN_QUEUE", "syn-queue"),
             ("accept-queue", "accept-queue"),
+            ("Drops", "drops"),
+            ("closed", "CLOSE"),
         ] {
             assert_eq!(Topic::find(text).map(|topic| topic.name), Some(name));
         }

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Namespace, State};
 
+use crate::netns_name::Names;
+
 /// The values of `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -80,10 +82,14 @@ pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> 
 /// Labels of Prometheus.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
-/// The labels of a namespace; empty for `None`.
-pub(crate) fn labels(namespace: Option<Namespace>) -> Labels {
-    namespace.map_or(Vec::new(), |Namespace { inode, pid, .. }| {
-        vec![("namespace", inode.to_string()), ("pid", pid.to_string())]
+/// The labels of a namespace; empty for `None`. They stay the same while it exists, unlike its
+/// processes.
+pub(crate) fn labels(namespace: Option<Namespace>, names: &Names) -> Labels {
+    namespace.map_or(Vec::new(), |namespace| {
+        vec![
+            ("netns", namespace.inode.to_string()),
+            ("netns_name", names.name(namespace)),
+        ]
     })
 }
 

@@ -10,6 +10,7 @@ mod flags;
 mod format;
 mod hints;
 mod names;
+mod netns_name;
 mod output;
 mod table;
 

@@ -5,18 +5,23 @@
 
 mod common;
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
 
 use common::run::{self, tcpstat};
 use common::saved::{EMPTY_TCP6, proc_root};
 use common::sources;
 use tcpstat_tests::netns;
+use tempfile::TempDir;
 
 const MODULE: &str = "\
 ESTABLISHED : 60
@@ -150,7 +155,7 @@ fn services_are_compared_and_unknown_values_are_named() {
         (
             &["--warn", "25:total>1,443:total>10"],
             3,
-            "TCP UNKNOWN - 25:total is not known: nothing listens at this port | '25:total'=U;1;;0 '443:total'=2;10;;0",
+            "TCP UNKNOWN - 25:total is not known: nothing listens at this port; 25:listeners<1 reports that | '25:total'=U;1;;0 '443:total'=2;10;;0",
         ),
         (
             &[
@@ -184,7 +189,7 @@ fn services_are_compared_and_unknown_values_are_named() {
         line.contains("accept_queue is not known: nothing listens at any port"),
         "{line}"
     );
-    assert!(line.contains("'drops'=0;;0;0"), "{line}");
+    assert!(line.contains("'drops'=0c;;0;0"), "{line}");
 }
 
 #[test]
@@ -213,12 +218,12 @@ fn queues_are_compared_with_their_backlog() {
             ],
             1,
             "TCP WARNING - 8080: accept_queue 125.0% of 4 (> 100%) | \
-             'accept_queue%'=125.0%;100;;0 'accept_queue'=3727;4000;;0 'drops'=7;;7;0",
+             'accept_queue%'=125.0%;100;;0 'accept_queue'=3727;4000;;0 'drops'=7c;;7;0",
         ),
         (
             &["--crit", "443:listeners<2,443:drops>=5"],
             2,
-            "TCP CRITICAL - 443: drops 5 (>= 5) | '443:listeners'=2;;2:;0 '443:drops'=5;;@5:;0",
+            "TCP CRITICAL - 443: drops 5 (>= 5) | '443:listeners'=2;;2:;0 '443:drops'=5c;;@5:;0",
         ),
     ] {
         assert_eq!(check_on(root.path(), arguments), (code, line.to_owned()));
@@ -279,6 +284,217 @@ fn only_the_needed_sources_are_read() {
 }
 
 #[test]
+fn without_limits_the_totals_are_printed() {
+    let root = proc_root(&[("tcpstat", MODULE)]);
+    let (code, line) = check_on(root.path(), &[]);
+    assert_eq!(code, 0);
+    let expected = "TCP OK - total 100; ESTABLISHED 60; SYN_SENT 0; ";
+    assert!(line.starts_with(expected), "{line}");
+    let expected = " | 'total'=100;;;0 'ESTABLISHED'=60;;;0 'SYN_SENT'=0;;;0 ";
+    assert!(line.contains(expected), "{line}");
+    assert_eq!(line.matches(";;;0").count(), 12, "{line}");
+    let (code, line) = check_on(proc_root(&[]).path(), &[]);
+    assert_eq!(code, 3, "{line}");
+    assert!(line.contains("CLOSING are not known: no source could answer"));
+}
+
+#[test]
+fn a_local_port_is_counted_whether_something_listens_there_or_not() {
+    let root = proc_root(&[("net/tcp", TCP)]);
+    for (limits, code, line) in [
+        (
+            // C350 has no listener.
+            "local-port=50000:ESTABLISHED>0,local-port=50001:total<1",
+            2,
+            "TCP CRITICAL - local-port=50000: ESTABLISHED 1 (> 0); local-port=50001: total 0 (< 1) | \
+             'local-port:50000:ESTABLISHED'=1;;0;0 'local-port:50001:total'=0;;1:;0",
+        ),
+        (
+            // Shares are those of connections, as at a service.
+            "local-port=8080:close-wait>50%,local-port=8080:total>3,local-port=8080:listeners>1",
+            0,
+            "TCP OK - local-port=8080: CLOSE_WAIT 50.0% of 2; local-port=8080: total 3; \
+             local-port=8080: listeners 1 | 'local-port:8080:CLOSE_WAIT%'=50.0%;;50;0 \
+             'local-port:8080:total'=3;;3;0 'local-port:8080:listeners'=1;;1;0",
+        ),
+    ] {
+        let found = check_on(root.path(), &["--crit", limits]);
+        assert_eq!(found, (code, line.to_owned()));
+    }
+    let module = ["--crit", "local-port=443:total>1", "--source", "module"];
+    let (code, line) = check_on(root.path(), &module);
+    assert_eq!(code, 3, "{line}");
+}
+
+#[test]
+fn a_service_that_is_gone_is_unknown_but_its_listeners_are_none() {
+    let root = proc_root(&[("net/tcp", TCP)]);
+    let limits = "25:LISTEN<1,25:listeners<1,25:listeners/s<0,25:total>1,25:drops/s>1";
+    assert_eq!(
+        check_on(root.path(), &["--crit", limits, "--over", "1ms"]),
+        (
+            2,
+            "TCP CRITICAL - 25: LISTEN 0 (< 1); 25: listeners 0 (< 1); UNKNOWN 25:total, 25:drops/s \
+             are not known: nothing listens at this port; 25:listeners<1 reports that | \
+             '25:LISTEN'=0;;1:;0 '25:listeners'=0;;1:;0 '25:listeners/s'=0.0;;0:; \
+             '25:total'=U;;1;0 '25:drops/s'=U;;1;0"
+                .to_owned()
+        )
+    );
+}
+
+/// Replaces a file of a sample by the next text, again and again, while `work` is done.
+fn changing<T>(path: &Path, text: impl Fn(u64) -> String + Sync, work: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    let replace = |step| {
+        let next = path.with_extension("next");
+        fs::write(&next, text(step)).unwrap();
+        fs::rename(next, path).unwrap();
+    };
+    replace(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for step in 1.. {
+                if is_over.load(SeqCst) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(1));
+                replace(step);
+            }
+        });
+        let done = work();
+        is_over.store(true, SeqCst);
+        done
+    })
+}
+
+#[test]
+fn rates_are_changes_between_two_readings() {
+    let root = proc_root(&[("tcpstat", MODULE), ("net/tcpstat_services", SERVICES)]);
+    let check = |limits: &str| check_on(root.path(), &["--crit", limits, "--over", "50ms"]);
+    assert_eq!(
+        check("443:drops/s>0,drops/s>0,CLOSE_WAIT/s>0,CLOSE_WAIT/s<0,total>=100"),
+        (
+            2,
+            "TCP CRITICAL - total 100 (>= 100) | '443:drops/s'=0.0;;0;0 'drops/s'=0.0;;0;0 \
+             'CLOSE_WAIT/s'=0.0;;0:0; 'total'=100;;@100:;0"
+                .to_owned()
+        )
+    );
+
+    let module = root.path().join("tcpstat");
+    let established = |number: u64| MODULE.replacen("60", &number.to_string(), 1);
+    let (code, line) = changing(&module, established, || check("ESTABLISHED/s>0"));
+    assert_eq!(code, 2, "{line}");
+    let falling = |step: u64| established(1_000_000 - step);
+    let (code, line) = changing(&module, falling, || check("ESTABLISHED/s<0"));
+    assert_eq!(code, 2, "{line}");
+    assert!(line.contains("TCP CRITICAL - ESTABLISHED -"), "{line}");
+    let (code, line) = changing(&module, falling, || check("ESTABLISHED/s>0"));
+    assert_eq!(code, 0, "{line}");
+
+    let services = root.path().join("net/tcpstat_services");
+    let drops = |number: u64| SERVICES.replacen(" 8192 5 ", &format!(" 8192 {number} "), 1);
+    let (code, line) = changing(&services, drops, || check("443:drops/s>0"));
+    assert_eq!(code, 2, "{line}");
+    let (code, line) = changing(&services, drops, || check("drops/s>0,22:drops/s>0"));
+    assert_eq!(code, 2, "{line}");
+    assert!(line.contains(" '22:drops/s'=0.0;;0;0"), "{line}");
+    // Listeners that are replaced by others begin with no drops.
+    let falling = |step: u64| drops(1_000_000 - step);
+    assert_eq!(
+        changing(&services, falling, || check("443:drops/s>0")),
+        (
+            0,
+            "TCP OK - 443: drops 0.0/s | '443:drops/s'=0.0;;0;0".to_owned()
+        )
+    );
+}
+
+/// A sample with two namespaces, of which the first is a container's; a service at port 443 is in
+/// the second.
+fn two_namespaces() -> TempDir {
+    let id = "4f0c3a9be1d27d6e5f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6";
+    let cgroup = format!("0::/system.slice/docker-{id}.scope\n");
+    let header = TCP.split_inclusive('\n').next().unwrap();
+    let root = proc_root(&[
+        ("7/net/tcp", header),
+        ("7/cgroup", &cgroup),
+        ("8/net/tcp", TCP),
+        ("8/cgroup", "0::/init.scope\n"),
+    ]);
+    for (pid, inode) in [("7", 70), ("8", 80)] {
+        let ns = root.path().join(pid).join("ns");
+        fs::create_dir(&ns).unwrap();
+        symlink(format!("net:[{inode}]"), ns.join("net")).unwrap();
+    }
+    root
+}
+
+#[test]
+fn each_namespace_is_compared_by_itself_and_the_worst_is_named() {
+    let root = two_namespaces();
+    let check = |arguments: &[&str]| {
+        let all = [&["--all-namespaces"], arguments].concat();
+        check_on(root.path(), &all)
+    };
+    assert_eq!(
+        check(&[
+            "--warn",
+            "total<3",
+            "--crit",
+            "ESTABLISHED>2,443:accept_queue>2"
+        ]),
+        (
+            2,
+            "TCP CRITICAL - netns 80: ESTABLISHED 3 (> 2); netns 80: 443: accept_queue 3 (> 2); \
+             WARNING netns 4f0c3a9be1d2: total 0 (< 3) | \
+             '4f0c3a9be1d2:total'=0;3:;;0 '80:total'=6;3:;;0 \
+             '4f0c3a9be1d2:ESTABLISHED'=0;;2;0 '80:ESTABLISHED'=3;;2;0 '80:443:accept_queue'=3;;2;0"
+                .to_owned()
+        )
+    );
+    // A service need not be in every namespace, but in one.
+    let (code, line) = check(&["--crit", "443:total>2,443:listeners<1"]);
+    assert_eq!(code, 0, "{line}");
+    assert!(
+        line.starts_with("TCP OK - 2 network namespaces | '80:443:total'=2;"),
+        "{line}"
+    );
+    let (code, line) = check(&["--crit", "25:total>2"]);
+    assert_eq!(code, 3);
+    let expected = "4f0c3a9be1d2:25:total, 80:25:total are not known: nothing listens";
+    assert!(line.contains(expected), "{line}");
+    assert_eq!(check(&["--crit", "25:listeners<1"]).0, 2);
+    let (code, line) = check(&["--crit", "total/s>0,443:listeners/s<0", "--over", "1ms"]);
+    assert_eq!(code, 0, "{line}");
+    let (code, line) = check(&[]);
+    assert_eq!(code, 0, "{line}");
+    assert!(line.contains("'80:LISTEN'=2;;;0"), "{line}");
+
+    fs::write(root.path().join("7/net/tcp"), "nonsense\n").unwrap();
+    let (code, line) = check(&["--warn", "total>5"]);
+    assert_eq!(code, 1, "{line}");
+    let expected = "UNKNOWN 4f0c3a9be1d2:total is not known: ";
+    assert!(
+        line.contains(expected) && line.contains("7/net/tcp, line 1: "),
+        "{line}"
+    );
+    // Two namespaces of a container have the name once.
+    fs::copy(root.path().join("7/cgroup"), root.path().join("8/cgroup")).unwrap();
+    let (_, line) = check(&["--warn", "total>5"]);
+    assert!(
+        line.contains("netns 80: total 6") && line.contains("'70:total'=U"),
+        "{line}"
+    );
+
+    let nothing = proc_root(&[]);
+    let (code, line) = check_on(nothing.path(), &["--all-namespaces", "--warn", "total>5"]);
+    assert_eq!(code, 3);
+    assert!(line.starts_with("TCP UNKNOWN - no process in "), "{line}");
+}
+
+#[test]
 fn no_answer_is_unknown_and_names_every_source() {
     let root = proc_root(&[]);
     let (code, line) = check_on(root.path(), &["--crit", "total>0,LISTEN<1"]);
@@ -323,9 +539,29 @@ fn a_wrong_command_line_is_unknown_and_never_critical() {
         ),
         (&["--warn", ""], "an expression is missing", "\n  ^\n"),
         (
-            &[],
-            "the following required arguments were not provided:  <--warn <EXPR>/--crit <EXPR>>",
-            "--crit <EXPR>",
+            &["--crit", "443:drops>1", "--over", "10s"],
+            "--over is the time between two readings, which only a change per second needs",
+            "write drops/s>1, or leave it out",
+        ),
+        (
+            &["--crit", "443:drops/s>1", "--over", "10"],
+            "write 10s for seconds",
+            "--over <TIME>",
+        ),
+        (
+            &["--crit", "443:drops/m>1"],
+            "a change is per second: /s",
+            "\n  443:drops/m>1\n            ^\n",
+        ),
+        (
+            &["--crit", "local-port=5432:accept_queue>1"],
+            "queues and drops are those of a listener: 5432:accept_queue",
+            "\n                  ^^^^^^^^^^^^\n",
+        ),
+        (
+            &["--pid", "1", "--all-namespaces"],
+            "cannot be used with",
+            "--all-namespaces",
         ),
         (
             &["--warn"],
@@ -435,10 +671,54 @@ fn verbose_names_the_sources() {
     assert_eq!(code, 0);
     assert!(stderr.starts_with("tcpstat: the files in "), "{stderr}");
     assert!(stderr.contains("\ntcpstat: module: "), "{stderr}");
-    assert!(
-        stderr.ends_with("tcpstat: procfs: counted by port\n"),
-        "{stderr}"
-    );
+    let procfs = "\ntcpstat: procfs: counted by port, of IPv4 alone: there is no ";
+    assert!(stderr.contains(procfs), "{stderr}");
+}
+
+/// Drops only grow: an alarm on them stays, one on their rate ends with the cause.
+#[test]
+fn an_alarm_on_the_rate_of_drops_ends() {
+    if netns::must_skip() {
+        return;
+    }
+    netns::in_new(|| {
+        let stuck = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = stuck.local_addr().unwrap();
+        // As many as wait, with one more; the others are dropped.
+        nix::sys::socket::listen(&stuck, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
+        let _waiting = [(); 2].map(|()| TcpStream::connect(at).unwrap());
+        let limits = [
+            format!("{}:drops>0", at.port()),
+            format!("{}:drops/s>0", at.port()),
+        ];
+        for source in sources::names_and_auto().filter(|&source| source != "procfs") {
+            let check = || {
+                let limits = ["--warn", &limits[0], "--crit", &limits[1]];
+                let arguments = [&limits[..], &["--over", "200ms", "--source", source]].concat();
+                let (code, line, stderr) = run(command(&arguments));
+                assert_eq!(stderr, "");
+                (code, line)
+            };
+            let is_over = AtomicBool::new(false);
+            let (code, line) = thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !is_over.load(SeqCst) {
+                        let soon = Duration::from_millis(1);
+                        let error = TcpStream::connect_timeout(&at, soon).unwrap_err();
+                        assert_eq!(error.kind(), ErrorKind::TimedOut);
+                    }
+                });
+                let answer = check();
+                is_over.store(true, SeqCst);
+                answer
+            });
+            assert_eq!(code, 2, "{source}: {line}");
+            let (code, line) = check();
+            assert_eq!(code, 1, "{source}: {line}");
+            assert!(line.contains("drops/s'=0.0;"), "{source}: {line}");
+        }
+    })
+    .unwrap();
 }
 
 /// Real sockets; needs `CAP_SYS_ADMIN` for the namespace.

@@ -478,6 +478,16 @@ fn a_full_disk_is_an_error() {
     );
 }
 
+/// Rust's start-up opens `/dev/null` in its place, as the README says.
+#[test]
+fn a_closed_output_is_no_error() {
+    let root = proc_root(&[("tcpstat", MODULE)]);
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "\"$0\" --proc-root \"$1\" >&-"]);
+    closed.arg(cargo_bin!("tcpstat")).arg(root.path());
+    assert_eq!(run(closed).unwrap(), "");
+}
+
 #[test]
 fn memory_does_not_grow_with_the_number_of_connections() {
     let root = large_proc_root(&[("net/tcp", TCP)]);

@@ -32,7 +32,8 @@ fn every_line_of_the_list_is_a_topic_of_four_lines() {
         .map(|line| line.split(' ').next().unwrap())
         .collect();
     assert_eq!(names[..State::COUNT], State::ALL.map(State::name));
-    assert_eq!(names[State::COUNT..], ["syn-queue", "accept-queue"]);
+    let others = ["syn-queue", "accept-queue", "backlog", "drops", "other"];
+    assert_eq!(names[State::COUNT..], others);
     for (name, line) in names.iter().zip(list.lines()) {
         let text = explain(&[name]).unwrap();
         let means = line.strip_prefix(name).unwrap().trim_start();
@@ -56,6 +57,7 @@ fn a_wrong_topic_is_a_usage_error_with_a_suggestion() {
         ("close-wait-1", "'close-wait'"),
         ("Establish", "'established'"),
         ("acceptqueue", "'accept-queue'"),
+        ("drop", "'drops'"),
     ] {
         let (code, stderr) = explain(&[topic]).unwrap_err();
         assert_eq!(code, 2, "{stderr}");

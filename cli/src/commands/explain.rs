@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat explain`: explains a state or a queue.
+//! `tcpstat explain`: explains a state, a queue, or another number of a service.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -12,10 +12,10 @@ use crate::explain::{self, TOPICS, Topic};
 use crate::failure::Failure;
 use crate::output::print;
 
-/// Explain a state or a queue of a listener: its meaning, and what to do about many of them
+/// Explain a state, or a number of a service: its meaning, and what to do about many of them
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainArgs {
-    /// A state, syn-queue or accept-queue; without it, one line for each of them
+    /// A state, syn-queue, accept-queue, backlog, drops or other; without it, one line for each
     #[arg(value_parser = TopicParser, hide_possible_values = true)]
     topic: Option<&'static Topic>,
 }

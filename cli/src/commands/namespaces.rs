@@ -125,34 +125,40 @@ impl Round<'_> {
         &mut self,
         ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
     ) -> Result<Option<Answer<T>>, Failure> {
-        loop {
-            let (namespace, answer) = match self {
-                Self::One(sampler) => match sampler.take() {
-                    Some(sampler) => (None, ask(sampler)),
-                    None => return Ok(None),
-                },
-                Self::All {
-                    options,
-                    namespaces,
-                    ..
-                } => match namespaces.next() {
-                    Some(namespace) => match in_namespace(options, namespace, ask) {
-                        Some((namespace, answer)) => (Some(namespace), answer),
-                        None => continue,
-                    },
-                    None => return Ok(None),
-                },
-            };
+        while let Some((namespace, answer)) = self.ask_next(ask) {
             match answer {
-                Ok(answer) => {
-                    if let Self::All { answered, .. } = self {
-                        *answered = true;
-                    }
-                    return Ok(Some(Answer { namespace, answer }));
-                }
+                Ok(answer) => return Ok(Some(Answer { namespace, answer })),
                 Err(error) => self.failed(namespace, error)?,
             }
         }
+        Ok(None)
+    }
+
+    /// Asks the next namespace; `None` after the last. One that has ended is skipped.
+    pub(crate) fn ask_next<T>(
+        &mut self,
+        ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
+    ) -> Option<(Option<Namespace>, Result<T, Error>)> {
+        match self {
+            Self::One(sampler) => Some((None, ask(sampler.take()?))),
+            Self::All {
+                options,
+                namespaces,
+                answered,
+                ..
+            } => {
+                let mut asked =
+                    namespaces.filter_map(|namespace| in_namespace(options, namespace, ask));
+                let (namespace, answer) = asked.next()?;
+                *answered |= answer.is_ok();
+                Some((Some(namespace), answer))
+            }
+        }
+    }
+
+    /// Whether there may be namespaces that cannot be seen.
+    pub(crate) fn is_partial(&self) -> bool {
+        matches!(self, Self::All { missing: true, .. })
     }
 
     /// Records that a namespace did not answer completely. Returns the error if it is the only one.

@@ -15,7 +15,9 @@ pub(crate) fn proc_root(files: &[(&str, &str)]) -> TempDir {
     let root = TempDir::new().unwrap();
     fs::create_dir(root.path().join("net")).unwrap();
     for (name, text) in files {
-        fs::write(root.path().join(name), text).unwrap();
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
     root
 }

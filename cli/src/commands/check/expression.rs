@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The expressions of `tcpstat check`, such as `443:accept_queue>80%`: parsing, printing and exact
-//! comparison.
+//! The expressions of `tcpstat check`, such as `443:accept_queue>80%` and `443:drops/s>1`: parsing,
+//! printing and exact comparison.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,7 +12,7 @@ use tcpstat::State;
 
 use crate::explain::typed;
 
-/// A limit: `[PORT:]WHAT OP NUMBER[%]`. Its `Display` is the shortest text that parses to the same
+/// A limit: `[SCOPE:]WHAT[/s] OP NUMBER[%]`. Its `Display` is the shortest text that parses to the same
 /// limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Expression {
@@ -31,13 +31,63 @@ pub(crate) struct Expressions(pub(crate) Vec<Expression>);
 /// A number that can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
-    /// The service; without it, the whole network namespace.
-    pub(crate) port: Option<u16>,
+    /// The sockets that are counted.
+    pub(crate) scope: Scope,
     /// The quantity.
     pub(crate) what: Quantity,
-    /// Whether its share is compared: of all sockets; at a port, of its connections; for
-    /// `accept_queue`, of the backlog.
-    pub(crate) share: bool,
+    /// What of the quantity is compared.
+    pub(crate) measure: Measure,
+}
+
+impl Subject {
+    /// Whether two readings are compared.
+    pub(crate) fn is_rate(self) -> bool {
+        self.measure == Measure::Rate
+    }
+}
+
+/// The sockets that are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those of the network namespace.
+    Namespace,
+    /// `443:`, those of the service at this port.
+    Service(u16),
+    /// `local-port=5432:`, those at this local port, whether something listens there or not.
+    LocalPort(u16),
+}
+
+impl Scope {
+    /// The name of [`Scope::LocalPort`].
+    const LOCAL_PORT: &str = "local-port";
+
+    /// The port of the service.
+    pub(crate) fn service(self) -> Option<u16> {
+        match self {
+            Self::Service(port) => Some(port),
+            Self::Namespace | Self::LocalPort(_) => None,
+        }
+    }
+
+    /// The local port.
+    pub(crate) fn local_port(self) -> Option<u16> {
+        match self {
+            Self::LocalPort(port) => Some(port),
+            Self::Namespace | Self::Service(_) => None,
+        }
+    }
+}
+
+/// What of a quantity is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The number.
+    Count,
+    /// `%`, its share: of all sockets; at a port, of its connections; for `accept_queue`, of the
+    /// backlog.
+    Share,
+    /// `/s`, its change per second between two readings.
+    Rate,
 }
 
 /// A quantity that can be counted.
@@ -119,55 +169,68 @@ impl Op {
     }
 }
 
-/// The right-hand side of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The right-hand side of a comparison. Limits on the same subject are in the order of their
+/// numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Limit {
     /// A count.
     Count(u64),
-    /// A share.
+    /// A share, in per cent.
     Share(Decimal),
+    /// A change per second; negative for a decrease.
+    Rate(Decimal),
 }
 
 impl Limit {
-    /// Compares `amount`, or its share of `of`, with this limit. If `of` is 0, 1 is used.
-    pub(crate) fn compare(self, amount: u64, of: Option<u64>) -> Ordering {
-        match self {
-            Self::Count(count) => amount.cmp(&count),
-            Self::Share(share) => share.compare(amount.into(), of.unwrap_or(1).max(1).into()),
-        }
+    /// Compares with this limit, without a division: `amount`; its share of `of`; or its change by
+    /// `amount` in `of` microseconds. If `of` is 0, 1 is used.
+    pub(crate) fn compare(self, amount: i128, of: Option<u64>) -> Ordering {
+        let of = i128::from(of.unwrap_or(1).max(1));
+        let (amount_factor, Decimal(hundredths)) = match self {
+            Self::Count(count) => return amount.cmp(&count.into()),
+            Self::Share(share) => (10_000, share),
+            Self::Rate(rate) => (100 * 1_000_000, rate),
+        };
+        let amount = amount.saturating_mul(amount_factor);
+        amount.cmp(&(of * i128::from(hundredths)))
     }
 }
 
-/// A percentage in hundredths of a per cent: 8050 is 80.5 %.
+/// A number in hundredths: 8050 is 80.5. At most [`u32::MAX`] hundredths, or as much below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Decimal(u32);
+pub(crate) struct Decimal(i64);
 
 impl Decimal {
     /// 100 %.
     const WHOLE: Self = Self(10_000);
-
-    const TOO_LONG: &str = "a share has at most two digits after the point, and is below 42949672%";
-
-    /// Compares `amount / of` with this, without a division. `amount` must be below 2^110, and `of`
-    /// below 2^96.
-    pub(crate) fn compare(self, amount: u128, of: u128) -> Ordering {
-        (amount * 10_000).cmp(&(u128::from(self.0) * of))
-    }
 }
 
 impl Expression {
-    /// Whether `amount`, or its share of `of`, crosses the limit.
-    pub(crate) fn holds(&self, amount: u64, of: Option<u64>) -> bool {
+    /// Whether `amount` crosses the limit, or its share of `of`, or its change in `of`
+    /// microseconds.
+    pub(crate) fn holds(&self, amount: i128, of: Option<u64>) -> bool {
         self.op.holds(self.limit.compare(amount, of))
     }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(port) = self.port {
-            write!(f, "{port}:")?;
+        write!(f, "{}{}", self.scope, self.what.name())?;
+        f.write_str(match self.measure {
+            Measure::Rate => "/s",
+            Measure::Count | Measure::Share => "",
+        })
+    }
+}
+
+/// With the colon after it: `443:`; empty for the network namespace.
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace => Ok(()),
+            Self::Service(port) => write!(f, "{port}:"),
+            Self::LocalPort(port) => write!(f, "{}={port}:", Self::LOCAL_PORT),
         }
-        f.write_str(self.what.name())
     }
 }
 
@@ -181,24 +244,29 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => write!(f, "{count}"),
-            Self::Share(share) => write!(f, "{share}"),
+            Self::Share(number) | Self::Rate(number) => write!(f, "{number}"),
         }
     }
 }
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0 / 100, self.0 % 100) {
-            (whole, 0) => write!(f, "{whole}"),
-            (whole, rest) if rest % 10 == 0 => write!(f, "{whole}.{}", rest / 10),
-            (whole, rest) => write!(f, "{whole}.{rest:02}"),
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let hundredths = self.0.unsigned_abs();
+        match (hundredths / 100, hundredths % 100) {
+            (whole, 0) => write!(f, "{sign}{whole}"),
+            (whole, rest) if rest % 10 == 0 => write!(f, "{sign}{whole}.{}", rest / 10),
+            (whole, rest) => write!(f, "{sign}{whole}.{rest:02}"),
         }
     }
 }
 
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = if self.subject.share { "%" } else { "" };
+        let percent = match self.subject.measure {
+            Measure::Share => "%",
+            Measure::Count | Measure::Rate => "",
+        };
         write!(f, "{}{}{}{percent}", self.subject, self.op, self.limit)
     }
 }
@@ -249,42 +317,63 @@ impl FromStr for Expression {
             return Err(parts.error(0..0, "an expression is missing, such as total>100"));
         }
         let first = parts.word();
-        let port = match parts.skip(":") {
-            true => Some(port(&parts, first.clone())?),
-            false => None,
-        };
-        let word = match port {
-            Some(_) => parts.word(),
-            None => first,
-        };
-        let what = what(&parts, word)?;
+        let (scope, word) = scope(&mut parts, first)?;
+        let what = what(&parts, word.clone())?;
+        if let (Scope::LocalPort(port), Quantity::AcceptQueue | Quantity::Drops) = (scope, what) {
+            let problem = format!(
+                "queues and drops are those of a listener: {port}:{}",
+                what.name()
+            );
+            return Err(parts.error(word, problem));
+        }
+        let is_rate = parts.skip("/");
+        if is_rate {
+            let unit = parts.word();
+            if !parts.text[unit.clone()].eq_ignore_ascii_case("s") {
+                return Err(parts.error(unit, "a change is per second: /s"));
+            }
+        }
         let op = Op::ALL
             .into_iter()
             .find(|op| parts.skip(op.sign()))
             .ok_or_else(|| parts.error(parts.next(), "expected one of > >= < <="))?;
+        let is_negative = is_rate && parts.skip("-");
         let place = parts.number();
         let number = number(&parts, place.clone())?;
         let sign = parts.next();
-        let share = parts.skip("%");
-        if share && !matches!(what, Quantity::State(_) | Quantity::AcceptQueue) {
+        let measure = match (is_rate, parts.skip("%")) {
+            (true, true) => return Err(parts.error(sign, "a change per second has no share")),
+            (true, false) => Measure::Rate,
+            (false, true) => Measure::Share,
+            (false, false) => Measure::Count,
+        };
+        if measure == Measure::Share && !matches!(what, Quantity::State(_) | Quantity::AcceptQueue)
+        {
             return Err(parts.error(
                 sign,
                 "only states and accept_queue can be compared as a share",
             ));
         }
-        if let (Some(port), Quantity::State(State::Listen), true) = (port, what, share) {
+        let is_listen_share = (what, measure) == (Quantity::State(State::Listen), Measure::Share);
+        if is_listen_share && scope != Scope::Namespace {
             let problem = format!(
-                "shares at a port are of its connections, which listeners are not: compare the count, {port}:LISTEN{op}1"
+                "shares at a port are of its connections, which listeners are not: compare the count, {scope}listeners{op}1"
             );
             return Err(parts.error(sign, problem));
         }
-        let limit = match (share, number) {
-            (true, (whole, fraction)) => share_limit(whole, fraction)
-                .map(Limit::Share)
-                .ok_or_else(|| parts.error(place.clone(), Decimal::TOO_LONG))?,
-            (false, (whole, "")) => Limit::Count(whole),
-            (false, _) => {
+        let limit = match (measure, number) {
+            (Measure::Count, (whole, "")) => Limit::Count(whole),
+            (Measure::Count, _) => {
                 return Err(parts.error(place, "a count is a whole number; is a % missing?"));
+            }
+            (Measure::Share, (whole, fraction)) => Limit::Share(
+                decimal(whole, fraction)
+                    .ok_or_else(|| parts.error(place.clone(), SHARE_TOO_LONG))?,
+            ),
+            (Measure::Rate, (whole, fraction)) => {
+                let Decimal(size) = decimal(whole, fraction)
+                    .ok_or_else(|| parts.error(place.clone(), RATE_TOO_LONG))?;
+                Limit::Rate(Decimal(if is_negative { -size } else { size }))
             }
         };
         if matches!((what, limit), (Quantity::State(_), Limit::Share(share)) if share > Decimal::WHOLE)
@@ -295,10 +384,19 @@ impl FromStr for Expression {
         if !rest.is_empty() {
             return Err(parts.error(rest, "the expression should end here"));
         }
-        let subject = Subject { port, what, share };
+        let subject = Subject {
+            scope,
+            what,
+            measure,
+        };
         Ok(Expression { subject, op, limit })
     }
 }
+
+const SHARE_TOO_LONG: &str =
+    "a share has at most two digits after the point, and is below 42949672%";
+const RATE_TOO_LONG: &str =
+    "a change per second has at most two digits after the point, and is below 42949672";
 
 impl FromStr for Expressions {
     type Err = ExpressionError;
@@ -320,12 +418,33 @@ impl FromStr for Expressions {
     }
 }
 
+/// The scope that begins with the word `first`, and the word after it; if there is no scope, `first`.
+fn scope(
+    parts: &mut Parts<'_>,
+    first: Range<usize>,
+) -> Result<(Scope, Range<usize>), ExpressionError> {
+    if typed(&parts.text[first.clone()]) == Scope::LOCAL_PORT && parts.skip("=") {
+        let word = parts.word();
+        let port = port(parts, word)?;
+        if !parts.skip(":") {
+            let problem =
+                "expected a colon and a quantity after the port, as in local-port=5432:total";
+            return Err(parts.error(parts.next(), problem));
+        }
+        return Ok((Scope::LocalPort(port), parts.word()));
+    }
+    if parts.skip(":") {
+        return Ok((Scope::Service(port(parts, first)?), parts.word()));
+    }
+    Ok((Scope::Namespace, first))
+}
+
 fn port(parts: &Parts<'_>, word: Range<usize>) -> Result<u16, ExpressionError> {
     let digits = &parts.text[word.clone()];
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     match digits.parse() {
         Ok(port) if is_number && port > 0 => Ok(port),
-        _ => Err(parts.error(word, "expected a port before the colon, 1 to 65535")),
+        _ => Err(parts.error(word, "expected a port, 1 to 65535")),
     }
 }
 
@@ -363,7 +482,8 @@ fn number<'a>(parts: &Parts<'a>, place: Range<usize>) -> Result<(u64, &'a str), 
     }
 }
 
-fn share_limit(whole: u64, fraction: &str) -> Option<Decimal> {
+/// `whole` and the digits after the point; `None` if there are too many.
+fn decimal(whole: u64, fraction: &str) -> Option<Decimal> {
     let hundredths: u64 = match fraction.len() {
         0 => 0,
         1 => fraction.parse::<u64>().ok()? * 10,
@@ -371,7 +491,7 @@ fn share_limit(whole: u64, fraction: &str) -> Option<Decimal> {
         _ => return None,
     };
     let all = whole.checked_mul(100)?.checked_add(hundredths)?;
-    u32::try_from(all).ok().map(Decimal)
+    Some(Decimal(u32::try_from(all).ok()?.into()))
 }
 
 /// The text of an expression, and the position of the parser in it.
@@ -462,6 +582,20 @@ mod tests {
             ("total>999999999999999999", "total>999999999999999999"),
             ("TIME_WAIT>0.01%", "TIME_WAIT>0.01%"),
             ("accept_queue>42949672.95%", "accept_queue>42949672.95%"),
+            ("443:drops/s>1", "443:drops/s>1"),
+            (" close-wait / S >= 0.50", "CLOSE_WAIT/s>=0.5"),
+            ("total/s<-12.25", "total/s<-12.25"),
+            ("total/s< - 0.05", "total/s<-0.05"),
+            ("total/s>-0", "total/s>0"),
+            (
+                "Local_Port = 5432 : established>100",
+                "local-port=5432:ESTABLISHED>100",
+            ),
+            (
+                "local-port=5432:TIME_WAIT>5%",
+                "local-port=5432:TIME_WAIT>5%",
+            ),
+            ("local-port=1:total/s>5", "local-port=1:total/s>5"),
         ] {
             assert_eq!(read(text).to_string(), shortest, "{text}");
         }
@@ -475,10 +609,10 @@ mod tests {
             ("CLOSE_WIAT>1", "^^^^^^^^^^", "a state: ESTABLISHED"),
             ("443:>1", "    ^", "a state: ESTABLISHED"),
             ("8080>1", "^^^^", "8080:total"),
-            ("http:total>1", "^^^^", "port before the colon"),
-            ("0:total>1", "^", "port before the colon"),
-            ("65536:total>1", "^^^^^", "port before the colon"),
-            (":total>1", "^", "port before the colon"),
+            ("http:total>1", "^^^^", "expected a port, 1 to"),
+            ("0:total>1", "^", "expected a port, 1 to"),
+            ("65536:total>1", "^^^^^", "expected a port, 1 to"),
+            (":total>1", "^", "expected a port, 1 to"),
             ("total", "     ^", "one of > >= < <="),
             ("total=1", "     ^", "one of > >= < <="),
             ("total  é1", "       ^", "one of > >= < <="),
@@ -497,7 +631,7 @@ mod tests {
             (
                 "443:LISTEN>5%",
                 "            ^",
-                "compare the count, 443:LISTEN>1",
+                "compare the count, 443:listeners>1",
             ),
             ("LISTEN>100.1%", "       ^^^^^", "at most 100%"),
             ("LISTEN>1% 5", "          ^", "should end here"),
@@ -511,6 +645,36 @@ mod tests {
                 "accept_queue>42949673%",
                 "             ^^^^^^^^",
                 "below 42949672%",
+            ),
+            ("drops/m>1", "      ^", "per second: /s"),
+            ("drops/>1", "      ^", "per second: /s"),
+            ("drops/sec>1", "      ^^^", "per second: /s"),
+            ("TIME_WAIT/s>5%", "             ^", "has no share"),
+            ("drops/s>--1", "         ^^", "a number such as"),
+            ("drops/s>0.001", "        ^^^^^", "at most two digits after"),
+            ("drops/s>42949673", "        ^^^^^^^^", "below 42949672"),
+            (
+                "local-port=http:total>1",
+                "           ^^^^",
+                "expected a port, 1 to",
+            ),
+            (
+                "local-port=:total>1",
+                "           ^",
+                "expected a port, 1 to",
+            ),
+            ("local-port=1>1", "            ^", "a colon and a quantity"),
+            ("local-port:total>1", "^^^^^^^^^^", "expected a port, 1 to"),
+            ("remote-port=1:total>1", "^^^^^^^^^^^", "a state"),
+            (
+                "local-port=1:drops>1",
+                "             ^^^^^",
+                "a listener: 1:drops",
+            ),
+            (
+                "local-port=1:LISTEN>1%",
+                "                     ^",
+                "local-port=1:listeners>1",
             ),
             ("é\u{7}>1", "^", "a state"),
         ] {
@@ -556,7 +720,7 @@ mod tests {
 
     #[test]
     fn shares_are_exact_at_the_limit() {
-        let holds = |text: &str, amount, of| read(text).holds(amount, Some(of));
+        let holds = |text: &str, amount: u64, of: u64| read(text).holds(amount.into(), Some(of));
         // 0.1 and 0.7 have no exact binary representation.
         assert!(!holds("LISTEN>0.7%", 7, 1000));
         assert!(holds("LISTEN>=0.7%", 7, 1000));
@@ -574,28 +738,67 @@ mod tests {
         assert!(read("total>100").holds(101, None) && !read("total>100").holds(100, None));
     }
 
+    #[test]
+    fn rates_are_exact_at_the_limit() {
+        let holds = |text: &str, change, micros| read(text).holds(change, Some(micros));
+        assert!(!holds("drops/s>1", 5, 5_000_000));
+        assert!(holds("drops/s>=1", 5, 5_000_000));
+        assert!(holds("drops/s>1", 5, 4_999_999));
+        assert!(holds("drops/s<1", 5, 5_000_001));
+        // A third is 0.33 and some.
+        assert!(holds("drops/s>0.33", 1, 3_000_000));
+        assert!(!holds("drops/s>0.34", 1, 3_000_000));
+        // A decrease is a negative rate.
+        assert!(holds("total/s<-10", -21, 2_000_000));
+        assert!(!holds("total/s<-10", -20, 2_000_000));
+        assert!(!holds("total/s>0", -1, 1) && !holds("total/s>0", 0, 1));
+        // The greatest change in the shortest time, and in the longest.
+        assert!(holds("total/s>42949672", u64::MAX.into(), 0));
+        assert!(holds("total/s<-42949672", -i128::from(u64::MAX), 1));
+        assert!(holds("total/s>0", 1, 366 * 24 * 60 * 60 * 1_000_000));
+    }
+
     fn expressions() -> impl Strategy<Value = Expression> {
         let states = prop::sample::select(&State::ALL[..]).prop_map(Quantity::State);
         let what = prop_oneof![states, prop::sample::select(&Quantity::NAMED[..])];
-        let port = prop::option::of(1u16..);
+        let scope = prop_oneof![
+            Just(Scope::Namespace),
+            (1u16..).prop_map(Scope::Service),
+            (1u16..).prop_map(Scope::LocalPort)
+        ];
+        let measures = [Measure::Count, Measure::Share, Measure::Rate];
+        let measure = prop::sample::select(measures.to_vec());
         let op = prop::sample::select(&Op::ALL[..]);
-        (port, what, any::<bool>(), op, 0..10u64.pow(18)).prop_map(
-            |(port, what, share, op, number)| {
-                let share = share
-                    && match what {
-                        Quantity::State(State::Listen) => port.is_none(),
-                        Quantity::State(_) | Quantity::AcceptQueue => true,
-                        _ => false,
-                    };
-                let limit = match (share, what) {
-                    (false, _) => Limit::Count(number),
-                    (true, Quantity::AcceptQueue) => Limit::Share(Decimal(number as u32)),
-                    (true, _) => Limit::Share(Decimal((number % 10_001) as u32)),
-                };
-                let subject = Subject { port, what, share };
-                Expression { subject, op, limit }
-            },
-        )
+        let all = (scope, what, measure, op, 0..10u64.pow(18));
+        all.prop_map(|(scope, what, measure, op, number)| {
+            let what = match (scope, what) {
+                (Scope::LocalPort(_), Quantity::AcceptQueue | Quantity::Drops) => Quantity::Total,
+                (_, what) => what,
+            };
+            let has_share = match what {
+                Quantity::State(State::Listen) => scope == Scope::Namespace,
+                Quantity::State(_) | Quantity::AcceptQueue => true,
+                _ => false,
+            };
+            let measure = match measure {
+                Measure::Share if !has_share => Measure::Count,
+                measure => measure,
+            };
+            let hundredths = i64::from(number as u32);
+            let limit = match (measure, what) {
+                (Measure::Count, _) => Limit::Count(number),
+                (Measure::Share, Quantity::AcceptQueue) => Limit::Share(Decimal(hundredths)),
+                (Measure::Share, _) => Limit::Share(Decimal(hundredths % 10_001)),
+                (Measure::Rate, _) if number % 2 == 0 => Limit::Rate(Decimal(-hundredths)),
+                (Measure::Rate, _) => Limit::Rate(Decimal(hundredths)),
+            };
+            let subject = Subject {
+                scope,
+                what,
+                measure,
+            };
+            Expression { subject, op, limit }
+        })
     }
 
     proptest! {
@@ -612,14 +815,14 @@ mod tests {
         }
 
         #[test]
-        fn almost_expressions_are_read_or_pointed_at(text in "([0-9]{0,3}:?[a-zA-Z_]{0,12}[<>=]{0,2}[0-9.é]{0,5}%?,?){0,4}") {
+        fn almost_expressions_are_read_or_pointed_at(text in "((local-port=)?[0-9]{0,3}:?[a-zA-Z_]{0,12}(/s?)?[<>=]{0,2}[0-9.é-]{0,5}%?,?){0,4}") {
             if let Err(error) = text.parse::<Expressions>() {
                 prop_assert!(error.to_string().ends_with('^'));
             }
         }
 
         #[test]
-        fn almost_an_expression_is_read_or_pointed_at(text in "[0-9]{0,6}:?[a-zA-Z_ -]{0,12}[<>=]{0,2}[0-9.é]{0,22}%?.?") {
+        fn almost_an_expression_is_read_or_pointed_at(text in "(local-port=)?[0-9]{0,6}:?[a-zA-Z_ -]{0,12}(/s?)?[<>=]{0,2}[0-9.é-]{0,22}%?.?") {
             match text.parse::<Expression>() {
                 Ok(expression) => prop_assert_eq!(expression.to_string().parse(), Ok(expression)),
                 Err(error) => prop_assert!(error.to_string().ends_with('^')),
@@ -629,7 +832,7 @@ mod tests {
         #[test]
         fn shares_agree_with_integers(amount in 0..=1000u64, of in 1..=1000u64, tenths in 0..=1000u64) {
             let text = format!("LISTEN>{}.{}%", tenths / 10, tenths % 10);
-            prop_assert_eq!(read(&text).holds(amount, Some(of)), amount * 1000 > tenths * of);
+            prop_assert_eq!(read(&text).holds(amount.into(), Some(of)), amount * 1000 > tenths * of);
         }
     }
 }

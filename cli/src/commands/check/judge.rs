@@ -3,6 +3,7 @@
 //! A number with its limits, and the resulting status.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::expression::{Expression, Subject};
 
@@ -43,6 +44,8 @@ impl Status {
 /// A number, and the limits it is compared with.
 #[derive(Debug)]
 pub(super) struct Comparison {
+    /// The name of the network namespace, with `--all-namespaces`.
+    pub(super) namespace: Option<String>,
     /// The number that the limits name.
     pub(super) subject: Subject,
     /// Its value, or why it is not known.
@@ -58,10 +61,11 @@ pub(super) struct Comparison {
 pub(super) struct Value {
     /// The port, for a number of one service.
     pub(super) port: Option<u16>,
-    /// The count.
-    pub(super) amount: u64,
+    /// The count; for a rate the change, which may be negative.
+    pub(super) amount: i128,
     /// The whole of which it is a share: all sockets; at a port its connections; for `accept_queue`
-    /// the backlog. `None` if there is no whole, or it is not known.
+    /// the backlog. For a rate, the microseconds between the two readings. `None` if there is
+    /// neither, or it is not known.
     pub(super) whole: Option<u64>,
 }
 
@@ -70,8 +74,17 @@ impl Value {
     pub(super) fn count(amount: u64) -> Self {
         Self {
             port: None,
-            amount,
+            amount: amount.into(),
             whole: None,
+        }
+    }
+
+    /// A change by `amount` in the time `over`.
+    pub(super) fn rate(amount: i128, over: Duration) -> Self {
+        Self {
+            port: None,
+            amount,
+            whole: Some(u64::try_from(over.as_micros()).unwrap_or(u64::MAX)),
         }
     }
 }

@@ -5,13 +5,26 @@
 
 use std::cmp::Reverse;
 
-use super::expression::{Expression, Limit, Op, Quantity};
+use super::expression::{Expression, Measure, Op, Quantity, Scope, Subject};
 use super::judge::{Comparison, Status, Value};
+
+/// What is known of the network namespaces, with `--all-namespaces`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Namespaces {
+    /// How many were read.
+    pub(super) read: usize,
+    /// Whether there may be others, which cannot be seen.
+    pub(super) hidden: bool,
+}
 
 /// The worst status, and the line for it, without the newline.
 ///
-/// If all numbers are OK, the line has all of them; otherwise only the others, the worst first.
-pub(crate) fn answer(comparisons: &[Comparison]) -> (Status, String) {
+/// If all numbers are OK, the line has all of them, or the number of namespaces; otherwise only the
+/// others, the worst first.
+pub(super) fn answer(
+    comparisons: &[Comparison],
+    namespaces: Option<Namespaces>,
+) -> (Status, String) {
     let mut named: Vec<(Status, String)> = Vec::new();
     for one in comparisons {
         let (status, limit) = one.status();
@@ -20,19 +33,29 @@ pub(crate) fn answer(comparisons: &[Comparison]) -> (Status, String) {
         }
     }
     named.extend(unknowns(comparisons).map(|text| (Status::Unknown, text)));
+    if namespaces.is_some_and(|namespaces| namespaces.hidden) {
+        let hidden = "some network namespaces cannot be seen: run it as root (CAP_SYS_PTRACE)";
+        named.push((Status::Unknown, hidden.to_owned()));
+    }
     // The sort is stable: equal statuses stay in order.
     named.sort_by_key(|(status, _)| Reverse(*status));
     let worst = named.first().map_or(Status::Ok, |(status, _)| *status);
-    let parts: Vec<String> = named
-        .into_iter()
-        .filter(|(status, _)| *status == worst || *status > Status::Ok)
-        .map(|(status, text)| match status == worst {
-            true => text,
-            false => format!("{} {text}", status.name()),
-        })
-        .collect();
+    let text = match (worst, namespaces) {
+        (Status::Ok, Some(Namespaces { read: 1, .. })) => "1 network namespace".to_owned(),
+        (Status::Ok, Some(Namespaces { read, .. })) => format!("{read} network namespaces"),
+        _ => {
+            let parts = named
+                .into_iter()
+                .filter(|(status, _)| *status == worst || *status > Status::Ok)
+                .map(|(status, text)| match status == worst {
+                    true => text,
+                    false => format!("{} {text}", status.name()),
+                });
+            parts.collect::<Vec<_>>().join("; ")
+        }
+    };
     let data: Vec<String> = comparisons.iter().map(perfdata).collect();
-    let line = format!("{} | {}", head(worst, &parts.join("; ")), data.join(" "));
+    let line = format!("{} | {}", head(worst, &text), data.join(" "));
     (worst, line)
 }
 
@@ -56,17 +79,29 @@ fn head(status: Status, text: &str) -> String {
 
 /// `443: accept_queue 91.0% of 4096 (> 80%)`
 fn sentence(comparison: &Comparison, value: &Value, limit: Option<&Expression>) -> String {
-    let port = value.port.map_or(String::new(), |port| format!("{port}: "));
+    let namespace = comparison
+        .namespace
+        .as_ref()
+        .map_or(String::new(), |name| format!("netns {name}: "));
+    let scope = match (comparison.subject.scope, value.port) {
+        (scope @ Scope::LocalPort(_), _) => format!("{scope} "),
+        (_, Some(port)) => format!("{port}: "),
+        (_, None) => String::new(),
+    };
     let what = comparison.subject.what.name();
-    let (number, percent) = (number(comparison, value), percent_sign(comparison));
+    let (number, unit) = (number(comparison, value), unit(comparison));
     let of = value
         .whole
-        .filter(|_| comparison.subject.share || comparison.subject.what == Quantity::AcceptQueue)
+        .filter(|_| match comparison.subject.measure {
+            Measure::Share => true,
+            Measure::Count => comparison.subject.what == Quantity::AcceptQueue,
+            Measure::Rate => false,
+        })
         .map_or(String::new(), |of| format!(" of {of}"));
     let limit = limit.map_or(String::new(), |limit| {
-        format!(" ({} {}{percent})", limit.op, limit.limit)
+        format!(" ({} {}{unit})", limit.op, limit.limit)
     });
-    format!("{port}{what} {number}{percent}{of}{limit}")
+    format!("{namespace}{scope}{what} {number}{unit}{of}{limit}")
 }
 
 /// `443:accept_queue% is not known: procfs does not know the backlog`. Numbers with the same reason
@@ -75,7 +110,7 @@ fn unknowns(comparisons: &[Comparison]) -> impl Iterator<Item = String> {
     let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     for one in comparisons {
         if let Err(reason) = &one.value {
-            let name = format!("{}{}", one.subject, percent_sign(one));
+            let name = name(one);
             match reasons.iter_mut().find(|(other, _)| other == reason) {
                 Some((_, names)) => names.push(name),
                 None => reasons.push((reason, vec![name])),
@@ -94,71 +129,113 @@ fn unknowns(comparisons: &[Comparison]) -> impl Iterator<Item = String> {
     })
 }
 
-/// `'443:accept_queue%'=91.0%;80;90;0`
+/// `web:443:accept_queue%`: the namespace, the subject, and its sign.
+fn name(comparison: &Comparison) -> String {
+    let namespace = comparison
+        .namespace
+        .as_ref()
+        .map_or(String::new(), |name| format!("{name}:"));
+    let percent = match comparison.subject.measure {
+        Measure::Share => "%",
+        Measure::Count | Measure::Rate => "",
+    };
+    format!("{namespace}{}{percent}", comparison.subject)
+}
+
+/// `'443:accept_queue%'=91.0%;80;90;0`. A number that only grows has the unit `c`.
 fn perfdata(comparison: &Comparison) -> String {
-    let percent = percent_sign(comparison);
+    let subject = comparison.subject;
     let value = match &comparison.value {
-        Ok(value) => format!("{}{percent}", number(comparison, value)),
+        Ok(value) => {
+            let unit = match (subject.measure, subject.what) {
+                (Measure::Share, _) => "%",
+                (Measure::Count, Quantity::Drops) => "c",
+                _ => "",
+            };
+            format!("{}{unit}", number(comparison, value))
+        }
         // "The actual value could not be determined."
         Err(_) => "U".into(),
     };
     let (warn, crit) = (range(&comparison.warn), range(&comparison.crit));
-    format!("'{}{percent}'={value};{warn};{crit};0", comparison.subject)
+    let least = if may_fall(subject) { "" } else { "0" };
+    // A label has no quote, which would end it, and no equals sign.
+    let label = name(comparison).replace(['\'', '=', '|'], ":");
+    let label = label.replace(char::is_control, " ");
+    format!("'{label}'={value};{warn};{crit};{least}")
 }
 
-fn percent_sign(comparison: &Comparison) -> &'static str {
-    if comparison.subject.share { "%" } else { "" }
+/// What follows the number in the text.
+fn unit(comparison: &Comparison) -> &'static str {
+    match comparison.subject.measure {
+        Measure::Count => "",
+        Measure::Share => "%",
+        Measure::Rate => "/s",
+    }
+}
+
+/// Whether the number may be negative. The drops at a listener only grow.
+fn may_fall(subject: Subject) -> bool {
+    subject.is_rate() && subject.what != Quantity::Drops
 }
 
 /// The limits as a range: values outside it, or with an `@` inside it, cross the limit. Empty if
 /// one range cannot express the limits.
 fn range(limits: &[Expression]) -> String {
     match limits {
-        [one] => match one.op {
-            Op::Above => one.limit.to_string(),
-            Op::AtLeast => format!("@{}:", one.limit),
-            Op::Below => format!("{}:", one.limit),
-            Op::AtMost => format!("@0:{}", one.limit),
+        [one] => match (one.op, may_fall(one.subject)) {
+            (Op::Above, false) => one.limit.to_string(),
+            (Op::Above, true) => format!("~:{}", one.limit),
+            (Op::AtLeast, _) => format!("@{}:", one.limit),
+            (Op::Below, _) => format!("{}:", one.limit),
+            (Op::AtMost, false) => format!("@0:{}", one.limit),
+            (Op::AtMost, true) => format!("@~:{}", one.limit),
         },
-        [low, high] | [high, low] if (low.op, high.op) == (Op::Below, Op::Above) => {
+        [low, high] | [high, low]
+            if (low.op, high.op) == (Op::Below, Op::Above) && low.limit <= high.limit =>
+        {
             format!("{}:{}", low.limit, high.limit)
         }
         _ => String::new(),
     }
 }
 
-/// The number; a share in per cent, with one decimal. If rounding would move the share to the other
-/// side of a limit, it has up to six decimals.
+/// The number; a share in per cent, or a change per second, with one decimal. If rounding would move
+/// it to the other side of a limit, it has up to six decimals.
 fn number(comparison: &Comparison, value: &Value) -> String {
-    let (true, Some(of)) = (comparison.subject.share, value.whole) else {
-        return value.amount.to_string();
+    // How much of the unit `amount` / `of` is.
+    let (factor, of) = match (comparison.subject.measure, value.whole) {
+        (Measure::Count, _) | (_, None) => return value.amount.to_string(),
+        (Measure::Share, Some(of)) => (100, of.max(1)),
+        (Measure::Rate, Some(micros)) => (1_000_000, micros.max(1)),
     };
-    let of = u128::from(of.max(1));
-    let amount = u128::from(value.amount);
-    let tenths = (amount * 1000 + of / 2) / of;
-    // In millionths of a per cent.
-    let below = amount * 100_000_000 / of;
-    let is_true = |millionths: u128| {
+    let sign = value.amount.signum();
+    let (amount, divisor) = (value.amount.abs() * factor, i128::from(of));
+    let tenths = (amount * 10 + divisor / 2) / divisor;
+    let below = amount * 1_000_000 / divisor;
+    let is_true = |millionths: i128| {
         let mut limits = comparison.warn.iter().chain(&comparison.crit);
-        limits.all(|limit| match limit.limit {
-            Limit::Count(_) => true,
-            Limit::Share(share) => {
-                share.compare(millionths, 100_000_000) == share.compare(amount, of)
-            }
+        // The same fraction of a whole that makes the unit a millionth.
+        let whole = Some(factor as u64 * 1_000_000);
+        limits.all(|Expression { limit, .. }| {
+            limit.compare(sign * millionths, whole) == limit.compare(value.amount, Some(of))
         })
     };
     let shown = [tenths * 100_000, below]
         .into_iter()
         .find(|&shown| is_true(shown));
     let shown = shown.unwrap_or(below + 1);
+    let sign = if sign < 0 && shown > 0 { "-" } else { "" };
     let (whole, rest) = (shown / 1_000_000, shown % 1_000_000);
     let rest = format!("{rest:06}");
     let (first, more) = rest.split_at(1);
-    format!("{whole}.{first}{}", more.trim_end_matches('0'))
+    format!("{sign}{whole}.{first}{}", more.trim_end_matches('0'))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn limits(texts: &[&str]) -> Vec<Expression> {
@@ -169,12 +246,13 @@ mod tests {
     fn compared(amount: u64, of: Option<u64>, warn: &[&str], crit: &[&str]) -> Comparison {
         let (warn, crit) = (limits(warn), limits(crit));
         let subject = warn.first().or(crit.first()).unwrap().subject;
-        let port = subject.port;
+        let port = subject.scope.service();
         Comparison {
+            namespace: None,
             subject,
             value: Ok(Value {
                 port,
-                amount,
+                amount: amount.into(),
                 whole: of,
             }),
             warn,
@@ -187,6 +265,19 @@ mod tests {
             value: Err(reason.into()),
             ..compared(0, None, &[limit], &[])
         }
+    }
+
+    /// A change by `amount` in `micros` microseconds.
+    fn rate(amount: i128, micros: u64, warn: &[&str], crit: &[&str]) -> Comparison {
+        let value = Value::rate(amount, Duration::from_micros(micros));
+        Comparison {
+            value: Ok(value),
+            ..compared(0, None, warn, crit)
+        }
+    }
+
+    fn answer(comparisons: &[Comparison]) -> (Status, String) {
+        super::answer(comparisons, None)
     }
 
     #[test]
@@ -247,14 +338,100 @@ mod tests {
             (&["LISTEN>12.50%"], "12.5"),
             (&["total>=4", "total<2"], ""),
             (&["total>4", "total>5"], ""),
+            // Always true, which no range says.
+            (&["total<5", "total>2"], ""),
+            (&["total>4", "total<5"], ""),
+            (&["total<5", "total>5"], "5:5"),
+            (&["LISTEN<5.5%", "LISTEN>5.45%"], ""),
+            // A number that may be negative.
+            (&["total/s>5"], "~:5"),
+            (&["total/s<=5"], "@~:5"),
+            (&["total/s<-5"], "-5:"),
+            (&["total/s>=-5"], "@-5:"),
+            (&["total/s<-5", "total/s>5.5"], "-5:5.5"),
+            (&["drops/s>5"], "5"),
+            (&["drops/s<=5"], "@0:5"),
             (&[], ""),
         ] {
             assert_eq!(range(&limits(texts)), expected, "{texts:?}");
         }
         assert_eq!(
             perfdata(&compared(3, None, &["drops>0"], &[])),
-            "'drops'=3;0;;0"
+            "'drops'=3c;0;;0"
         );
+    }
+
+    #[test]
+    fn rates_are_shown_per_second() {
+        assert_eq!(
+            answer(&[
+                rate(12, 5_000_000, &["drops/s>2"], &["drops/s>100"]),
+                rate(-7, 2_000_000, &["local-port=5432:ESTABLISHED/s<-3"], &[]),
+            ]),
+            (
+                Status::Warning,
+                "TCP WARNING - drops 2.4/s (> 2/s); local-port=5432: ESTABLISHED -3.5/s (< -3/s) | \
+                 'drops/s'=2.4;2;100;0 'local-port:5432:ESTABLISHED/s'=-3.5;-3:;;"
+                    .into()
+            )
+        );
+        for (amount, micros, limit, expected) in [
+            (0, 5_000_000, "total/s>1", "0.0"),
+            (1, 3_000_000, "total/s>1", "0.3"),
+            (-2, 3_000_000, "total/s>1", "-0.7"),
+            (-1, 1_000_000_000, "total/s>1", "0.0"),
+            // On its side of the limit.
+            (-1, 1_000_000_000, "total/s<0", "-0.001"),
+            (1_000_001, 1_000_000, "total/s>1000000", "1000001.0"),
+            (10_000, 9_999_000, "total/s>1000", "1000.1"),
+            (10_001, 10_000_000, "total/s>1000", "1000.1"),
+            (100_001, 100_000_000, "total/s>1000", "1000.01"),
+            (
+                i128::from(u64::MAX),
+                0,
+                "total/s>1",
+                "18446744073709551615000000.0",
+            ),
+        ] {
+            let comparison = rate(amount, micros, &[limit], &[]);
+            let value = comparison.value.as_ref().unwrap();
+            assert_eq!(number(&comparison, value), expected, "{amount} in {micros}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_named_and_the_worst_decides() {
+        let in_namespace = |name: &str, comparison| Comparison {
+            namespace: Some(name.into()),
+            ..comparison
+        };
+        let full = || compared(91, Some(100), &[], &["443:accept_queue>80%"]);
+        let empty = || compared(0, Some(100), &[], &["443:accept_queue>80%"]);
+        let read = |read, hidden| Some(Namespaces { read, hidden });
+        let web = in_namespace("web", full());
+        let other = in_namespace("4026532733", empty());
+        let strange = in_namespace("it's=a|b", unknown("drops>1", "no answer"));
+        assert_eq!(
+            super::answer(&[other, web, strange], read(3, true)),
+            (
+                Status::Critical,
+                "TCP CRITICAL - netns web: 443: accept_queue 91.0% of 100 (> 80%); \
+                 UNKNOWN it's=a/b:drops is not known: no answer; \
+                 UNKNOWN some network namespaces cannot be seen: run it as root (CAP_SYS_PTRACE) | \
+                 '4026532733:443:accept_queue%'=0.0%;;80;0 'web:443:accept_queue%'=91.0%;;80;0 \
+                 'it:s:a:b:drops'=U;1;;0"
+                    .into()
+            )
+        );
+        let well = [in_namespace("web", empty()), in_namespace("db", empty())];
+        let (status, line) = super::answer(&well, read(2, false));
+        assert_eq!(status, Status::Ok);
+        assert!(
+            line.starts_with("TCP OK - 2 network namespaces | 'web:443"),
+            "{line}"
+        );
+        let (status, _) = super::answer(&well, read(2, true));
+        assert_eq!(status, Status::Unknown);
     }
 
     #[test]

@@ -9,83 +9,220 @@
 mod expression;
 mod judge;
 mod line;
+mod reading;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use clap::ArgGroup;
-use tcpstat::{Ports, Sampler, Service, Services, Snapshot, Source, State};
+use tcpstat::{
+    Connections, Counts, Error, Filter, Listeners, Namespace, Ports, Sampler, Service, Services,
+    Snapshot, Source, State,
+};
 
+use super::namespaces;
 use crate::failure::Failure;
-use crate::flags::SourceFlags;
+use crate::flags::{NamespaceFlags, SourceFlags, interval};
+use crate::netns_name::Names;
 use crate::output::{say, say_source, without};
-use expression::{Expression, Expressions, Quantity, Subject};
+use expression::{Expression, Expressions, Measure, Quantity, Scope, Subject};
 use judge::{Comparison, Status, Value};
+use line::Namespaces;
+use reading::{Drops, Level, Reading};
 
 const AFTER_HELP: &str = "\
-Expressions: [PORT:]WHAT OP NUMBER[%]
-  PORT      a service; without it, the whole network namespace
+Expressions: [SCOPE:]WHAT[/s] OP NUMBER[%]
+  SCOPE     443             the service at this port; UNKNOWN if nothing listens there
+            local-port=5432 the sockets at this local port, whether something listens there or not
+            without it, the whole network namespace
   WHAT      a state such as CLOSE_WAIT, total, listeners, or
-            accept_queue: connections waiting for accept() (without PORT: the longest queue)
+            accept_queue: connections waiting for accept() (without SCOPE: the longest queue)
             drops: dropped by the current listeners since each started
+  /s        the change per second, between two readings that are --over TIME apart: negative if the
+            number falls; of drops, those at listeners that were there at both
   OP        > >= < <=
-  NUMBER    a count, or
-  NUMBER%   without PORT: of all sockets
-            with PORT: of its connections without listeners
+  NUMBER    a count; with /s, also 0.5 or -10
+  NUMBER%   without SCOPE: of all sockets
+            at a port: of its connections without listeners
             for accept_queue: of the backlog
+
+Without --warn and --crit, the line has the totals, and the status is OK if a source could answer.
+With --all-namespaces, each limit holds for each network namespace, and the worst is named; a limit on
+a service, for those in which it listens, and UNKNOWN if it listens in none.
 
 Examples:
   tcpstat check --warn 'TIME_WAIT>50%' --crit 'total>1000000'
   tcpstat check --warn '8080:CLOSE_WAIT>100' --crit '443:accept_queue>80%,443:listeners<1'
+  tcpstat check --crit '443:drops/s>1' --over 10s
+  tcpstat check --warn 'local-port=5432:ESTABLISHED>100' --all-namespaces
 
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: no answer, nothing listens at the port, the source does not
 know the number (procfs: drops and backlogs), or wrong usage. Of several, the worst: CRITICAL, then WARNING, UNKNOWN, OK";
 
 /// Compare counts with limits, for a monitoring system: one line, perfdata and an exit code
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP, group = ArgGroup::new("limits").required(true).multiple(true))]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct CheckArgs {
     /// WARNING if one of these is true; separate several by commas, or repeat the option
-    #[arg(long, value_name = "EXPR", group = "limits")]
+    #[arg(long, value_name = "EXPR")]
     warn: Vec<Expressions>,
 
     /// CRITICAL if one of these is true
-    #[arg(long, value_name = "EXPR", group = "limits")]
+    #[arg(long, value_name = "EXPR")]
     crit: Vec<Expressions>,
+
+    /// The time between the two readings for /s [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = interval, allow_hyphen_values = true)]
+    over: Option<Duration>,
+
+    #[command(flatten)]
+    namespaces: NamespaceFlags,
 
     #[command(flatten)]
     source: SourceFlags,
 }
 
+/// The time between two readings, without `--over`.
+const OVER: Duration = Duration::from_secs(5);
+
 /// Compares, prints the line, and returns the exit code.
 pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
-    let mut sampler = args.source.sampler()?;
     let mut subjects: Vec<Subject> = Vec::new();
     for limit in each(&args.warn).chain(each(&args.crit)) {
         if !subjects.contains(&limit.subject) {
             subjects.push(limit.subject);
         }
     }
-    let limits = |limits, subject| {
-        let on_it = each(limits).filter(|limit| limit.subject == subject);
-        on_it.copied().collect()
-    };
-    let mut answers = Answers::new(&mut sampler, &subjects);
-    let comparisons: Vec<Comparison> = subjects
-        .into_iter()
-        .map(|subject| Comparison {
-            subject,
-            value: answers.value(subject),
-            warn: limits(&args.warn, subject),
-            crit: limits(&args.crit, subject),
-        })
-        .collect();
-    if args.source.verbose {
-        answers.say_sources();
+    if subjects.is_empty() {
+        subjects = totals();
     }
-    let (status, line) = line::answer(&comparisons);
-    Ok(answer(status, &line))
+    let rates: Vec<Subject> = subjects
+        .iter()
+        .copied()
+        .filter(|one| one.is_rate())
+        .collect();
+    if args.over.is_some() && rates.is_empty() {
+        return Err(Failure::Usage(
+            "--over is the time between two readings, which only a change per second needs: \
+             write drops/s>1, or leave it out"
+                .into(),
+        ));
+    }
+    let mut scope = namespaces::Scope::new(&args.source, &args.namespaces)?;
+    match compare(args, &mut scope, &subjects, &rates) {
+        Ok((status, line)) => Ok(answer(status, &line)),
+        // The exit code of a failure would mean WARNING.
+        Err(Failure::Sample(error)) => {
+            let line = line::unknown(&error.to_string());
+            Ok(answer(Status::Unknown, &line))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What is printed without limits.
+fn totals() -> Vec<Subject> {
+    let states = State::ALL.map(Quantity::State);
+    let subject = |what| Subject {
+        scope: Scope::Namespace,
+        what,
+        measure: Measure::Count,
+    };
+    let all = std::iter::once(Quantity::Total).chain(states);
+    all.map(subject).collect()
+}
+
+/// Reads each namespace, twice if there are `rates`, and compares: the status and the line.
+fn compare(
+    args: &CheckArgs,
+    scope: &mut namespaces::Scope,
+    subjects: &[Subject],
+    rates: &[Subject],
+) -> Result<(Status, String), Failure> {
+    let mut before = Vec::new();
+    if !rates.is_empty() {
+        let start = Instant::now();
+        before = read(scope, rates, false)?.0;
+        let over = args.over.unwrap_or(OVER);
+        thread::sleep(over.saturating_sub(start.elapsed()));
+    }
+    let (after, hidden) = read(scope, subjects, args.source.verbose)?;
+
+    let namespaces: Vec<_> = after.iter().map(|one| one.namespace).collect();
+    let names = Names::read(&args.source.options().proc_root).unique(&namespaces);
+    let mut comparisons = Vec::new();
+    for &subject in subjects {
+        let limits = |limits| {
+            let on_it = each(limits).filter(|limit| limit.subject == subject);
+            on_it.copied().collect()
+        };
+        // A service is in some namespaces, and not in the others.
+        let is_anywhere = after.iter().any(|one| !one.is_absent(subject));
+        for (one, name) in after.iter().zip(&names) {
+            let before = before.iter().find(|other| other.inode() == one.inode());
+            let is_new = subject.is_rate() && before.is_none();
+            if is_new || (is_anywhere && one.is_absent(subject)) {
+                continue;
+            }
+            comparisons.push(Comparison {
+                namespace: name.clone(),
+                subject,
+                value: one.value(subject, before),
+                warn: limits(&args.warn),
+                crit: limits(&args.crit),
+            });
+        }
+    }
+    if comparisons.is_empty() {
+        let line = line::unknown("no network namespace was there at both readings");
+        return Ok((Status::Unknown, line));
+    }
+    let namespaces = args.namespaces.all_namespaces.then_some(Namespaces {
+        read: after.len(),
+        hidden,
+    });
+    Ok(line::answer(&comparisons, namespaces))
+}
+
+/// Reads the subjects in each namespace, and whether there may be others, which cannot be seen.
+fn read(
+    scope: &mut namespaces::Scope,
+    subjects: &[Subject],
+    verbose: bool,
+) -> Result<(Vec<Reading>, bool), Failure> {
+    let mut readings = Vec::new();
+    let mut round = scope.round()?;
+    loop {
+        let (mut at, mut levels) = (Instant::now(), Vec::new());
+        let mut sources = Sources::default();
+        let asked = round.ask_next(&mut |sampler| {
+            at = Instant::now();
+            let mut answers = Answers::new(sampler, subjects);
+            let level = |&subject| (subject, answers.level(subject));
+            levels = subjects.iter().map(level).collect();
+            let failure = answers.failure.take();
+            sources = answers.into_sources();
+            failure.map_or(Ok(()), Err)
+        });
+        let Some((namespace, asked)) = asked else {
+            return Ok((readings, round.is_partial()));
+        };
+        if let (true, Err(error)) = (levels.is_empty(), &asked) {
+            let unknown = |&subject| (subject, Err(error.to_string()));
+            levels = subjects.iter().map(unknown).collect();
+        }
+        if verbose {
+            sources.say(namespace);
+        }
+        readings.push(Reading {
+            namespace,
+            at,
+            levels,
+        });
+    }
 }
 
 /// All limits of an option, whether separated by commas or in repeated options.
@@ -131,67 +268,147 @@ fn answer(status: Status, line: &str) -> ExitCode {
     }
 }
 
-/// The answers of the sampler, each requested when it is first needed.
+/// The answers of the sampler for one namespace, each requested when it is first needed.
 struct Answers<'a> {
     sampler: &'a mut Sampler,
     /// The ports of the services to count; `None` for all services.
     ports: Option<Ports>,
+    /// The local ports whose sockets are counted.
+    local_ports: Option<Ports>,
     totals: Option<Result<Snapshot, String>>,
     services: Option<Result<Services, String>>,
+    at_local_ports: Option<Result<Listed, String>>,
+    /// `None` inside if no source lists them.
+    listeners: Option<Result<Option<Listeners>, String>>,
+    /// The first error of a source.
+    failure: Option<Error>,
+}
+
+/// The sockets at some local ports, counted one by one.
+struct Listed {
+    counts: BTreeMap<u16, Counts>,
+    connections: Connections,
 }
 
 impl<'a> Answers<'a> {
     fn new(sampler: &'a mut Sampler, subjects: &[Subject]) -> Self {
-        let ports: Vec<String> = subjects
-            .iter()
-            .filter_map(|subject| Some(subject.port?.to_string()))
-            .collect();
+        let ports = |of: fn(Scope) -> Option<u16>| -> Option<Ports> {
+            let ports = subjects.iter().filter_map(|subject| of(subject.scope));
+            let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
+            // Without ports, the empty text does not parse. Then they are not requested.
+            ports.join(",").parse().ok()
+        };
         let every = |subject: &Subject| {
-            subject.port.is_none()
+            subject.scope == Scope::Namespace
                 && matches!(subject.what, Quantity::AcceptQueue | Quantity::Drops)
         };
         Self {
             sampler,
-            // Without ports, the empty text does not parse. Then services are not requested.
-            ports: match subjects.iter().any(every) {
-                true => None,
-                false => ports.join(",").parse().ok(),
-            },
+            ports: ports(Scope::service).filter(|_| !subjects.iter().any(every)),
+            local_ports: ports(Scope::local_port),
             totals: None,
             services: None,
+            at_local_ports: None,
+            listeners: None,
+            failure: None,
         }
     }
 
     fn totals(&mut self) -> Result<&Snapshot, String> {
-        self.totals
-            .get_or_insert_with(|| self.sampler.sample().map_err(|error| error.to_string()))
-            .as_ref()
-            .map_err(Clone::clone)
+        let answer = self.totals.get_or_insert_with(|| {
+            let snapshot = self.sampler.sample();
+            snapshot.map_err(|error| noted(&mut self.failure, error))
+        });
+        answer.as_ref().map_err(Clone::clone)
     }
 
     fn services(&mut self) -> Result<&Services, String> {
-        self.services
-            .get_or_insert_with(|| {
-                let services = self.sampler.services(self.ports.as_ref());
-                services.map_err(|error| error.to_string())
-            })
-            .as_ref()
-            .map_err(Clone::clone)
+        let answer = self.services.get_or_insert_with(|| {
+            let services = self.sampler.services(self.ports.as_ref());
+            services.map_err(|error| noted(&mut self.failure, error))
+        });
+        answer.as_ref().map_err(Clone::clone)
+    }
+
+    fn at_local_ports(&mut self) -> Result<&Listed, String> {
+        let answer = self.at_local_ports.get_or_insert_with(|| {
+            let listed = listed(self.sampler, self.local_ports.as_ref());
+            listed.map_err(|error| noted(&mut self.failure, error))
+        });
+        answer.as_ref().map_err(Clone::clone)
+    }
+
+    /// What is read for a subject, or why it is not known.
+    fn level(&mut self, subject: Subject) -> Result<Level, String> {
+        let port = subject.scope.service();
+        if (subject.measure, subject.what) == (Measure::Rate, Quantity::Drops) {
+            if let Some(drops) = self.drops_of_listeners(port)? {
+                return Ok(drops);
+            }
+        }
+        if let Some(port) = port {
+            if self.services()?.get(port).is_none() {
+                return Ok(Level::Absent);
+            }
+        }
+        match (subject.measure, subject.what) {
+            (Measure::Rate, Quantity::Drops) => self.drops_of_ports(port),
+            _ => self.value(subject).map(Level::Value),
+        }
+    }
+
+    /// The drops of each listener, at this port or at all; `None` if no source lists them.
+    fn drops_of_listeners(&mut self, port: Option<u16>) -> Result<Option<Level>, String> {
+        let answer = self.listeners.get_or_insert_with(|| {
+            match self.sampler.listeners(self.ports.as_ref()) {
+                Ok(listeners) => Ok(Some(listeners)),
+                // The module may know the drops of a port.
+                Err(Error::NotListed | Error::NoSource(_)) => Ok(None),
+                Err(error) => Err(noted(&mut self.failure, error)),
+            }
+        });
+        let Some(answer) = answer.as_ref().map_err(Clone::clone)? else {
+            return Ok(None);
+        };
+        let listeners = answer.listeners.iter();
+        let mut listeners = listeners
+            .filter(|one| port.is_none_or(|port| one.local.port() == port))
+            .peekable();
+        if port.is_some() && listeners.peek().is_none() {
+            return Ok(Some(Level::Absent));
+        }
+        let drops = listeners.map(|one| Some(((one.inode, one.local), one.drops?)));
+        let drops: Option<_> = drops.collect();
+        Ok(drops.map(|drops| Level::Drops(Drops::OfListeners(drops))))
+    }
+
+    /// The drops of each port, or of this one.
+    fn drops_of_ports(&mut self, port: Option<u16>) -> Result<Level, String> {
+        let services = self.services()?;
+        let source = services.source;
+        let services = services.services.iter();
+        let drops = services
+            .filter(|service| port.is_none_or(|port| service.port == port))
+            .map(|service| {
+                let drops = service.drops.ok_or_else(|| unknown_drops(source))?;
+                Ok((service.port, drops))
+            });
+        let drops: Result<_, String> = drops.collect();
+        Ok(Level::Drops(Drops::OfPorts(drops?)))
     }
 
     /// The number, or why it is not known.
-    fn value(&mut self, Subject { port, what, share }: Subject) -> Result<Value, String> {
-        match (port, what) {
+    fn value(&mut self, subject: Subject) -> Result<Value, String> {
+        let (what, share) = (subject.what, subject.measure == Measure::Share);
+        if let Some(port) = subject.scope.local_port() {
+            let counts = self.at_local_ports()?.counts.get(&port);
+            return Ok(at_local_port(counts.copied().unwrap_or_default(), what));
+        }
+        match (subject.scope.service(), what) {
             (Some(port), _) => {
                 let services = self.services()?;
-                match services.get(port) {
-                    Some(service) => at_service(service, what, share, services.source),
-                    None if what == Quantity::Listeners => Ok(Value {
-                        port: Some(port),
-                        ..Value::count(0)
-                    }),
-                    None => Err("nothing listens at this port".into()),
-                }
+                let service = services.get(port).ok_or("nothing listens at this port")?;
+                at_service(service, what, share, services.source)
             }
             (None, Quantity::AcceptQueue) => {
                 let services = self.services()?;
@@ -201,12 +418,11 @@ impl<'a> Answers<'a> {
             }
             (None, Quantity::Drops) => {
                 let services = self.services()?;
-                let mut sum = 0u64;
+                let mut sum = Value::count(0);
                 for service in &services.services {
-                    let value = at_service(service, what, share, services.source)?;
-                    sum = sum.saturating_add(value.amount);
+                    sum.amount += at_service(service, what, share, services.source)?.amount;
                 }
-                Ok(Value::count(sum))
+                Ok(sum)
             }
             (None, Quantity::State(state)) => {
                 let counts = &self.totals()?.counts;
@@ -222,16 +438,86 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// Prints to standard error which sources answered.
-    fn say_sources(&self) {
-        if let Some(Ok(snapshot)) = &self.totals {
-            say_source(None, &snapshot.tried, snapshot.source, &snapshot.method);
-        }
-        if let Some(Ok(services)) = &self.services {
-            let method = without("counted by port", services.missing.as_deref());
-            say_source(None, &services.tried, services.source, method);
+    /// What the sources answered.
+    fn into_sources(self) -> Sources {
+        Sources {
+            totals: self.totals.and_then(Result::ok),
+            services: self.services.and_then(Result::ok),
+            listed: self.at_local_ports.and_then(Result::ok),
+            listeners: self.listeners.and_then(Result::ok).flatten(),
         }
     }
+}
+
+/// What the sources answered for one namespace.
+#[derive(Default)]
+struct Sources {
+    totals: Option<Snapshot>,
+    services: Option<Services>,
+    listed: Option<Listed>,
+    listeners: Option<Listeners>,
+}
+
+impl Sources {
+    /// Prints to standard error which sources answered.
+    fn say(&self, namespace: Option<Namespace>) {
+        if let Some(totals) = &self.totals {
+            say_source(namespace, &totals.tried, totals.source, &totals.method);
+        }
+        if let Some(services) = &self.services {
+            let method = without("counted by port", services.missing.as_deref());
+            say_source(namespace, &services.tried, services.source, method);
+        }
+        if let Some(listeners) = &self.listeners {
+            let method = "listed the listeners";
+            say_source(namespace, &listeners.tried, listeners.source, method);
+        }
+        if let Some(Listed { connections, .. }) = &self.listed {
+            let method = without("listed the local ports", connections.missing());
+            say_source(namespace, connections.tried(), connections.source(), method);
+        }
+    }
+}
+
+/// The text of an error. The first one is kept.
+fn noted(failure: &mut Option<Error>, error: Error) -> String {
+    let text = error.to_string();
+    failure.get_or_insert(error);
+    text
+}
+
+/// Counts the sockets at these local ports.
+fn listed(sampler: &mut Sampler, ports: Option<&Ports>) -> Result<Listed, Error> {
+    let mut filter = Filter::default();
+    filter.local_ports = ports.cloned();
+    let mut connections = sampler.connections(filter)?;
+    let mut counts: BTreeMap<u16, Counts> = BTreeMap::new();
+    for connection in &mut connections {
+        let connection = connection?;
+        let at_port = counts.entry(connection.local.port()).or_default();
+        at_port.add_one(connection.state);
+    }
+    Ok(Listed {
+        counts,
+        connections,
+    })
+}
+
+/// A number of the sockets at a local port.
+fn at_local_port(counts: Counts, what: Quantity) -> Value {
+    match what {
+        Quantity::State(state) => Value {
+            whole: Some(counts.total() - counts.get(State::Listen)),
+            ..Value::count(counts.get(state))
+        },
+        Quantity::Listeners => Value::count(counts.get(State::Listen)),
+        // The others are not of a local port.
+        Quantity::Total | Quantity::AcceptQueue | Quantity::Drops => Value::count(counts.total()),
+    }
+}
+
+fn unknown_drops(source: Source) -> String {
+    format!("{source} does not know the drops")
 }
 
 /// A number of one service, or why it is not known.
@@ -248,11 +534,7 @@ fn at_service(
         },
         Quantity::Total => Value::count(service.counts.total()),
         Quantity::Listeners => Value::count(service.listeners),
-        Quantity::Drops => Value::count(
-            service
-                .drops
-                .ok_or_else(|| format!("{source} does not know the drops"))?,
-        ),
+        Quantity::Drops => Value::count(service.drops.ok_or_else(|| unknown_drops(source))?),
         Quantity::AcceptQueue if share => match service.fullest {
             Some(fullest) => Value {
                 whole: Some(fullest.backlog.into()),

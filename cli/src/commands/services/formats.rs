@@ -17,22 +17,25 @@ use crate::format::{
     Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, ratio, rfc3339,
     rounded,
 };
+use crate::netns_name::Names;
 use crate::table::{self, Column};
 
 /// The values of `--format`.
 pub(super) const FORMATS: [Format; 3] = [Format::Json, Format::Prometheus, Format::Table];
 
-/// The services as text, with the final newline. `timestamp` is the time of the reading.
+/// The services as text, with the final newline. `timestamp` is the time of the reading,
+/// `names` are those of the network namespaces.
 pub(super) fn text(
     format: Format,
     answers: &[Answer<Services>],
     timestamp: Timestamp,
+    names: &Names,
 ) -> Result<String, Box<dyn std::error::Error>> {
     let json = |answer| serde_json::to_string(&Json::new(answer, timestamp));
     Ok(match format {
         // The JSON of services always has time, source and ratios.
         Format::Json | Format::Report => lines(answers.iter().map(json))?,
-        Format::Prometheus => prometheus(answers)?,
+        Format::Prometheus => prometheus(answers, names)?,
         Format::Table => blocks(answers, services_table),
     })
 }
@@ -119,10 +122,10 @@ impl<'a> Json<'a> {
 /// Replaces the port number for the sockets at ports without a listener.
 const OTHER: &str = "other";
 
-fn prometheus(answers: &[Answer<Services>]) -> Result<String, fmt::Error> {
+fn prometheus(answers: &[Answer<Services>], names: &Names) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let answers = answers.iter().map(|Answer { namespace, answer }| Metrics {
-        labels: labels(*namespace),
+        labels: labels(*namespace, names),
         services: answer.services.clone(),
         other: answer.other,
     });
@@ -332,7 +335,7 @@ mod tests {
             namespace: None,
             answer: services,
         };
-        super::text(format, &[answer], timestamp).unwrap()
+        super::text(format, &[answer], timestamp, &Names::default()).unwrap()
     }
 
     #[test]
@@ -465,14 +468,16 @@ mod tests {
             namespace: Some(Namespace::new(inode, pid)),
             answer: services(Source::Module),
         });
-        let text = |format: Format| super::text(format, &answers, Timestamp::UNIX_EPOCH).unwrap();
+        let text = |format: Format| {
+            super::text(format, &answers, Timestamp::UNIX_EPOCH, &Names::default()).unwrap()
+        };
         let json = text(Format::Json);
         assert_eq!(json.matches('\n').count(), 2);
         assert!(json.contains("\"namespace\":4026532000,\"pid\":77,\"source\":\"module\","));
         let prometheus = text(Format::Prometheus);
         assert_eq!(prometheus.matches("# TYPE").count(), 7);
         assert!(prometheus.contains(
-            "tcpstat_service_drops{namespace=\"4026532000\",pid=\"77\",port=\"8080\"} 77\n"
+            "tcpstat_service_drops{netns=\"4026532000\",netns_name=\"\",port=\"8080\"} 77\n"
         ));
         assert!(text(Format::Table).contains("\n\nnamespace 4026532000, process 77\n"));
     }

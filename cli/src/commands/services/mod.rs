@@ -14,6 +14,7 @@ use super::namespaces::{Scope, end};
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
 use crate::format::{Answer, Format};
+use crate::netns_name::Names;
 use crate::output::{print, say_source, without};
 use sort::SortBy;
 
@@ -83,6 +84,10 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
         }
     }
     let mut scope = Scope::new(&args.source, &args.namespaces)?;
+    let names = match args.format {
+        Format::Prometheus => Names::read(&args.source.options().proc_root),
+        Format::Json | Format::Report | Format::Table => Names::default(),
+    };
     let mut complete = true;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
@@ -109,7 +114,7 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                     say_source(*namespace, &answer.tried, answer.source, found);
                 }
             }
-            formats::text(args.format, &answers, timestamp)
+            formats::text(args.format, &answers, timestamp, &names)
         };
         print(&text.map_err(Failure::Format)?)
     })?;

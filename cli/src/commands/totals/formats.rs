@@ -14,6 +14,7 @@ use tcpstat::{Counts, Snapshot};
 use crate::format::{
     Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, ratio, rfc3339,
 };
+use crate::netns_name::Names;
 use crate::table::{self, Column};
 
 /// The values of `--format`.
@@ -24,18 +25,20 @@ pub(super) const FORMATS: [Format; 4] = [
     Format::Table,
 ];
 
-/// The answers as text, with the final newline. `timestamp` is the time of the reading.
+/// The answers as text, with the final newline. `timestamp` is the time of the reading,
+/// `names` are those of the network namespaces.
 pub(super) fn text(
     format: Format,
     answers: &[Answer<Snapshot>],
     timestamp: Timestamp,
+    names: &Names,
 ) -> Result<String, Box<dyn std::error::Error>> {
     let json = |answer| serde_json::to_string(&Json(answer));
     let report = |answer| serde_json::to_string(&Report::new(answer, timestamp));
     Ok(match format {
         Format::Json => lines(answers.iter().map(json))?,
         Format::Report => lines(answers.iter().map(report))?,
-        Format::Prometheus => prometheus(answers)?,
+        Format::Prometheus => prometheus(answers, names)?,
         Format::Table => blocks(answers, totals_table),
     })
 }
@@ -84,11 +87,11 @@ impl<'a> Report<'a> {
 }
 
 /// The names are those of node_exporter's tcpstat collector.
-fn prometheus(answers: &[Answer<Snapshot>]) -> Result<String, std::fmt::Error> {
+fn prometheus(answers: &[Answer<Snapshot>], names: &Names) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
     let counts = answers
         .iter()
-        .map(|answer| (labels(answer.namespace), answer.answer.counts));
+        .map(|answer| (labels(answer.namespace, names), answer.answer.counts));
     registry.register_collector(Box::new(StateMetrics(counts.collect())));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -161,7 +164,13 @@ mod tests {
 
     fn text(format: Format, answer: &Answer<Snapshot>) -> String {
         let timestamp = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
-        super::text(format, std::slice::from_ref(answer), timestamp).unwrap()
+        super::text(
+            format,
+            std::slice::from_ref(answer),
+            timestamp,
+            &Names::default(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -260,7 +269,9 @@ source: module
             namespace: Some(Namespace::new(inode, pid)),
             ..snapshot()
         });
-        let text = |format: Format| super::text(format, &answers, Timestamp::UNIX_EPOCH).unwrap();
+        let text = |format: Format| {
+            super::text(format, &answers, Timestamp::UNIX_EPOCH, &Names::default()).unwrap()
+        };
         let json = text(Format::Json);
         assert!(json.starts_with("{\"namespace\":4026531840,\"pid\":1,\"ESTABLISHED\":100,"));
         assert_eq!(json.matches('\n').count(), 2);
@@ -270,7 +281,7 @@ source: module
         let prometheus = text(Format::Prometheus);
         assert_eq!(prometheus.matches("# TYPE").count(), 1);
         assert!(prometheus.contains(
-            "node_tcp_connection_states{namespace=\"4026532000\",pid=\"77\",state=\"listen\"} 14\n"
+            "node_tcp_connection_states{netns=\"4026532000\",netns_name=\"\",state=\"listen\"} 14\n"
         ));
         assert!(
             text(Format::Table)

@@ -11,6 +11,7 @@ use super::namespaces::{Scope, end};
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
 use crate::format::Format;
+use crate::netns_name::Names;
 use crate::output::{print, say_source};
 
 /// The options of `tcpstat` without a command.
@@ -47,6 +48,10 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
         ));
     }
     let mut scope = Scope::new(&args.source, &args.namespaces)?;
+    let names = match args.format {
+        Format::Prometheus => Names::read(&args.source.options().proc_root),
+        Format::Json | Format::Report | Format::Table => Names::default(),
+    };
     let mut complete = true;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
@@ -62,7 +67,7 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
                 );
             }
         }
-        print(&formats::text(args.format, &answers, timestamp).map_err(Failure::Format)?)
+        print(&formats::text(args.format, &answers, timestamp, &names).map_err(Failure::Format)?)
     })?;
     end(complete)
 }
