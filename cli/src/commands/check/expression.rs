@@ -83,8 +83,8 @@ impl Scope {
 pub(crate) enum Measure {
     /// The number.
     Count,
-    /// `%`, its share: of all sockets; at a port, of its connections; for `accept_queue`, of the
-    /// backlog.
+    /// `%`, its share: of all sockets; at a port, of its connections; for `accept_queue`, that of the
+    /// fullest listener, of its backlog.
     Share,
     /// `/s`, its change per second between two readings.
     Rate,

@@ -64,8 +64,8 @@ pub(super) struct Value {
     /// The count; for a rate the change, which may be negative.
     pub(super) amount: i128,
     /// The whole of which it is a share: all sockets; at a port its connections; for `accept_queue`
-    /// the backlog. For a rate, the microseconds between the two readings. `None` if there is
-    /// neither, or it is not known.
+    /// the backlog of the fullest listener. For a rate, the microseconds between the two readings.
+    /// `None` if there is neither, or it is not known.
     pub(super) whole: Option<u64>,
 }
 

@@ -47,7 +47,7 @@ Expressions: [SCOPE:]WHAT[/s] OP NUMBER[%]
   NUMBER    a count; with /s, also 0.5 or -10
   NUMBER%   without SCOPE: of all sockets
             at a port: of its connections without listeners
-            for accept_queue: of the backlog
+            for accept_queue: the queue of the fullest listener, of its backlog
 
 Without --warn and --crit, the line has the totals, and the status is OK if a source could answer.
 With --all-namespaces, each limit holds for each network namespace, and the worst is named; a limit on
