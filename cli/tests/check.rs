@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::run::{self, tcpstat};
-use common::saved::proc_root;
+use common::saved::{EMPTY_TCP6, proc_root};
 use common::sources;
 use tcpstat_tests::netns;
 use tempfile::TempDir;
@@ -660,7 +660,11 @@ fn the_exit_code_is_right_even_if_the_line_is_not_read() {
 
 #[test]
 fn verbose_names_the_sources() {
-    let root = proc_root(&[("tcpstat", MODULE), ("net/tcp", TCP)]);
+    let root = proc_root(&[
+        ("tcpstat", MODULE),
+        ("net/tcp", TCP),
+        ("net/tcp6", EMPTY_TCP6),
+    ]);
     let mut command = command(&["-v", "--warn", "total>1000,443:total>1000"]);
     command.arg("--proc-root").arg(root.path());
     let (code, _, stderr) = run(command);

@@ -125,7 +125,7 @@ fn verbose_says_how_the_sockets_were_counted() {
 
         check(
             explained(&[], "netlink"),
-            "tcpstat: netlink: counted by difference: ESTABLISHED and TIME_WAIT are from sockstat, ",
+            "tcpstat: netlink: counted by difference: ESTABLISHED is from the kernel's counters, ",
         );
         let inode = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         for source in ["netlink-full", "procfs"] {

@@ -19,6 +19,7 @@ use std::thread;
 use assert_cmd::cargo::cargo_bin;
 use common::container::{Container, in_container};
 use common::run::{run, tcpstat, tcpstat_on, texts};
+use common::saved::EMPTY_TCP6;
 use common::serial::serial;
 use common::{sources, unprivileged};
 use nix::libc;
@@ -229,6 +230,7 @@ fn verbose_names_the_namespace() {
         fs::create_dir(process.join("net")).unwrap();
         symlink(format!("net:[{inode}]"), process.join("ns/net")).unwrap();
         fs::write(process.join("net/tcp"), TCP).unwrap();
+        fs::write(process.join("net/tcp6"), EMPTY_TCP6).unwrap();
     }
     for (command, file, procfs) in [
         (&[][..], Some("tcpstat"), "counted everything"),
@@ -325,6 +327,7 @@ fn a_saved_namespace_cannot_be_entered() {
     let own = fs::read_link("/proc/self/ns/net").unwrap();
     symlink(own, process.join("ns/net")).unwrap();
     fs::write(process.join("net/tcp"), TCP).unwrap();
+    fs::write(process.join("net/tcp6"), EMPTY_TCP6).unwrap();
     let ask = |arguments: &[&str]| run(&mut tcpstat_on(root.path(), arguments));
 
     let (code, stdout, stderr) = ask(&["-v", "--pid", "77"]);

@@ -254,8 +254,10 @@ fn a_sample_without_ipv6_is_said_to_be() {
     ];
     let (code, stdout, stderr) = run(&arguments);
     assert_eq!(code, 0);
-    let missing =
-        format!("tcpstat: procfs: 1 listeners, of IPv4 alone: there is no {root}/net/tcp6\n");
+    let missing = format!(
+        "tcpstat: the files in {root}/net\n\
+         tcpstat: procfs: 1 listeners, of IPv4 alone: there is no {root}/net/tcp6\n"
+    );
     assert_eq!(stderr, missing);
     let listeners = &serde_json::from_str::<Value>(&stdout).unwrap()["listeners"];
     let expected = json!([{

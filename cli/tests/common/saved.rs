@@ -7,6 +7,9 @@ use std::io::Write;
 
 use tempfile::TempDir;
 
+/// A `net/tcp6` without connections.
+pub(crate) const EMPTY_TCP6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+
 /// A procfs with these files.
 pub(crate) fn proc_root(files: &[(&str, &str)]) -> TempDir {
     let root = TempDir::new().unwrap();

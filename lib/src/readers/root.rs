@@ -255,7 +255,7 @@ impl Held {
             Err(error) => return Err(error),
         };
         let sockstat = match namespace {
-            Err(Errno::EACCES | Errno::EPERM) => identified(&through.join(SOCKSTAT)).ok(),
+            Err(Errno::EACCES | Errno::EPERM) => identified(through.join(SOCKSTAT)),
             _ => None,
         };
         Ok(Self {
@@ -332,10 +332,10 @@ impl Held {
     }
 }
 
-fn identified(path: &Path) -> io::Result<(File, Id)> {
-    let file = File::open(path)?;
-    let id = id(&file.metadata()?);
-    Ok((file, id))
+fn identified(path: PathBuf) -> Option<(File, Id)> {
+    let (_, file) = open(path).ok()?;
+    let id = id(&file.metadata().ok()?);
+    Some((file, id))
 }
 
 /// Opens a file of a procfs, or of a saved sample: neither is a FIFO or a device, on which `open`
