@@ -16,7 +16,7 @@ export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-debug check lint check-deps publish-check bench bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-debug check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -58,6 +58,9 @@ publish-check: ## package and build what crates.io is given, without uploading i
 
 bench: ## measure everything, into docs/performance.md (15 minutes, 6 GB of memory)
 	scripts/bench $(TEST_KERNEL)
+
+bench-churn: ## measure counting by difference while sockets come and go (two minutes)
+	scripts/bench-churn
 
 bench-quick: ## the same, into target/bench (3 minutes)
 	scripts/bench --quick $(TEST_KERNEL)

@@ -3,12 +3,13 @@
 //! Compares tcpstat with the other ways to count connections, in one run on one machine: what `make
 //! bench` runs.
 //!
-//! [`native`] makes the sockets ([`population`]) and measures ([`measure`], [`exporter`]) all
+//! [`churn`] measures sockets that come and go. [`native`] makes the sockets ([`population`]) and measures ([`measure`], [`exporter`]) all
 //! [`ways`] to count over them, whose counts ([`answers`]) must agree; [`machine`] does the same
 //! for the module in a virtual machine. Both write [`results`], from which [`report`] makes the
 //! document, with the [`requirements`] and the [`plot`].
 
 mod answers;
+mod churn;
 mod drain;
 mod exporter;
 mod machine;
@@ -60,6 +61,8 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<String>,
     },
+    /// Measure counting by difference while sockets come and go (as root)
+    Churn(churn::Args),
     /// Make the document and the plot from the results
     Report(report::Args),
     /// Run a command, and print its cost
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
             out,
             command,
         } => machine::run(&port, timeout, &console, &out, &command),
+        Command::Churn(args) => churn::run(&args),
         Command::Report(args) => report::write(&args),
         Command::Measure { command } => measure::measure_here(&command),
         Command::Drain { source } => source.drain(),
