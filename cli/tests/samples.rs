@@ -33,9 +33,10 @@ fn run(root: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), stdout, stderr)
 }
 
-const EVERY_COMMAND: [&[&str]; 4] = [
+const EVERY_COMMAND: [&[&str]; 5] = [
     &[],
     &["services"],
+    &["services", "--listeners"],
     &["connections"],
     &["check", "--warn", "total>1000"],
 ];
@@ -129,9 +130,11 @@ fn the_addresses_of_another_kind_of_machine_are_refused() {
         ),
     ] {
         let root = proc_root(&[("net/tcp", tcp), ("net/tcp6", tcp6)]);
-        let (code, stdout, stderr) = run(root.path(), &["connections"]);
-        assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
-        assert!(stderr.contains(line), "{stderr}");
+        for command in [&["connections"][..], &["services", "--listeners"]] {
+            let (code, stdout, stderr) = run(root.path(), command);
+            assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+            assert!(stderr.contains(line), "{stderr}");
+        }
         // States and ports are the same on every machine.
         let right = proc_root(&[("net/tcp", TCP), ("net/tcp6", TCP6)]);
         for command in [&[][..], &["services", "--format", "table"]] {

@@ -68,13 +68,21 @@ impl Procfs {
         mut read: impl FnMut(Rows<File, &mut [u8]>) -> Result<(), Failure>,
     ) -> Result<Option<PathBuf>, Error> {
         self.buffer.resize(BUFFER, 0);
-        let Files { tcp6, tcp, missing } = Files::open(root)?;
-        for (table, digits) in [(tcp6, IPV6_DIGITS), (Some(tcp), IPV4_DIGITS)] {
-            if let Some(Table { path, file, live }) = table {
-                let rows = Rows::of(file, live, digits, &mut self.buffer[..]);
-                read(rows).map_err(|failure| failure.of(&path))?;
+        let mut read = |Table { path, file, live }, digits| {
+            let rows = Rows::of(file, live, digits, &mut self.buffer[..]);
+            read(rows).map_err(|failure| failure.of(&path))
+        };
+        // One file is open at a time.
+        let absent = match Table::open_tcp6(root)? {
+            Ok(tcp6) => {
+                read(tcp6, IPV6_DIGITS)?;
+                None
             }
-        }
+            Err(absent) => Some(absent),
+        };
+        let tcp = Table::open(root, "tcp")?;
+        let missing = absent.filter(|_| !tcp.live);
+        read(tcp, IPV4_DIGITS)?;
         Ok(missing)
     }
 }
@@ -101,6 +109,18 @@ impl Table {
         }
     }
 
+    /// Opens `tcp6`, or returns its path if it does not exist. A kernel without IPv6 has no such
+    /// file, and no such connections. A process that has ended has neither file, so this one is
+    /// opened before `tcp`, which every kernel has.
+    fn open_tcp6(root: &Root) -> Result<Result<Self, PathBuf>, Error> {
+        match Self::open(root, "tcp6") {
+            Err(Error::Open { path, error }) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Err(path))
+            }
+            opened => opened.map(Ok),
+        }
+    }
+
     /// Reads the local addresses of a saved sample, and goes back to its beginning. Lines that are
     /// wrong are left to the reader that comes after.
     fn add_addresses(
@@ -121,33 +141,6 @@ impl Table {
     }
 }
 
-#[derive(Debug)]
-struct Files {
-    tcp6: Option<Table>,
-    tcp: Table,
-    /// `tcp6`, if a saved sample does not have it.
-    missing: Option<PathBuf>,
-}
-
-impl Files {
-    /// A kernel without IPv6 has no `tcp6`, and no such connections. A process that ends has
-    /// neither file any more, so this one is opened before `tcp`, which every kernel has.
-    fn open(root: &Root) -> Result<Self, Error> {
-        let tcp6 = match Table::open(root, "tcp6") {
-            Err(Error::Open { path, error }) if error.kind() == io::ErrorKind::NotFound => {
-                Err(path)
-            }
-            opened => Ok(opened?),
-        };
-        let tcp = Table::open(root, "tcp")?;
-        let (tcp6, missing) = match tcp6 {
-            Ok(table) => (Some(table), None),
-            Err(path) => (None, (!tcp.live).then_some(path)),
-        };
-        Ok(Self { tcp6, tcp, missing })
-    }
-}
-
 /// The connections in `tcp`, and then those in `tcp6`.
 #[derive(Debug)]
 pub(crate) struct Listing {
@@ -161,7 +154,12 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn start(root: &Root) -> Result<Self, Error> {
-        let Files { tcp6, tcp, missing } = Files::open(root)?;
+        let tcp6 = Table::open_tcp6(root)?;
+        let tcp = Table::open(root, "tcp")?;
+        let (tcp6, missing) = match tcp6 {
+            Ok(tcp6) => (Some(tcp6), None),
+            Err(absent) => (None, (!tcp.live).then_some(absent)),
+        };
         let mut buffer = vec![0; BUFFER];
         let mut order = ByteOrder::default();
         for (table, digits) in [(Some(&tcp), IPV4_DIGITS), (tcp6.as_ref(), IPV6_DIGITS)] {
