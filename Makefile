@@ -16,7 +16,7 @@ export TCPSTAT_CACHE
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-debug check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-debug test-repeat check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -43,6 +43,9 @@ test: ## run every test, in the virtual machine too
 
 test-debug: ## run the tests of the virtual machine on a kernel with lockdep, KASAN and kmemleak
 	scripts/vm-test $(TEST_KERNEL)-debug
+
+test-repeat: ## run the tests with sockets that come and go twenty times
+	scripts/test-repeat
 
 check: ## formatting and lints only, by the tools of the Debian 13 root
 	scripts/check $(TEST_KERNEL)
