@@ -660,7 +660,8 @@ fn the_exit_code_is_right_even_if_the_line_is_not_read() {
 
 #[test]
 fn verbose_names_the_sources() {
-    let root = proc_root(&[("tcpstat", MODULE), ("net/tcp", TCP)]);
+    let header = TCP.split_inclusive('\n').next().unwrap();
+    let root = proc_root(&[("tcpstat", MODULE), ("net/tcp", TCP), ("net/tcp6", header)]);
     let mut command = command(&["-v", "--warn", "total>1000,443:total>1000"]);
     command.arg("--proc-root").arg(root.path());
     let (code, _, stderr) = run(command);
