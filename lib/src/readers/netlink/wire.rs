@@ -129,7 +129,7 @@ impl InetDiagMsg {
     /// before a restart (`sock_gen_cookie`).
     pub(super) fn cookie(&self) -> u64 {
         let [low, high] = self.id.cookie;
-        u64::from(high.get()) << 32 | u64::from(low.get())
+        (u64::from(high.get()) << 32) | u64::from(low.get())
     }
 
     #[inline]
