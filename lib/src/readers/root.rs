@@ -57,7 +57,7 @@ impl Root {
         if let Some(pid) = options.target.pid() {
             return Self::process(path.join(pid.to_string()), options.target.inode());
         }
-        if !statfs(path).is_ok_and(|is| is.filesystem_type() == PROC_SUPER_MAGIC) {
+        if !is_procfs(path) {
             return path.into();
         }
         let own = Path::new(Options::PROC_ROOT);
@@ -255,9 +255,14 @@ impl Held {
             Err(error) => return Err(error),
         };
         let sockstat = match namespace {
-            Err(Errno::EACCES | Errno::EPERM) => identified(through.join(SOCKSTAT)),
-            _ => None,
+            Err(_) => identified(through.join(SOCKSTAT)),
+            Ok(_) => None,
         };
+        // A live process that cannot be identified is ending: its number may soon be another's.
+        if namespace.is_err() && sockstat.is_none() && is_procfs(process) {
+            let path = process.to_owned();
+            return Err(Error::NoProcess { path });
+        }
         Ok(Self {
             inode: inode.or(namespace.as_ref().ok().map(Handle::inode)),
             namespace,
@@ -330,6 +335,11 @@ impl Held {
         let opened = open(process.join("net").join(name));
         is_in().then_some(opened)
     }
+}
+
+/// Whether `path` is in a live procfs, and not in a saved sample.
+fn is_procfs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|is| is.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
 fn identified(path: PathBuf) -> Option<(File, Id)> {

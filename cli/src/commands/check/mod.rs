@@ -13,7 +13,10 @@ mod reading;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -135,6 +138,16 @@ fn totals() -> Vec<Subject> {
     all.map(subject).collect()
 }
 
+/// Opens a namespace through its process; `None` if that has left it, or may not be looked at.
+fn hold(proc_root: &Path, namespace: Namespace) -> Option<File> {
+    let path = proc_root.join(namespace.pid.to_string()).join("ns/net");
+    let file = File::open(path).ok()?;
+    let is_same = file
+        .metadata()
+        .is_ok_and(|metadata| metadata.ino() == namespace.inode);
+    is_same.then_some(file)
+}
+
 /// Reads each namespace, twice if there are `rates`, and compares: the status and the line.
 fn compare(
     args: &CheckArgs,
@@ -143,13 +156,20 @@ fn compare(
     rates: &[Subject],
 ) -> Result<(Status, String), Failure> {
     let mut before = Vec::new();
+    // While it is open, the inode number of a namespace is not given to another one.
+    let mut held: Vec<File> = Vec::new();
     if !rates.is_empty() {
         let start = Instant::now();
         before = read(scope, rates, false)?.0;
+        held = before
+            .iter()
+            .filter_map(|one| hold(&args.source.options().proc_root, one.namespace?))
+            .collect();
         let over = args.over.unwrap_or(OVER);
         thread::sleep(over.saturating_sub(start.elapsed()));
     }
     let (after, hidden) = read(scope, subjects, args.source.verbose)?;
+    drop(held);
 
     let namespaces: Vec<_> = after.iter().map(|one| one.namespace).collect();
     let names = Names::read(&args.source.options().proc_root).unique(&namespaces);

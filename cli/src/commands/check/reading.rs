@@ -74,7 +74,9 @@ impl Reading {
             _ => {
                 let after = after.value(subject)?;
                 let before = before.value(subject).map_err(in_first)?;
-                (after.port, after.amount - before.amount)
+                // The longest queue may be that of another port now.
+                let port = after.port.filter(|_| before.port == after.port);
+                (port, after.amount - before.amount)
             }
         };
         Ok(Value {
