@@ -258,8 +258,9 @@ impl Held {
             Err(_) => identified(through.join(SOCKSTAT)),
             Ok(_) => None,
         };
-        // A live process that cannot be identified is ending: its number may soon be another's.
-        if namespace.is_err() && sockstat.is_none() && is_procfs(process) {
+        // A process without either has ended, and its number may soon be another's.
+        let is_gone = matches!(namespace, Err(Errno::ENOENT | Errno::ESRCH)) && sockstat.is_none();
+        if is_gone && is_procfs(process) {
             let path = process.to_owned();
             return Err(Error::NoProcess { path });
         }
@@ -333,6 +334,11 @@ impl Held {
             return None;
         }
         let opened = open(process.join("net").join(name));
+        // None of its files could be opened: one that can be is another process's.
+        let is_unknown = self.inode.is_none() && self.sockstat.is_none();
+        if is_unknown && opened.is_ok() && is_procfs(process) {
+            return None;
+        }
         is_in().then_some(opened)
     }
 }

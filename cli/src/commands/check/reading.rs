@@ -75,7 +75,8 @@ impl Reading {
                 let after = after.value(subject)?;
                 let before = before.value(subject).map_err(in_first)?;
                 // The longest queue may be that of another port now.
-                let port = after.port.filter(|_| before.port == after.port);
+                let is_other = |port| before.port.is_some_and(|before| before != port);
+                let port = after.port.filter(|&port| !is_other(port));
                 (port, after.amount - before.amount)
             }
         };
