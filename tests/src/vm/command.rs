@@ -226,7 +226,8 @@ fn check() -> Outcome {
                 output.status.code() == Some(code)
                     && line.starts_with(&start)
                     && line.lines().count() == 1
-                    && explained.starts_with(&format!("tcpstat: {answered}: ")),
+                    && explained.starts_with("tcpstat: network namespace ")
+                    && explained.contains(&format!("\ntcpstat: {answered}: ")),
                 "{waiting} wait: {args:?}: {}: {line:?}, {explained:?}, not {code}, {start:?}",
                 output.status
             );
