@@ -68,15 +68,18 @@ impl Churn {
                     kept.push(server);
                 }
             }
-            Churn::SynBursts => {
-                netns::set_sysctl("net/ipv4/tcp_max_tw_buckets", "100000")?;
+            Churn::SynBursts | Churn::TimeWaitTurnover => {
+                let limit = match self {
+                    Churn::SynBursts => "100000",
+                    _ => "20000",
+                };
+                netns::set_sysctl("net/ipv4/tcp_max_tw_buckets", limit)?;
                 for _ in 0..20_000 {
                     let (client, server) = listener.pair()?;
                     drop(client);
                     drop(server);
                 }
             }
-            Churn::TimeWaitTurnover => netns::set_sysctl("net/ipv4/tcp_max_tw_buckets", "20000")?,
         }
         Ok(kept)
     }

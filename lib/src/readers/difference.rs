@@ -188,6 +188,17 @@ fn attempt(
             };
             return dump.answer(netlink);
         }
+        // As many would move while the other state is left out, in proportion to what is listed.
+        let moved = after.entered_or_left_since(&before);
+        let listed = tally.counts.total().max(1);
+        let expected = moved.saturating_mul(after.sockets()) / listed;
+        if expected > after.curr_estab / STEADY {
+            return Ok(Err(Reason::Moved {
+                state: plan.established.map_or(State::TimeWait, LeftOut::other),
+                moved: expected,
+                sockets: after.curr_estab,
+            }));
+        }
         before = after;
         were_listening = Some(first_listeners);
     }
@@ -207,6 +218,12 @@ impl Counters {
     /// All sockets without the request sockets.
     fn sockets(&self) -> u64 {
         self.inuse.saturating_add(self.tw)
+    }
+
+    /// The most sockets of `CurrEstab` that came or went since `before`.
+    fn entered_or_left_since(&self, before: &Self) -> u64 {
+        let opened = self.opens.wrapping_sub(before.opens);
+        opened.saturating_add(self.curr_estab.abs_diff(before.curr_estab))
     }
 
     /// Why no state is left out.
@@ -347,9 +364,7 @@ impl Dump {
             (Some(alone), None) if left_out.state == State::Established => Some(alone),
             (_, Some(together)) => {
                 // Those of the other state were listed before CurrEstab was read.
-                let entered_or_left = self
-                    .opened()
-                    .saturating_add(self.after.curr_estab.abs_diff(self.before.curr_estab));
+                let entered_or_left = self.after.entered_or_left_since(&self.before);
                 let uncertain = match left_out.state {
                     State::Established => entered_or_left.min(other),
                     _ => entered_or_left,
