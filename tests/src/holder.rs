@@ -2,7 +2,6 @@
 
 //! Processes that hold sockets until they are told to end.
 
-use std::env;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +21,8 @@ impl Holder {
     /// Starts this program again with `arguments`, with which it must make sockets and call
     /// [`hold`].
     pub fn start(arguments: &[&str]) -> io::Result<Holder> {
-        let child = Command::new(env::current_exe()?)
+        // Not by its path, which leads elsewhere in a root file system of its own.
+        let child = Command::new("/proc/self/exe")
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
