@@ -3,8 +3,6 @@
 //! Rare states beside common ones, while other sockets come and go in bursts: what does not change is
 //! counted right in every reading.
 
-mod common;
-
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -18,8 +16,6 @@ use nix::sys::socket::{
 use tcpstat::{Options, Sampler, Source, State};
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Mix, repaired};
-
-use common::can_make_namespaces;
 
 /// The sockets of a burst.
 const BURST: usize = 190;
@@ -108,21 +104,21 @@ fn during_bursts(time_waits: usize, established: u32) {
 
 #[test]
 fn few_established_beside_many_time_wait_are_exact() {
-    if can_make_namespaces() {
+    if !netns::must_skip() {
         during_bursts(5000, 100);
     }
 }
 
 #[test]
 fn few_time_wait_beside_many_established_are_exact() {
-    if can_make_namespaces() {
+    if !netns::must_skip() {
         during_bursts(100, 10_000);
     }
 }
 
 #[test]
 fn a_listener_that_comes_and_goes_changes_no_other_number() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {

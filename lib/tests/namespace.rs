@@ -2,8 +2,6 @@
 
 //! Other network namespaces, entered on the kernel that runs the tests.
 
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -17,8 +15,6 @@ use tcpstat::{Namespaces, Options, Origin, Sampler, Source, State, Target};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 
-use common::can_make_namespaces;
-
 /// The calling thread's own network namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
 
@@ -28,7 +24,7 @@ fn path(pid: impl ToString) -> PathBuf {
 
 #[test]
 fn enters_another_namespace_and_comes_back() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     let own = || fs::read_link(OWN).unwrap();
@@ -50,7 +46,7 @@ fn enters_another_namespace_and_comes_back() {
 
 #[test]
 fn stays_the_same_when_the_path_leads_to_another() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     let own = || fs::metadata(OWN).unwrap().ino();
@@ -103,7 +99,7 @@ fn all_say(samplers: &mut [Sampler], listeners: u64) {
 
 #[test]
 fn a_sampler_stays_with_the_namespace_of_a_process_that_ends() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {
@@ -131,7 +127,7 @@ fn a_sampler_stays_with_the_namespace_of_a_process_that_ends() {
 
 #[test]
 fn a_sampler_stays_with_the_namespace_that_a_thread_leaves() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {
@@ -162,7 +158,7 @@ fn a_sampler_stays_with_the_namespace_that_a_thread_leaves() {
 
 #[test]
 fn a_namespace_that_only_a_thread_is_in_is_found() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {

@@ -3,16 +3,12 @@
 //! Netlink on the kernel that runs the tests, in full and by difference: it agrees with procfs on
 //! sockets in every state, and the kernel leaves out what is not asked for.
 
-mod common;
-
 use tcpstat::internals::{self, Dumps};
 use tcpstat::{
     Connection, Counts, Filter, Method, Options, Ports, Sampler, Services, Source, State,
 };
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Family, Mix, repaired};
-
-use common::can_make_namespaces;
 
 fn sampler(source: Source) -> Sampler {
     let mut options = Options::default();
@@ -35,7 +31,7 @@ fn services() -> Services {
 
 #[test]
 fn one_dump_and_two_agree_with_procfs_on_every_state() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     for family in Family::ALL {
@@ -63,7 +59,7 @@ fn listed(filter: &Filter) -> (u64, usize) {
 
 #[test]
 fn the_kernel_leaves_out_what_is_not_asked_for() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {
@@ -120,7 +116,7 @@ fn the_kernel_leaves_out_what_is_not_asked_for() {
 
 #[test]
 fn says_what_waits_at_a_listener_that_is_full_and_what_it_drops() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {
@@ -144,7 +140,7 @@ fn says_what_waits_at_a_listener_that_is_full_and_what_it_drops() {
 
 #[test]
 fn many_datagrams_go_through_one_buffer() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {
@@ -182,7 +178,7 @@ fn three_ways(expected: Counts, what: &str) -> Method {
 
 #[test]
 fn agrees_with_the_full_dump_and_procfs_in_every_mix() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     for family in Family::ALL {
@@ -237,7 +233,7 @@ fn agrees_with_the_full_dump_and_procfs_in_every_mix() {
 
 #[test]
 fn agrees_where_other_states_are_the_many() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     for family in Family::ALL {

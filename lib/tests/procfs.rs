@@ -2,11 +2,8 @@
 
 //! Connections by procfs while the table grows, on real sockets. Needs `CAP_SYS_ADMIN` for the namespace.
 
-mod common;
-
 use std::collections::HashMap;
 
-use common::can_make_namespaces;
 use tcpstat::{Connection, Filter, Options, Sampler, Source};
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::repaired;
@@ -29,7 +26,7 @@ fn times(connections: impl Iterator<Item = Connection>) -> HashMap<Connection, u
 
 #[test]
 fn a_growing_table_is_listed_once() {
-    if !can_make_namespaces() {
+    if netns::must_skip() {
         return;
     }
     netns::in_new(|| {

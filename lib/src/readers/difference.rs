@@ -159,13 +159,13 @@ fn attempt(
         Ok(first) => first,
         Err(error) => return Ok(Err(Reason::NoCounters(error))),
     };
+    let plans = Plan::all(&first, few);
+    let first_listeners = match plans.is_empty() {
+        true => Vec::new(),
+        false => netlink.listener_cookies()?,
+    };
     let mut before = first;
-    let mut were_listening = None;
-    for plan in Plan::all(&first, few) {
-        let first_listeners = match were_listening.take() {
-            Some(listeners) => listeners,
-            None => netlink.listener_cookies()?,
-        };
+    for plan in plans {
         let tally = netlink.list(plan.asked(), |tally| plan.holds(tally))?;
         let was_listening = plan
             .holds(&tally)
@@ -186,7 +186,7 @@ fn attempt(
                 listeners_moved: symmetric_difference(&first_listeners, &listeners)
                     .max(symmetric_difference(&was_listening, &listeners)),
             };
-            return dump.answer(netlink);
+            return dump.answer(netlink).map(Ok);
         }
         // As many would move while the other state is left out, in proportion to what is listed.
         let moved = after.entered_or_left_since(&before);
@@ -200,7 +200,6 @@ fn attempt(
             }));
         }
         before = after;
-        were_listening = Some(first_listeners);
     }
     Ok(Err(first.why_not(few)))
 }
@@ -251,7 +250,7 @@ struct Dump {
 
 impl Dump {
     /// Derives the states that were left out, and lists those that cannot be.
-    fn answer(self, netlink: &mut impl List) -> Result<Result<(Counts, Method), Reason>, Error> {
+    fn answer(self, netlink: &mut impl List) -> Result<(Counts, Method), Error> {
         // A socket that has just changed to a state that is left out is listed in it, and derived.
         let mut counts = self.tally.counts;
         counts.set(State::Listen, self.listeners);
@@ -299,7 +298,7 @@ impl Dump {
                 declined,
             }
         };
-        Ok(Ok((counts, method)))
+        Ok((counts, method))
     }
 
     /// Full sockets that were opened since the counters were read before.
