@@ -4,6 +4,8 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::registry::Registry;
 use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Namespace, State};
 
@@ -77,6 +79,15 @@ pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> 
         })
         .collect();
     blocks.join("\n")
+}
+
+/// The text of the metrics that a collector gives.
+pub(crate) fn metrics(collector: impl Collector) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(collector));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
 }
 
 /// Labels of Prometheus.

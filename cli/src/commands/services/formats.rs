@@ -9,13 +9,12 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tcpstat::{Counts, Service, Services, State};
 
 use crate::format::{
-    Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, ratio, rfc3339,
-    rounded,
+    Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, metrics, ratio,
+    rfc3339, rounded,
 };
 use crate::netns_name::Names;
 use crate::table::{self, Column};
@@ -123,16 +122,12 @@ impl<'a> Json<'a> {
 const OTHER: &str = "other";
 
 fn prometheus(answers: &[Answer<Services>], names: &Names) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
     let answers = answers.iter().map(|Answer { namespace, answer }| Metrics {
         labels: labels(*namespace, names),
         services: answer.services.clone(),
         other: answer.other,
     });
-    registry.register_collector(Box::new(AllMetrics(answers.collect())));
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry)?;
-    Ok(text)
+    metrics(AllMetrics(answers.collect()))
 }
 
 #[derive(Debug)]

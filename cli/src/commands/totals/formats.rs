@@ -7,12 +7,12 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Snapshot};
 
 use crate::format::{
-    Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, ratio, rfc3339,
+    Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, metrics, ratio,
+    rfc3339,
 };
 use crate::netns_name::Names;
 use crate::table::{self, Column};
@@ -88,14 +88,10 @@ impl<'a> Report<'a> {
 
 /// The names are those of node_exporter's tcpstat collector.
 fn prometheus(answers: &[Answer<Snapshot>], names: &Names) -> Result<String, std::fmt::Error> {
-    let mut registry = Registry::default();
     let counts = answers
         .iter()
         .map(|answer| (labels(answer.namespace, names), answer.answer.counts));
-    registry.register_collector(Box::new(StateMetrics(counts.collect())));
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry)?;
-    Ok(text)
+    metrics(StateMetrics(counts.collect()))
 }
 
 /// Prints states in kernel order. A `Family` of the library would print them in random order.
