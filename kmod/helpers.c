@@ -1,46 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One-line wrappers of the kernel's macros and inline functions, as in the kernel's rust/helpers/.
+ *
+ * What differs between kernel versions is here and nowhere else, with the release that changed it.
  */
 #include <linux/module.h>
 #include <linux/sched.h>
-#include <linux/seq_file_net.h>
-#include <net/inet_timewait_sock.h>
-#include <net/net_namespace.h>
+#include <linux/seq_file.h>
+#include <linux/version.h>
 #include <net/sock.h>
 
 #include "helpers.h"
 
 /* The kernel's module! macro has no field for the version. */
 MODULE_VERSION(TCPSTAT_VERSION);
-
-const struct tcpstat_layout tcpstat_layout = {
-	.net_proc_net = offsetof(struct net, proc_net),
-	.net_hashinfo = offsetof(struct net, ipv4.tcp_death_row.hashinfo),
-	.hashinfo_ehash = offsetof(struct inet_hashinfo, ehash),
-	.hashinfo_ehash_mask = offsetof(struct inet_hashinfo, ehash_mask),
-	.hashinfo_lhash2 = offsetof(struct inet_hashinfo, lhash2),
-	.hashinfo_lhash2_mask = offsetof(struct inet_hashinfo, lhash2_mask),
-	.ehash_bucket = sizeof(struct inet_ehash_bucket),
-	.ehash_bucket_chain = offsetof(struct inet_ehash_bucket, chain),
-	.listen_bucket = sizeof(struct inet_listen_hashbucket),
-	.listen_bucket_lock = offsetof(struct inet_listen_hashbucket, lock),
-	.listen_bucket_nulls_head = offsetof(struct inet_listen_hashbucket, nulls_head),
-	.skc_num = offsetof(struct sock_common, skc_num),
-	.skc_state = offsetof(struct sock_common, skc_state),
-	.skc_net = offsetof(struct sock_common, skc_net),
-	.skc_nulls_node = offsetof(struct sock_common, skc_nulls_node),
-	.tw_substate = offsetof(struct inet_timewait_sock, tw_substate),
-	.nulls_node_next = offsetof(struct hlist_nulls_node, next),
-	.pernet = sizeof(struct pernet_operations),
-	.pernet_init = offsetof(struct pernet_operations, init),
-	.pernet_exit = offsetof(struct pernet_operations, exit),
-};
-
-struct net *tcpstat_seq_file_single_net(struct seq_file *seq)
-{
-	return seq_file_single_net(seq);
-}
 
 size_t tcpstat_seq_get_buf(struct seq_file *seq, char **buf)
 {
@@ -82,9 +55,14 @@ void tcpstat_cond_resched(void)
 	cond_resched();
 }
 
+void tcpstat_warn_unknown_state(u8 state)
+{
+	pr_warn_once("tcpstat: a socket is in state %u, which this version does not know\n", state);
+}
+
 static const struct sock *tcpstat_full_sock(const struct sock_common *skc)
 {
-	return container_of_const(skc, struct sock, __sk_common);
+	return container_of(skc, const struct sock, __sk_common);
 }
 
 u32 tcpstat_sk_ack_backlog(const struct sock_common *skc)
@@ -99,5 +77,10 @@ u32 tcpstat_sk_max_ack_backlog(const struct sock_common *skc)
 
 u32 tcpstat_sk_drops(const struct sock_common *skc)
 {
+	/* 6.18 split the counter of some sockets in two ("net: add sk_drops_read()"). */
+#ifdef HAVE_SK_DROPS_READ
 	return sk_drops_read(tcpstat_full_sock(skc));
+#else
+	return atomic_read(&tcpstat_full_sock(skc)->sk_drops);
+#endif
 }

@@ -6,7 +6,7 @@
 
 use kernel::types::Opaque;
 
-use crate::bindings;
+use crate::bindings::{self, field};
 
 /// A network namespace (`struct net`).
 ///
@@ -50,13 +50,10 @@ impl Net {
 ///
 /// `sk` must point to a socket whose `skc_net` is set, as it is once the socket is in a hash table.
 pub(crate) unsafe fn sock_net(sk: *const bindings::sock_common) -> NetId {
-    #[cfg(CONFIG_NET_NS)]
-    // SAFETY: The caller promises a valid socket.
-    let net = unsafe { (*sk).skc_net.net };
-    #[cfg(not(CONFIG_NET_NS))]
-    let net = {
-        let _ = sk;
-        &raw const bindings::init_net
-    };
-    NetId(net)
+    if bindings::NET_NS == 0 {
+        return NetId(&raw const bindings::init_net);
+    }
+    // SAFETY: The caller promises a valid socket, whose namespace does not change while it is in a
+    // table.
+    NetId(unsafe { field::<_, *const bindings::net>(sk, bindings::SKC_NET).read() })
 }

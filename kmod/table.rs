@@ -15,7 +15,7 @@ use core::slice;
 use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
-use crate::bindings;
+use crate::bindings::{self, field, read_once};
 use crate::census::state::State;
 use crate::census::table::{Listener, Socket, Table};
 use crate::net::{sock_net, Net, NetId};
@@ -36,18 +36,17 @@ impl<'a> Hashinfo<'a> {
         // INVARIANT: The kernel sets this pointer when it initialises the namespace
         // (`tcp_set_hashinfo`), never changes it, never resizes the tables, and frees them only
         // with the namespace.
+        let hashinfo: *const *mut bindings::inet_hashinfo =
+            field(net.as_raw(), bindings::NET_HASHINFO);
         // SAFETY: A `Net` is initialised and alive for `'a`.
-        let hashinfo = unsafe { (*net.as_raw()).ipv4.tcp_death_row.hashinfo };
-        Self(hashinfo, PhantomData)
+        Self(unsafe { hashinfo.read() }, PhantomData)
     }
 
     /// The table of listening sockets.
     pub(crate) fn listening(&self) -> Listening<'a> {
-        // SAFETY: By the type's invariant `lhash2` has one bucket more than its mask says, and
-        // `Opaque` allows that others write to them.
-        let buckets = unsafe {
-            slice::from_raw_parts((*self.0).lhash2.cast(), (*self.0).lhash2_mask as usize + 1)
-        };
+        // SAFETY: `lhash2` is a table of these buckets.
+        let buckets =
+            unsafe { self.table(bindings::HASHINFO_LHASH2, bindings::HASHINFO_LHASH2_MASK) };
         Buckets {
             buckets,
             hashinfo: Hashinfo(self.0, PhantomData),
@@ -56,14 +55,32 @@ impl<'a> Hashinfo<'a> {
 
     /// The table of all other sockets: connections, request sockets, time-wait sockets.
     pub(crate) fn established(&self) -> Established<'a> {
-        // SAFETY: As for `lhash2` in `listening`.
-        let buckets = unsafe {
-            slice::from_raw_parts((*self.0).ehash.cast(), (*self.0).ehash_mask as usize + 1)
-        };
+        // SAFETY: `ehash` is a table of these buckets.
+        let buckets =
+            unsafe { self.table(bindings::HASHINFO_EHASH, bindings::HASHINFO_EHASH_MASK) };
         Buckets {
             buckets,
             hashinfo: Hashinfo(self.0, PhantomData),
         }
+    }
+
+    /// The array of buckets whose address and mask are at these offsets.
+    ///
+    /// # Safety
+    ///
+    /// The offsets must be those of a table of `B`s and of its mask.
+    unsafe fn table<B>(&self, buckets: usize, mask: usize) -> &'a [Opaque<B>] {
+        // SAFETY: By the type's invariant both fields are initialised; the caller promises what
+        // they are.
+        let (buckets, mask) = unsafe {
+            (
+                field::<_, *const Opaque<B>>(self.0, buckets).read(),
+                field::<_, u32>(self.0, mask).read(),
+            )
+        };
+        // SAFETY: By the type's invariant the table is valid for `'a` and has one bucket more than
+        // its mask says.
+        unsafe { slice::from_raw_parts(buckets, mask as usize + 1) }
     }
 }
 
@@ -112,13 +129,11 @@ impl Bucket for bindings::inet_listen_hashbucket {
     const BH: bool = false;
 
     unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head {
-        // SAFETY: The caller promises a bucket.
-        unsafe { &raw const (*bucket).nulls_head }
+        field(bucket, bindings::LISTEN_BUCKET_CHAIN)
     }
 
     unsafe fn lock(bucket: *mut Self, _: &Hashinfo<'_>, _: usize) -> *mut bindings::spinlock_t {
-        // SAFETY: The caller promises a bucket.
-        unsafe { &raw mut (*bucket).lock }
+        field::<_, bindings::spinlock_t>(bucket, bindings::LISTEN_BUCKET_LOCK).cast_mut()
     }
 }
 
@@ -126,8 +141,7 @@ impl Bucket for bindings::inet_ehash_bucket {
     const BH: bool = true;
 
     unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head {
-        // SAFETY: The caller promises a bucket.
-        unsafe { &raw const (*bucket).chain }
+        field(bucket, bindings::EHASH_BUCKET_CHAIN)
     }
 
     unsafe fn lock(
@@ -259,7 +273,7 @@ impl Chain {
     /// The first link, read once (`READ_ONCE`), since others may write it.
     fn first(&self) -> *const bindings::hlist_nulls_node {
         // SAFETY: The head is initialised, and a read of an aligned pointer is atomic.
-        unsafe { (&raw const (*self.0.get()).first).read_volatile() }
+        unsafe { read_once(field(self.0.get(), bindings::NULLS_HEAD_FIRST)) }
     }
 
     /// `hlist_nulls_empty`: takes no lock, so the answer may be out of date at once.
@@ -280,7 +294,7 @@ impl Chain {
             let sock = Sock(sock_of(node), PhantomData);
             visit(&sock);
             // SAFETY: The node is in the chain, which does not change while the lock is held.
-            node = unsafe { (&raw const (*node).next).read_volatile() };
+            node = unsafe { next_of(node) };
         }
     }
 }
@@ -332,16 +346,25 @@ impl<'guard> Link<'guard> {
         // never cleared. `__inet_lookup_established` relies on the same.
         // SAFETY: By the type's invariant this was a socket in a chain during the RCU critical
         // section, so the memory is still that of a socket that is, or was, in a chain.
-        let next = unsafe { (&raw const (*self.0).next).read_volatile() };
+        let next = unsafe { next_of(self.0) };
         // SAFETY: It was just read from a link.
         unsafe { Self::to(next, guard) }
     }
 }
 
+/// The entry after `node`, or the end of the chain.
+///
+/// # Safety
+///
+/// `node` must be the `skc_nulls_node` of memory that is still that of a socket.
+unsafe fn next_of(node: *const bindings::hlist_nulls_node) -> *const bindings::hlist_nulls_node {
+    // SAFETY: The caller promises a node; its pointer is aligned and written as a whole.
+    unsafe { read_once(field(node, bindings::NULLS_NODE_NEXT)) }
+}
+
 /// The socket whose `skc_nulls_node` this is.
 fn sock_of(node: *const bindings::hlist_nulls_node) -> *const bindings::sock_common {
-    node.wrapping_byte_sub(bindings::TCPSTAT_SKC_NULLS_NODE as usize)
-        .cast()
+    node.wrapping_byte_sub(bindings::SKC_NULLS_NODE).cast()
 }
 
 /// Asks the processor to load the cache line at `address`, without waiting for it (`prefetch`).
@@ -389,7 +412,7 @@ impl<B> Socket for Sock<B> {
     fn state(&self) -> u8 {
         // SAFETY: By the type's invariant this is a socket, whose state is one byte that others may
         // write.
-        unsafe { (&raw const (*self.0).skc_state).read_volatile() }
+        unsafe { read_once(field(self.0, bindings::SKC_STATE)) }
     }
 
     fn tw_substate(&self) -> u8 {
@@ -399,19 +422,12 @@ impl<B> Socket for Sock<B> {
         }
         // SAFETY: In a hash table only a `struct inet_timewait_sock`, which begins with a
         // `struct sock_common`, is in this state.
-        unsafe {
-            (&raw const (*self.0.cast::<bindings::inet_timewait_sock>()).tw_substate)
-                .read_volatile()
-        }
+        unsafe { read_once(field(self.0, bindings::TW_SUBSTATE)) }
     }
 
     fn local_port(&self) -> u16 {
-        let num = self
-            .0
-            .wrapping_byte_add(bindings::TCPSTAT_SKC_NUM as usize)
-            .cast::<u16>();
         // SAFETY: By the type's invariant this is a socket, whose `skc_num` is an aligned `u16`.
-        unsafe { num.read_volatile() }
+        unsafe { read_once(field(self.0, bindings::SKC_NUM)) }
     }
 }
 

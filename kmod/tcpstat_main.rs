@@ -2,14 +2,14 @@
 
 //! The module: the files that it publishes, and the contents that a reader gets.
 
+use core::fmt::Write as _;
+
 use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
-use kernel::pr_warn_once;
+use kernel::ffi::c_int;
 use kernel::prelude::*;
-use kernel::seq_file::SeqFile;
 
 mod bindings;
 pub mod census; // `pub`, since the module does not use all of it.
-mod layout;
 mod net;
 mod proc_net;
 mod table;
@@ -19,7 +19,7 @@ use census::services;
 use census::state::UnknownState;
 use census::totals;
 use net::Net;
-use proc_net::{has_room, NetFile, Show, Symlink};
+use proc_net::{show, NetFiles, Show, Symlink, Text};
 use table::Hashinfo;
 
 module! {
@@ -34,21 +34,32 @@ module! {
 struct States;
 
 impl Show for States {
-    const NAME: &'static CStr = c"tcpstat";
-
-    fn show(net: &Net, m: &SeqFile) -> Result {
+    fn show(net: &Net, text: &mut Text) -> Result {
         let counts = count(net).map_err(unknown)?;
-        m.call_printf(format_args!("{counts}"));
+        // It fails if the text is full, which the kernel sees by itself.
+        let _ = write!(text, "{counts}");
         Ok(())
     }
 }
 
+/// Called by `files.c` for a reader of `/proc/net/tcpstat`.
+///
+/// # Safety
+///
+/// As for [`show`].
+#[no_mangle]
+unsafe extern "C" fn tcpstat_show_states(
+    net: *mut bindings::net,
+    seq: *mut bindings::seq_file,
+) -> c_int {
+    // SAFETY: The caller promises what `show` asks for.
+    unsafe { show::<States>(net, seq) }
+}
+
 /// The errno for a state that is none of the eleven.
 fn unknown(UnknownState(code): UnknownState) -> Error {
-    pr_warn_once!(
-        "a socket is in state {}, which this version does not know\n",
-        code
-    );
+    // SAFETY: It only writes to the kernel's log.
+    unsafe { bindings::tcpstat_warn_unknown_state(code) };
     ERANGE
 }
 
@@ -67,9 +78,7 @@ fn count(net: &Net) -> core::result::Result<Counts, UnknownState> {
 struct Services;
 
 impl Show for Services {
-    const NAME: &'static CStr = c"tcpstat_services";
-
-    fn show(net: &Net, m: &SeqFile) -> Result {
+    fn show(net: &Net, text: &mut Text) -> Result {
         let hashinfo = Hashinfo::of(net);
         let listening = hashinfo.listening();
         // `_ACCOUNT`: charged to the control group of the reader, like the text.
@@ -78,7 +87,7 @@ impl Show for Services {
         let mut marks = services::Marks::new(bits.first_chunk_mut().ok_or(EINVAL)?);
         marks.mark(&listening, net.id());
         // Before the walk over all sockets, which would be wasted if the text did not fit.
-        if !has_room(m, services::Services::usual_len(marks.rows())) {
+        if !text.has_room(services::Services::usual_len(marks.rows())) {
             return Ok(());
         }
         let mut numbers = KVVec::from_elem(0, marks.numbers(), flags)?;
@@ -87,29 +96,38 @@ impl Show for Services {
         tally.count_listeners(&listening, net.id());
         tally.count(&hashinfo.established(), net.id());
         let services = tally.finish().map_err(unknown)?;
-        m.call_printf(format_args!("{services}"));
+        let _ = write!(text, "{services}");
         Ok(())
     }
 }
 
-/// The published files; dropping this removes them.
-#[pin_data]
-struct Tcpstat {
-    // Declared, and so dropped, before the file that it points to.
-    link: Symlink,
-    #[pin]
-    states: NetFile<States>,
-    #[pin]
-    services: NetFile<Services>,
+/// Called by `files.c` for a reader of `/proc/net/tcpstat_services`.
+///
+/// # Safety
+///
+/// As for [`show`].
+#[no_mangle]
+unsafe extern "C" fn tcpstat_show_services(
+    net: *mut bindings::net,
+    seq: *mut bindings::seq_file,
+) -> c_int {
+    // SAFETY: The caller promises what `show` asks for.
+    unsafe { show::<Services>(net, seq) }
 }
 
-impl kernel::InPlaceModule for Tcpstat {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            _: { layout::check()? },
-            states <- NetFile::register(),
-            services <- NetFile::register(),
-            link: Symlink::new(States::NAME, c"net/tcpstat")?,
+/// The published files; dropping this removes them.
+struct Tcpstat {
+    // Declared, and so dropped, before the file that it points to.
+    _link: Symlink,
+    _files: NetFiles,
+}
+
+impl kernel::Module for Tcpstat {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let files = NetFiles::register()?;
+        Ok(Self {
+            _link: Symlink::new(c"tcpstat", c"net/tcpstat")?,
+            _files: files,
         })
     }
 }
