@@ -1,26 +1,29 @@
 # Every verb that a person types. Each is one script, or one line.
 
-# The Debian kernel that the module is tested on: a series of scripts/kernels, or a release as
-# `uname -r` prints it.
+# The Debian kernel that the module is tested on: a name of scripts/kernels, or a release as
+# `uname -r` prints it. By default what each verb's script chooses.
 # With -debug after it (for vm, check): the debug kernel of the same source.
-TEST_KERNEL ?= $(shell scripts/kernels default)
+TEST_KERNEL ?=
+# The Rust that the module is built with: kernel (the kernel's own) or own (the module's). By default
+# the kernel's where the tree has it.
+TCPSTAT_RUST ?=
 # The kernel tree that `make module` builds against.
 KDIR ?= /lib/modules/$(shell uname -r)/build
-# A Debian kernel's release: `make module` then prepares the tree itself, and ignores KDIR.
+# A Debian kernel, as for TEST_KERNEL: `make module` then fetches its headers, and ignores KDIR.
 KERNEL ?=
 # `make install` puts the command below it.
 PREFIX ?= /usr/local
 # The folder of downloads, the Debian 13 root and prepared kernel trees. Safe to delete.
 TCPSTAT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tcpstat
-export TCPSTAT_CACHE
+export TCPSTAT_CACHE TCPSTAT_RUST
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-debug test-repeat check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-kernels test-debug test-repeat check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
-	@echo 'Variables: KDIR, KERNEL (for module, install), TEST_KERNEL (for test, check, bench, vm), PREFIX, TCPSTAT_CACHE'
+	@echo 'Variables: KDIR, KERNEL, TCPSTAT_RUST (for module), TEST_KERNEL (for test, check, bench, vm), PREFIX, TCPSTAT_CACHE'
 
 run: ## build the command and print this machine's counts
 	@scripts/run $(ARGS)
@@ -33,7 +36,8 @@ dist: ## manual pages, completions and a tarball with the command, in target/dis
 
 module: ## build tcpstat.ko against KDIR, or for the Debian kernel KERNEL
 ifneq ($(KERNEL),)
-	scripts/in-debian-root scripts/build-module "$$(scripts/kernel-tree $(KERNEL))/tree" $(module_dir)
+	kernel=$$(scripts/kernel-tree $(KERNEL)) && \
+		scripts/in-debian-root --for "$$kernel" scripts/build-module "$$kernel/tree" $(module_dir)
 else
 	scripts/build-module $(KDIR) $(module_dir)
 endif
@@ -41,8 +45,11 @@ endif
 test: ## run every test, in the virtual machine too
 	scripts/test $(TEST_KERNEL)
 
+test-kernels: ## build and try the module on every kernel of scripts/kernels, and print a table
+	scripts/test-kernels $(TEST_KERNEL)
+
 test-debug: ## run the tests of the virtual machine on a kernel with lockdep, KASAN and kmemleak
-	scripts/vm-test $(TEST_KERNEL)-debug
+	scripts/vm-test $(or $(TEST_KERNEL),$$(scripts/kernels default))-debug
 
 test-repeat: ## run the tests with sockets that come and go twenty times
 	scripts/test-repeat

@@ -24,7 +24,7 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
     elif command -v sudo >/dev/null; then
-        sudo --preserve-env=http_proxy,https_proxy,no_proxy,CI,TCPSTAT_ACCEL,TCPSTAT_REQUIRE_SS "$@"
+        sudo --preserve-env=http_proxy,https_proxy,no_proxy,CI,TCPSTAT_ACCEL,TCPSTAT_RUST,TCPSTAT_REQUIRE_SS "$@"
     else
         die "this step needs root, and there is no sudo: run it as root ($*)"
     fi
@@ -52,6 +52,56 @@ option() { sed -nE "s/^$1=\"?([^\"]*)\"?$/\\1/p" "$2"; }
 
 # compiler_of CONFIG: the C compiler that a kernel was built with, as a command.
 compiler_of() { option CONFIG_CC_VERSION_TEXT "$1" | cut -d ' ' -f 1; }
+
+# kernel_source KDIR: the source that a kernel tree was made from, which is the tree itself unless
+# its Makefile only includes that of another folder.
+kernel_source() {
+    local other
+    other=$(sed -nE 's,^include +([^$]+)/Makefile$,\1,p' "$1/Makefile" 2>/dev/null | sed -n 1p)
+    [[ -z $other || $other == /* ]] || other=$1/$other
+    printf '%s\n' "${other:-$1}"
+}
+
+# kernel_compiler CONFIG: sets `cc` to the C compiler for modules of a kernel, the one that built it
+# if there is such, or to nothing; `cc_wanted` to what built it; `cc_arguments` to what tells make.
+kernel_compiler() {
+    local config=$1 cross='' clang candidate
+    cc='' cc_arguments=()
+    cc_wanted=$(compiler_of "$config")
+    if grep -qx 'CONFIG_ARM64=y' "$config" && [ "$(uname -m)" != aarch64 ]; then
+        cross=aarch64-linux-gnu-
+        cc_arguments=(ARCH=arm64 CROSS_COMPILE="$cross")
+    elif grep -qx 'CONFIG_X86_64=y' "$config" && [ "$(uname -m)" != x86_64 ]; then
+        cross=x86_64-linux-gnu-
+        cc_arguments=(ARCH=x86 CROSS_COMPILE="$cross")
+    fi
+    if grep -qx 'CONFIG_CC_IS_CLANG=y' "$config"; then
+        # 190107 is clang 19.1.7.
+        clang=$(($(option CONFIG_CLANG_VERSION "$config") / 10000))
+        if command -v "clang-$clang" >/dev/null; then
+            cc=clang-$clang
+            cc_arguments+=(LLVM="-$clang")
+        elif command -v clang >/dev/null; then
+            cc=clang
+            cc_arguments+=(LLVM=1)
+        fi
+        return
+    fi
+    cc_wanted=$cross${cc_wanted#"$cross"}
+    for candidate in "${CC-}" "$cc_wanted" \
+        "${cross}gcc-$(($(option CONFIG_GCC_VERSION "$config") / 10000))" "${cross}gcc"; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null; then
+            cc=$candidate
+            cc_arguments+=(CC="$cc")
+            return
+        fi
+    done
+}
+
+# The first kernel whose own Rust has the interfaces that the module uses, as in kmod/Kbuild; as
+# LINUX_VERSION_CODE has it.
+# shellcheck disable=SC2034
+KERNEL_RUST_SINCE=$((7 << 16 | 2 << 8))
 
 # The tests make network namespaces. An ordinary user becomes root of a user namespace for that.
 test_runner=()
