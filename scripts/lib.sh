@@ -40,12 +40,22 @@ own_cargo() {
     [ -n "$cargo_version" ] && version_at_least "$cargo_version" "$MIN_RUST"
 }
 
-# The Rust target of static programs.
+# rust_target ARCHITECTURE: the Rust target of static programs for an architecture, by any of its
+# usual names.
+rust_target() {
+    case $1 in
+        amd64 | x86_64) echo x86_64-unknown-linux-gnu ;;
+        arm64 | aarch64) echo aarch64-unknown-linux-gnu ;;
+        *) die "there is no static build for '$1'; there is one for amd64, and one for arm64" ;;
+    esac
+}
+
+# The Rust target of static programs for this machine.
+STATIC_TARGET=$(rust_target "$(uname -m)")
+# static_dir TARGET: the folder of the static programs for a Rust target.
+static_dir() { printf '%s\n' "$TOP/target/static/$1/release"; }
 # shellcheck disable=SC2034
-STATIC_TARGET=$(uname -m)-unknown-linux-gnu
-# The folder of the static programs.
-# shellcheck disable=SC2034
-STATIC_DIR=$TOP/target/static/$STATIC_TARGET/release
+STATIC_DIR=$(static_dir "$STATIC_TARGET")
 
 # option NAME FILE: the value of a kernel configuration option, without quotes.
 option() { sed -nE "s/^$1=\"?([^\"]*)\"?$/\\1/p" "$2"; }
