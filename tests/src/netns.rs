@@ -84,9 +84,9 @@ impl Table {
         set_sysctl(CHILD_BUCKETS, &buckets.to_string())
     }
 
-    /// Whether this kernel gives namespaces a table of their own.
-    pub fn own_is_supported() -> bool {
-        sysctl_path(CHILD_BUCKETS).exists()
+    /// The file that makes new namespaces have a table of their own; older kernels lack it.
+    pub fn own_is_set_by() -> PathBuf {
+        sysctl_path(CHILD_BUCKETS)
     }
 
     /// The table of this thread's namespace, which must not be the initial one.

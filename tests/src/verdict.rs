@@ -90,6 +90,27 @@ impl Verdict {
         Verdict { report, problems }
     }
 
+    /// Makes each skipped test a problem: for a machine that has all that the tests need.
+    pub fn forbid_skips(&mut self) {
+        for (name, reason) in skips(&self.report) {
+            self.problems
+                .push(format!("{name:?} was skipped, and must run here: {reason}"));
+        }
+    }
+
+    /// For programs: a line with the numbers, and one for each skipped test and why.
+    pub fn summary(&self) -> String {
+        let (passed, failed) = (self.passed(), self.failed());
+        let mut text = format!(
+            "passed={passed} skipped={} failed={failed}\n",
+            skipped(&self.report)
+        );
+        for (name, reason) in skips(&self.report) {
+            text += &format!("skipped: {name}: {reason}\n");
+        }
+        text
+    }
+
     /// How many tests passed.
     pub fn passed(&self) -> usize {
         count(&self.report, |outcome| *outcome == Outcome::Passed)
@@ -111,8 +132,19 @@ fn count(report: &Report, is_meant: impl Fn(&Outcome) -> bool) -> usize {
     outcomes.filter(|outcome| is_meant(outcome)).count()
 }
 
+/// The names of the skipped tests, with the reasons.
+fn skips(report: &Report) -> impl Iterator<Item = (&str, &str)> {
+    report
+        .results
+        .iter()
+        .filter_map(|test| match &test.outcome {
+            Outcome::Skipped(reason) => Some((&test.name[..], &reason[..])),
+            _ => None,
+        })
+}
+
 fn skipped(report: &Report) -> usize {
-    count(report, |outcome| matches!(outcome, Outcome::Skipped(_)))
+    skips(report).count()
 }
 
 /// The results, then the problems, then `N passed, N failed` and, if any were skipped, `, N

@@ -53,7 +53,13 @@ fn vm_run(directory: &Path, timeout: u64, command: &[&str]) -> Command {
 }
 
 fn run_in(directory: TempDir, timeout: u64, command: &[&str]) -> Run {
-    let output = vm_run(directory.path(), timeout, command).output().unwrap();
+    let run = vm_run(directory.path(), timeout, command);
+    judged(directory, run)
+}
+
+/// Runs `run`, a `tcpstat-vm-run` with its files in `directory`.
+fn judged(directory: TempDir, mut run: Command) -> Run {
+    let output = run.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     Run {
         code: output.status.code(),
@@ -70,18 +76,28 @@ fn machine(script: &str) -> Run {
 
 /// Runs a machine that prints `console` and writes the verdict `ktap`.
 fn machine_with(ktap: &str, console: &str) -> Run {
+    machine_judged_by(&[], ktap, console)
+}
+
+/// The same, with more arguments for `tcpstat-vm-run`.
+fn machine_judged_by(arguments: &[&str], ktap: &str, console: &str) -> Run {
     let directory = TempDir::new().unwrap();
-    fs::write(directory.path().join("good"), ktap).unwrap();
-    fs::write(directory.path().join("text"), console).unwrap();
-    run_in(
-        directory,
-        60,
-        &[
-            "sh",
-            "-c",
-            r#"cat "$DIRECTORY/text"; cat "$DIRECTORY/good" >"$KTAP""#,
-        ],
-    )
+    let path = directory.path();
+    fs::write(path.join("good"), ktap).unwrap();
+    fs::write(path.join("text"), console).unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_tcpstat-vm-run"));
+    run.args(arguments)
+        .arg("--summary")
+        .arg(path.join("summary"));
+    let script = r#"cat "$DIRECTORY/text"; cat "$DIRECTORY/good" >"$KTAP""#;
+    let usual = vm_run(path, 60, &["sh", "-c", script]);
+    run.args(usual.get_args());
+    run.envs(
+        usual
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    judged(directory, run)
 }
 
 fn is_gone(pid: &str) -> bool {
@@ -206,6 +222,44 @@ fn a_test_that_was_skipped() {
         run.stdout
     );
     assert_eq!(run.closing(), "1 passed, 0 failed, 1 skipped");
+}
+
+#[test]
+fn the_summary_has_the_numbers_and_what_was_skipped() {
+    let run = machine_with(
+        "KTAP version 1\n1..4\nok 1 a\nok 2 b # SKIP no table\nnot ok 3 c: d\nok 4 e # SKIP no IPv6\n",
+        "",
+    );
+    assert_eq!(run.code, Some(1));
+    let summary = fs::read_to_string(run.directory.path().join("summary")).unwrap();
+    assert_eq!(
+        summary,
+        "passed=1 skipped=2 failed=1\nskipped: b: no table\nskipped: e: no IPv6\n"
+    );
+}
+
+#[test]
+fn a_good_run_of_before_leaves_no_summary() {
+    let directory = TempDir::new().unwrap();
+    let summary = directory.path().join("summary");
+    fs::write(&summary, "passed=2 skipped=0 failed=0\n").unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_tcpstat-vm-run"));
+    run.arg("--summary").arg(&summary);
+    run.args(vm_run(directory.path(), 60, &["/no/such/launcher"]).get_args());
+    let run = judged(directory, run);
+    run.failed_with("cannot start");
+    assert!(!run.directory.path().join("summary").exists());
+}
+
+#[test]
+fn a_skipped_test_fails_a_run_in_which_all_must_run() {
+    let text = "KTAP version 1\n1..2\nok 1 a\nok 2 b # SKIP no table\n";
+    let run = machine_judged_by(&["--no-skips"], text, "");
+    run.failed_with("\"b\" was skipped, and must run here: no table");
+    assert_eq!(run.closing(), "1 passed, 1 failed, 1 skipped");
+    let run = machine_judged_by(&["--no-skips"], GOOD, "");
+    assert_eq!(run.code, Some(0), "{}", run.stdout);
+    assert_eq!(run.closing(), "2 passed, 0 failed");
 }
 
 #[test]

@@ -34,6 +34,12 @@ struct Args {
     /// Where to keep the console, which is the command's output
     #[arg(long, value_name = "FILE")]
     console: PathBuf,
+    /// Where to write how many tests passed, were skipped and failed, and which were skipped
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
+    /// A skipped test fails the run, for a machine on which all of them must run
+    #[arg(long)]
+    no_skips: bool,
     /// Do not show the console while the machine runs
     #[arg(long)]
     quiet: bool,
@@ -56,14 +62,19 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> io::Result<bool> {
     let stop = launch::stop_on_signals()?;
     // The verdict of an earlier run must not count as this run's.
-    match fs::remove_file(&args.ktap) {
-        Err(e) if e.kind() != ErrorKind::NotFound => {
-            return Err(io::Error::new(
-                e.kind(),
-                format!("cannot remove the old {}: {e}", args.ktap.display()),
-            ));
+    for old in [Some(&args.ktap), args.summary.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        match fs::remove_file(old) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(io::Error::new(
+                    e.kind(),
+                    format!("cannot remove the old {}: {e}", old.display()),
+                ));
+            }
+            _ => {}
         }
-        _ => {}
     }
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]);
@@ -82,7 +93,14 @@ fn run(args: &Args) -> io::Result<bool> {
             ));
         }
     };
-    let verdict = Verdict::new(&end, ktap.as_deref(), &console);
+    let mut verdict = Verdict::new(&end, ktap.as_deref(), &console);
+    if args.no_skips {
+        verdict.forbid_skips();
+    }
+    if let Some(path) = &args.summary {
+        fs::write(path, verdict.summary())
+            .map_err(|e| io::Error::new(e.kind(), format!("writing {}: {e}", path.display())))?;
+    }
     if !verdict.is_good() {
         let lines: Vec<&str> = console.lines().collect();
         let shown = &lines[lines.len().saturating_sub(CONSOLE_LINES)..];

@@ -11,6 +11,7 @@ use tcpstat_census::state::State;
 
 use super::helper::start_holder;
 use super::namespaces::check_holder;
+use super::need::Need;
 use super::parameters::{SEED, repeat, value};
 use super::reading::every_source_gives;
 use super::scenario::{Outcome, Scenario};
@@ -23,36 +24,43 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "every state counts right, IPv4",
         seconds: 60,
+        needs: &[Need::TcpDiag],
         run: every_state_v4,
     },
     Scenario {
         name: "every state counts right, IPv6",
         seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: every_state_v6,
     },
     Scenario {
         name: "every state counts right, IPv4 on IPv6 sockets",
         seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: every_state_mapped,
     },
     Scenario {
         name: "every state counts right, all at once",
         seconds: 90,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: every_state_at_once,
     },
     Scenario {
         name: "random mixes count right",
         seconds: 180,
+        needs: &[Need::OwnTable, Need::Ipv6, Need::TcpDiag],
         run: random_mixes,
     },
     Scenario {
         name: "thousands of connections count right",
         seconds: 90,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: many_connections,
     },
     Scenario {
         name: "listeners in every bucket count right",
         seconds: 90,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: many_listeners,
     },
 ];

@@ -16,6 +16,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::lifetime::{Seen, Work, alongside, is_removed};
+use super::need::Need;
 use super::parameters::on_debug_kernel;
 use super::reading::{self, LINK, SERVICES, counts_in, same, steady};
 use super::scenario::{Outcome, Scenario, ensure};
@@ -28,6 +29,7 @@ use crate::sockets::Mix;
 pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
     name: "loading and unloading while connections and namespaces churn",
     seconds: 200,
+    needs: &[Need::Ipv6],
     run: all_at_once,
 }];
 

@@ -15,6 +15,7 @@ use tcpstat_census::state::State;
 
 use super::helper::start_holder;
 use super::module;
+use super::need::Need;
 use super::reading::{
     COMMAND, command, command_counts, command_reports, report, same, services_in, shares_in, steady,
 };
@@ -28,36 +29,43 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "the command takes the module, and netlink without it",
         seconds: 60,
+        needs: &[Need::TcpDiag],
         run: module_then_netlink,
     },
     Scenario {
         name: "the command refuses the module's file where it is not",
         seconds: 30,
+        needs: &[],
         run: no_module,
     },
     Scenario {
         name: "the command at intervals",
         seconds: 60,
+        needs: &[],
         run: intervals,
     },
     Scenario {
         name: "the command takes the module for a process's namespace, and for all of them",
         seconds: 60,
+        needs: &[Need::Ipv6],
         run: other_namespaces,
     },
     Scenario {
         name: "the command's check takes the module",
         seconds: 60,
+        needs: &[Need::TcpDiag],
         run: check,
     },
     Scenario {
         name: "the command's watch takes the module, and ends when its output is closed",
         seconds: 60,
+        needs: &[],
         run: watch,
     },
     Scenario {
         name: "the command lists as many connections as the module counts",
         seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: connections,
     },
 ];

@@ -15,6 +15,7 @@ use tcpstat_census::state::State;
 
 use super::helper::start_holder;
 use super::module;
+use super::need::Need;
 use super::parameters::repeat;
 use super::reading::{self, every_source_gives, same, steady};
 use super::scenario::{Outcome, Scenario, ensure, fail};
@@ -26,21 +27,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "copied and inherited descriptors answer for the namespace they were opened in",
         seconds: 60,
+        needs: &[Need::TcpDiag],
         run: copied_and_inherited,
     },
     Scenario {
         name: "a descriptor kept open gives the counts of the moment of each reading",
         seconds: 60,
+        needs: &[Need::Ipv6],
         run: kept_open,
     },
     Scenario {
         name: "a file outlives the last process of its namespace",
         seconds: 60,
+        needs: &[Need::OwnTable, Need::TcpDiag],
         run: outlives_namespace,
     },
     Scenario {
         name: "the last hold on a namespace is a file of an unloaded module",
         seconds: 60,
+        needs: &[Need::OwnTable, Need::TcpDiag],
         run: last_hold,
     },
 ];

@@ -17,6 +17,7 @@ use tcpstat_census::state::State;
 
 use super::helper::start_holder;
 use super::lifetime::{Seen, Work, alongside};
+use super::need::Need;
 use super::parameters::repeat;
 use super::reading::{self, counts_in, module_at, same, services_at, steady};
 use super::scenario::{Outcome, Scenario, ensure};
@@ -28,11 +29,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a namespace that ends while it is read",
         seconds: 90,
+        needs: &[Need::OwnTable],
         run: ends_while_read,
     },
     Scenario {
         name: "namespaces that come and go on several threads",
         seconds: 60,
+        needs: &[Need::OwnTable],
         run: come_and_go,
     },
 ];

@@ -24,6 +24,7 @@ use tcpstat_census::state::State;
 
 use super::helper::start_holder;
 use super::module;
+use super::need::Need;
 use super::reading::{LINK, SERVICES, counts_in, every_source_gives, module_at, same, services_at};
 use super::scenario::{Outcome, Scenario, ensure, fail};
 use crate::holder::Holder;
@@ -34,16 +35,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "each allocation of loading fails once",
         seconds: 120,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: while_loading,
     },
     Scenario {
         name: "each allocation of opening and reading fails once",
         seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: while_reading,
     },
     Scenario {
         name: "reading runs out of memory at every point",
         seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: exhausted,
     },
 ];

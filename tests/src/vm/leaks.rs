@@ -13,6 +13,7 @@ use super::scenario::{Outcome, Scenario, ensure};
 pub(super) const FIRST: &[Scenario] = &[Scenario {
     name: "the kernel's checks are on",
     seconds: 20,
+    needs: &[],
     run: checks_are_on,
 }];
 
@@ -21,11 +22,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "nothing is leaked",
         seconds: 120,
+        needs: &[],
         run: nothing_leaked,
     },
     Scenario {
         name: "the kernel's checks are still on",
         seconds: 20,
+        needs: &[],
         run: checks_are_on,
     },
 ];

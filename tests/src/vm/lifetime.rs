@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::helper::start_holder;
 use super::module;
+use super::need::Need;
 use super::parameters::repeat;
 use super::reading::{self, LINK, counts_in, every_source_gives, same};
 use super::scenario::{Outcome, Scenario, ensure, fail};
@@ -24,31 +25,37 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "loading twice is refused and harmless",
         seconds: 30,
+        needs: &[Need::TcpDiag],
         run: load_twice,
     },
     Scenario {
         name: "load, read, unload, again and again",
         seconds: 120,
+        needs: &[],
         run: again_and_again,
     },
     Scenario {
         name: "unloading while others read",
         seconds: 120,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: unload_under_readers,
     },
     Scenario {
         name: "loading while namespaces come and go",
         seconds: 120,
+        needs: &[],
         run: load_under_namespaces,
     },
     Scenario {
         name: "unloading with the file held open",
         seconds: 30,
+        needs: &[Need::TcpDiag],
         run: unload_held_open,
     },
     Scenario {
         name: "nothing is left after the last unload",
         seconds: 30,
+        needs: &[],
         run: nothing_left,
     },
 ];

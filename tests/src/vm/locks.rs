@@ -16,9 +16,10 @@ use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 use super::helper::Loops;
+use super::need::Need;
 use super::parameters::on_debug_kernel;
 use super::reading::{LINK, SERVICES, counts_in, same};
-use super::scenario::{Outcome, Scenario, ensure, skip};
+use super::scenario::{Outcome, Scenario, ensure};
 use crate::netns::{self, Table};
 use crate::sockets::repaired;
 
@@ -26,11 +27,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "all connections in one chain",
         seconds: 60,
+        needs: &[Need::OwnTable, Need::Ipv6],
         run: one_chain,
     },
     Scenario {
         name: "traffic goes on while four processes read",
         seconds: 60,
+        needs: &[Need::Ipv6],
         run: traffic,
     },
 ];
@@ -45,9 +48,6 @@ fn chain() -> u32 {
 /// all of a reading, so that the time of a reading minus that of a reading of the empty table is
 /// the time for which the lock was held.
 fn one_chain() -> Outcome {
-    if !Table::own_is_supported() {
-        return skip("this kernel gives no namespace a table of its own");
-    }
     let chain = chain();
     Table::set_child_buckets(1)?;
     netns::enter_new()?;

@@ -25,6 +25,7 @@ mod leaks;
 mod lifetime;
 mod locks;
 mod namespaces;
+mod need;
 mod parameters;
 mod services;
 mod text;

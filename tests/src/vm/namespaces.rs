@@ -11,8 +11,9 @@ use tcpstat_census::state::State;
 
 use super::helper::start_holder;
 use super::module;
+use super::need::Need;
 use super::reading::{every_source_gives, module_at, same, same_services, services_at};
-use super::scenario::{Outcome, Scenario, ensure, skip};
+use super::scenario::{Outcome, Scenario, ensure};
 use crate::holder::Holder;
 use crate::naive;
 use crate::netns::{self, Table};
@@ -22,21 +23,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "a namespace sees its own sockets only",
         seconds: 90,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: own_sockets_only,
     },
     Scenario {
         name: "the initial namespace counts right",
         seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: initial,
     },
     Scenario {
         name: "namespaces older and younger than the module",
         seconds: 90,
+        needs: &[Need::Ipv6],
         run: older_and_younger,
     },
     Scenario {
         name: "a namespace with a hash table of its own",
         seconds: 90,
+        needs: &[Need::OwnTable, Need::Ipv6, Need::TcpDiag],
         run: own_table,
     },
 ];
@@ -128,9 +133,6 @@ fn older_and_younger() -> Outcome {
 }
 
 fn own_table() -> Outcome {
-    if !Table::own_is_supported() {
-        return skip("this kernel gives no namespace a table of its own");
-    }
     let mine = Mix {
         listen: 2,
         established: 1,

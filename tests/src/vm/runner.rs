@@ -16,8 +16,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::module;
+use super::need::Need;
 use super::parameters::on_debug_kernel;
-use super::scenario::{Outcome, SKIPPED, Scenario};
+use super::scenario::{Outcome, Scenario};
 use super::scenarios;
 use crate::ktap::{self, Outcome::*};
 use crate::netns;
@@ -63,8 +64,12 @@ pub fn run_all(
     }
     for (index, scenario) in selected.into_iter().enumerate() {
         let start = Instant::now();
-        let (outcome, mut notes) =
-            run_apart(scenario).unwrap_or_else(|e| (Failed, format!("running the scenario: {e}")));
+        let (outcome, mut notes) = match Need::missing(scenario.needs) {
+            Ok(None) => run_apart(scenario),
+            Ok(Some(missing)) => Ok((Skipped(missing), String::new())),
+            Err(e) => Err(e.into()),
+        }
+        .unwrap_or_else(|e| (Failed, format!("running the scenario: {e}")));
         if !notes.is_empty() {
             notes.push('\n');
         }
@@ -118,13 +123,11 @@ fn run_apart(scenario: &Scenario) -> Result<(ktap::Outcome, String), Box<dyn Err
 fn judge(status: Option<ExitStatus>, limit: Duration, printed: &str) -> (ktap::Outcome, String) {
     let how = match status {
         Some(status) if status.success() => {
-            let skipped = printed.lines().find_map(|line| line.strip_prefix(SKIPPED));
             let measured: Vec<&str> = printed
                 .lines()
                 .filter(|line| line.starts_with(MEASURED))
                 .collect();
-            let outcome = skipped.map_or(Passed, |reason| Skipped(reason.to_owned()));
-            return (outcome, measured.join("\n"));
+            return (Passed, measured.join("\n"));
         }
         Some(status) => status.to_string(),
         // A process that hangs in the kernel is not ended by SIGKILL. The other scenarios run all
@@ -193,11 +196,7 @@ mod tests {
             judged(Some(0), measured),
             (Passed, "measured: 3 us".to_owned())
         );
-        assert_eq!(
-            judged(Some(0), "skipped: no such sysctl\n"),
-            (Skipped("no such sysctl".to_owned()), String::new())
-        );
-        let (outcome, notes) = judged(Some(1), "skipped: no\nand then failed\n");
+        let (outcome, notes) = judged(Some(1), "some text\nand then failed\n");
         assert_eq!(outcome, Failed);
         assert!(notes.contains("and then failed\nexit status: 1"), "{notes}");
         let (outcome, notes) = judged(None, "");

@@ -4,6 +4,8 @@
 
 use std::error::Error;
 
+use super::need::Need;
+
 /// Nothing, or the reason of the failure.
 pub type Outcome = Result<(), Box<dyn Error>>;
 
@@ -13,17 +15,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// Its time limit in seconds, on an emulated processor.
     pub seconds: u64,
+    /// What it needs of the kernel. Without, it is skipped.
+    pub needs: &'static [Need],
     /// The test.
     pub run: fn() -> Outcome,
-}
-
-/// How the line begins by which a scenario says that it cannot run on this kernel.
-pub(super) const SKIPPED: &str = "skipped: ";
-
-/// Makes the result of this scenario "skipped", for a kernel that lacks what the scenario tests.
-pub(super) fn skip(reason: &str) -> Outcome {
-    println!("{SKIPPED}{reason}");
-    Ok(())
 }
 
 /// Returns an `Err` with a formatted reason.

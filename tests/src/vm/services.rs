@@ -19,6 +19,7 @@ use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
 use super::helper::cat_unprivileged;
+use super::need::Need;
 use super::parameters::repeat;
 use super::reading::{
     SERVICES, command_services, every_source_gives, same, same_services, services, steady,
@@ -33,26 +34,31 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "services: an empty namespace has one row of zeros",
         seconds: 20,
+        needs: &[],
         run: empty,
     },
     Scenario {
         name: "services: everyone can read them, and not even root can write",
         seconds: 30,
+        needs: &[Need::Ipv6],
         run: permissions,
     },
     Scenario {
         name: "services: accept queue, backlog and drops of a listener that does not accept",
         seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: overflow,
     },
     Scenario {
         name: "services: several listeners on one port are one row",
         seconds: 30,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: reuse_port,
     },
     Scenario {
         name: "services: thousands of listening ports",
         seconds: 120,
+        needs: &[Need::Ipv6],
         run: ten_thousand,
     },
 ];

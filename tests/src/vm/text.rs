@@ -11,6 +11,7 @@ use tcpstat_census::counts::Counts;
 
 use super::helper::cat_unprivileged;
 use super::module::FILES;
+use super::need::Need;
 use super::reading::{self, same};
 use super::scenario::{Outcome, Scenario, ensure, fail};
 use crate::naive;
@@ -20,21 +21,25 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "/proc/tcpstat is a link to net/tcpstat, mode 0444",
         seconds: 20,
+        needs: &[],
         run: place_and_mode,
     },
     Scenario {
         name: "an empty namespace has eleven lines of zeros",
         seconds: 20,
+        needs: &[Need::TcpDiag],
         run: empty,
     },
     Scenario {
         name: "odd reads give the same text",
         seconds: 60,
+        needs: &[],
         run: odd_reads,
     },
     Scenario {
         name: "everyone can read it, and not even root can write",
         seconds: 30,
+        needs: &[Need::Ipv6, Need::TcpDiag],
         run: permissions,
     },
 ];
