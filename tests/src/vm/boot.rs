@@ -23,7 +23,11 @@ use crate::ktap;
 use crate::netns;
 
 /// The port that carries the results and nothing else.
-const VERDICT_PORT: &str = "/dev/ttyS1";
+const VERDICT_PORT: &str = if cfg!(target_arch = "aarch64") {
+    "/dev/ttyAMA1"
+} else {
+    "/dev/ttyS1"
+};
 
 /// What the kernel's command line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
