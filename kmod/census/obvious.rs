@@ -10,14 +10,21 @@ use super::table::Table;
 const PAUSE_EVERY: usize = 1024;
 
 /// Visits every entry of `table`, bucket by bucket; empty buckets are skipped without locking.
-pub fn walk<T: Table>(table: &T, mut visit: impl FnMut(&T::Socket)) {
+///
+/// # Errors
+/// The table says at a pause that the walk is to end.
+pub fn walk<T: Table>(
+    table: &T,
+    mut visit: impl FnMut(&T::Socket<'_>),
+) -> Result<(), T::Interrupt> {
     for bucket in 0..table.buckets() {
         let empty = table.is_empty(bucket);
         if !empty {
-            table.visit(bucket, &mut visit);
+            table.visit(&table.section(), bucket, &mut visit);
         }
         if !empty || bucket % PAUSE_EVERY == 0 {
-            table.pause();
+            table.pause()?;
         }
     }
+    Ok(())
 }

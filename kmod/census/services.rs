@@ -38,15 +38,18 @@ impl<'a> Marks<'a> {
     }
 
     /// Marks the port of every socket of `table` that belongs to `net`.
-    pub fn mark<T: Table>(&mut self, table: &T, net: T::Net)
+    ///
+    /// # Errors
+    /// The walk was ended; the marks are not complete.
+    pub fn mark<T: Table>(&mut self, table: &T, net: T::Net) -> Result<(), T::Interrupt>
     where
-        T::Socket: Listener,
+        for<'lock> T::Socket<'lock>: Listener,
     {
         walk(table, |socket| {
             if socket.net() == net {
                 self.insert(socket.local_port());
             }
-        });
+        })
     }
 
     /// Marks `port`, unless it is 0: no socket can listen on that.
@@ -236,10 +239,13 @@ impl<'a> Tally<'a> {
     }
 
     /// Counts every socket of `table` that belongs to `net`.
-    pub fn count<T: Table>(&mut self, table: &T, net: T::Net) {
+    ///
+    /// # Errors
+    /// The walk was ended; the counts are not complete.
+    pub fn count<T: Table>(&mut self, table: &T, net: T::Net) -> Result<(), T::Interrupt> {
         walk(table, |socket| {
             self.add(socket, &net);
-        });
+        })
     }
 
     /// Counts every listener of `table` that belongs to `net`, adds up their queues and drops, and
@@ -249,15 +255,18 @@ impl<'a> Tally<'a> {
     /// `LISTEN` in the row of all other ports, so that each column still adds up to all sockets,
     /// and in no other column: at the next reading its port has a row. The row of a port whose
     /// listeners have gone since the marking has 0 listeners.
-    pub fn count_listeners<T: Table>(&mut self, table: &T, net: T::Net)
+    ///
+    /// # Errors
+    /// The walk was ended; the counts are not complete.
+    pub fn count_listeners<T: Table>(&mut self, table: &T, net: T::Net) -> Result<(), T::Interrupt>
     where
-        T::Socket: Listener,
+        for<'lock> T::Socket<'lock>: Listener,
     {
         walk(table, |listener| {
             if let Some(row) = self.add(listener, &net) {
                 row.add_listener(listener);
             }
-        });
+        })
     }
 
     /// Counts `socket` if it belongs to `net`, and gives the row of its port, if the port is
@@ -296,16 +305,9 @@ impl<'a> Tally<'a> {
 /// A row for each port that has a listener, in ascending order, and one for all other sockets.
 pub struct Services<'a>(&'a [Row]);
 
+#[cfg(not(MODULE))]
 impl Services<'_> {
-    /// The length in bytes of a text of `rows` rows with numbers of the usual size; it may be
-    /// longer.
-    pub fn usual_len(rows: usize) -> usize {
-        // The line of a busy port has about 75 bytes, the first line 165.
-        rows.saturating_add(1).saturating_mul(100)
-    }
-
     /// The sum of all rows: the same as [`totals::Tally`](super::totals::Tally) counts.
-    #[cfg(not(MODULE))]
     pub fn totals(&self) -> Counts {
         self.0.iter().map(|row| row.counts).sum()
     }

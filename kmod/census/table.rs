@@ -43,17 +43,21 @@ pub trait Table {
     /// The identity of a network namespace.
     type Net: PartialEq;
 
-    /// An entry of this table.
-    type Socket: Socket<Net = Self::Net>;
+    /// An entry of this table, while its bucket is locked.
+    type Socket<'lock>: Socket<Net = Self::Net>;
 
-    /// While it exists, chains may be read without their locks (`rcu_read_lock`).
-    type ReadGuard;
+    /// Why a walk ends before the end of the table.
+    type Interrupt;
+
+    /// A section of a walk: while it exists, chains may be read without their locks
+    /// (`rcu_read_lock`), and buckets be visited.
+    type Section;
 
     /// A position of the reading ahead: an entry of a chain, which must not be counted without the
     /// lock.
-    type Link<'guard>: Copy
+    type Link<'section>: Copy
     where
-        Self: 'guard;
+        Self: 'section;
 
     /// The number of buckets.
     fn buckets(&self) -> usize;
@@ -61,32 +65,35 @@ pub trait Table {
     /// Whether `bucket` is empty; it is not locked, so the answer may be out of date at once.
     fn is_empty(&self, bucket: usize) -> bool;
 
+    /// Begins a section, which ends when the value is dropped: after a short time, before the next
+    /// pause.
+    fn section(&self) -> Self::Section;
+
     /// Locks `bucket` and calls `visit` for each of its entries: `visit` must not sleep or
     /// allocate.
-    fn visit(&self, bucket: usize, visit: impl FnMut(&Self::Socket));
+    fn visit(&self, section: &Self::Section, bucket: usize, visit: impl FnMut(&Self::Socket<'_>));
 
-    /// Lets other tasks run. The walk calls it between buckets, while it holds neither a lock nor a
-    /// [`ReadGuard`](Self::ReadGuard).
-    fn pause(&self);
-
-    /// Begins to read ahead, until the guard is dropped: after a short time, before the next pause.
-    fn read_lock(&self) -> Self::ReadGuard;
+    /// Lets other tasks run, and says whether to go on. The walk calls it between sections.
+    ///
+    /// # Errors
+    /// The walk is to end here.
+    fn pause(&self) -> Result<(), Self::Interrupt>;
 
     /// The first entry of `bucket`, or `None` if it is empty.
     ///
     /// Does not read the entry, but prefetches what [`visit`](Self::visit) and [`next`](Self::next)
     /// will read of it.
-    fn first<'guard>(
-        &'guard self,
-        guard: &'guard Self::ReadGuard,
+    fn first<'section>(
+        &'section self,
+        section: &'section Self::Section,
         bucket: usize,
-    ) -> Option<Self::Link<'guard>>;
+    ) -> Option<Self::Link<'section>>;
 
     /// The entry after `link`, or `None` at the end of the chain. Reads the entry at `link`, and
     /// prefetches the next.
-    fn next<'guard>(
-        &'guard self,
-        guard: &'guard Self::ReadGuard,
-        link: Self::Link<'guard>,
-    ) -> Option<Self::Link<'guard>>;
+    fn next<'section>(
+        &'section self,
+        section: &'section Self::Section,
+        link: Self::Link<'section>,
+    ) -> Option<Self::Link<'section>>;
 }

@@ -16,8 +16,11 @@ pub struct Tally {
 
 impl Tally {
     /// Counts every socket of `table` that belongs to `net`.
-    pub fn count<T: Table>(&mut self, table: &T, net: T::Net) {
-        walk(table, |socket| self.add(socket, &net));
+    ///
+    /// # Errors
+    /// The walk was ended; the counts are not complete.
+    pub fn count<T: Table>(&mut self, table: &T, net: T::Net) -> Result<(), T::Interrupt> {
+        walk(table, |socket| self.add(socket, &net))
     }
 
     /// Counts `socket` if it belongs to `net`.

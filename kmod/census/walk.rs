@@ -48,23 +48,31 @@ struct Cursor<Link> {
 ///
 /// # Sections
 ///
-/// The guard is held for one section. For any table a section is bounded, by the buckets that it
-/// looks at and by the links that it reads. A chain that is too long for that, or that has become a
-/// loop because others changed it, is not read to its end; its bucket is visited after the section,
-/// with a pause before the next one.
+/// For any table a section is bounded, by the buckets that it looks at and by the links that it
+/// reads: `LINKS_PER_SECTION` twice, and so many entries at most are visited, but for those that
+/// entered the chains meanwhile. A chain that is too long for that, or that has become a loop
+/// because others changed it, is not read to its end; its bucket is visited after the section, in a
+/// section of its own.
+///
+/// # Errors
+/// The table says at a pause that the walk is to end; then not every entry has been visited.
 #[inline(never)] // So that the cursors are on the kernel's stack only during the walk.
-pub fn walk<T: Table>(table: &T, mut visit: impl FnMut(&T::Socket)) {
+pub fn walk<T: Table>(
+    table: &T,
+    mut visit: impl FnMut(&T::Socket<'_>),
+) -> Result<(), T::Interrupt> {
     let end = table.buckets();
     let mut start = 0;
     while start < end {
         let mut unread = [None; CURSORS];
         start = section(table, start, &mut unread, &mut visit);
-        table.pause();
+        table.pause()?;
         for bucket in unread.into_iter().flatten() {
-            table.visit(bucket, &mut visit);
-            table.pause();
+            table.visit(&table.section(), bucket, &mut visit);
+            table.pause()?;
         }
     }
+    Ok(())
 }
 
 /// Visits buckets from `start` on, and returns where the next section starts: every bucket before
@@ -73,9 +81,9 @@ fn section<T: Table>(
     table: &T,
     start: usize,
     unread: &mut [Option<usize>; CURSORS],
-    visit: &mut impl FnMut(&T::Socket),
+    visit: &mut impl FnMut(&T::Socket<'_>),
 ) -> usize {
-    let guard = table.read_lock();
+    let this = table.section();
     let mut buckets = start
         ..table
             .buckets()
@@ -85,7 +93,7 @@ fn section<T: Table>(
             if table.is_empty(bucket) {
                 return None;
             }
-            let link = table.first(&guard, bucket)?;
+            let link = table.first(&this, bucket)?;
             Some(Cursor { bucket, link })
         })
     };
@@ -106,7 +114,7 @@ fn section<T: Table>(
             };
             reading = true;
             links = links.saturating_add(1);
-            if let Some(next) = table.next(&guard, cursor.link) {
+            if let Some(next) = table.next(&this, cursor.link) {
                 cursor.link = next;
                 continue;
             }
@@ -117,7 +125,7 @@ fn section<T: Table>(
             } else {
                 None
             };
-            table.visit(bucket, &mut *visit);
+            table.visit(&this, bucket, &mut *visit);
         }
     }
 

@@ -135,11 +135,13 @@ fn limit(table: &Hashinfo, order: &[u32]) -> Counts {
 fn count_services(listening: &Hashinfo, table: &Hashinfo) -> Counts {
     let mut bits = Box::new([0; BLOCKS]);
     let mut marks = Marks::new(&mut bits);
-    marks.mark(&Cpu::new(listening), black_box(1));
+    marks.mark(&Cpu::new(listening), black_box(1)).unwrap();
     let (mut numbers, mut rows) = (vec![0; marks.numbers()], vec![Row::ZERO; marks.rows()]);
     let mut tally = services::Tally::new(&marks, &mut numbers, &mut rows).unwrap();
-    tally.count_listeners(&Cpu::new(listening), black_box(1));
-    tally.count(&Cpu::new(table), black_box(1));
+    tally
+        .count_listeners(&Cpu::new(listening), black_box(1))
+        .unwrap();
+    tally.count(&Cpu::new(table), black_box(1)).unwrap();
     let services = tally.finish().unwrap();
     black_box(services.to_string());
     services.totals()
@@ -205,12 +207,13 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
                 counts.set(State::Listen, case.listening as u64);
                 return counts;
             }
-            _ => tally.count(&Cpu::new(listening), black_box(1)),
+            _ => tally.count(&Cpu::new(listening), black_box(1)).unwrap(),
         }
         match way {
             OBVIOUS => obvious::walk(&Cpu::new(table), |socket| tally.add(socket, &black_box(1))),
             _ => tally.count(&Cpu::new(table), black_box(1)),
         }
+        .unwrap();
         tally.finish().unwrap()
     };
 

@@ -64,12 +64,12 @@ impl Machine {
         let listening = Cpu::new(&self.listening);
         let mut bits = used_bits();
         let mut marks = Marks::new(&mut bits);
-        marks.mark(&listening, net);
+        marks.mark(&listening, net).unwrap();
         meanwhile();
         let (mut numbers, mut rows) = (vec![9; marks.numbers()], vec![Row::ZERO; marks.rows()]);
         let mut tally = services::Tally::new(&marks, &mut numbers, &mut rows).unwrap();
-        tally.count_listeners(&listening, net);
-        tally.count(&Cpu::new(&self.established), net);
+        tally.count_listeners(&listening, net).unwrap();
+        tally.count(&Cpu::new(&self.established), net).unwrap();
         Ok(tally.finish()?.to_string())
     }
 
@@ -79,8 +79,8 @@ impl Machine {
 
     fn totals(&self, net: u64) -> Counts {
         let mut tally = totals::Tally::default();
-        tally.count(&Cpu::new(&self.listening), net);
-        tally.count(&Cpu::new(&self.established), net);
+        tally.count(&Cpu::new(&self.listening), net).unwrap();
+        tally.count(&Cpu::new(&self.established), net).unwrap();
         tally.finish().unwrap()
     }
 }
@@ -289,8 +289,6 @@ fn a_listener_on_every_port_has_a_row_each() {
         .collect();
     let machine = Machine::new(&listeners, &entries);
     check(&machine, &listeners, &entries).unwrap();
-    let usual = services::Services::usual_len(listeners.len());
-    assert!(machine.text(1).unwrap().len() <= usual);
 }
 
 #[test]

@@ -49,8 +49,8 @@ enum Step {
     Lock(usize),
     Unlock(usize),
     Pause,
-    ReadLock,
-    ReadUnlock,
+    SectionBegins,
+    SectionEnds,
     /// The first entry of a bucket was prefetched.
     First(usize),
     /// An entry of this bucket was read ahead, and the next one prefetched.
@@ -65,6 +65,8 @@ struct Buckets {
     /// The length of a bucket's chain as it is read ahead, where that differs from its real length.
     looks: HashMap<usize, usize>,
     looked_at: Cell<usize>,
+    /// The walk is ended at its nth pause.
+    ended_at: Option<usize>,
     steps: Rc<RefCell<Vec<Step>>>,
 }
 
@@ -116,19 +118,28 @@ impl Buckets {
         self.looks.get(&bucket).copied().unwrap_or(length)
     }
 
+    fn pauses(&self) -> usize {
+        let steps = self.steps.borrow();
+        steps.iter().filter(|step| **step == Step::Pause).count()
+    }
+
     fn step(&self, step: Step) {
         self.steps.borrow_mut().push(step);
     }
 }
 
-/// Reading ahead lasts until this is dropped.
-struct ReadGuard(Rc<RefCell<Vec<Step>>>);
+/// A section lasts until this is dropped.
+struct Section(Rc<RefCell<Vec<Step>>>);
 
-impl Drop for ReadGuard {
+impl Drop for Section {
     fn drop(&mut self) {
-        self.0.borrow_mut().push(Step::ReadUnlock);
+        self.0.borrow_mut().push(Step::SectionEnds);
     }
 }
+
+/// The walk was ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ended;
 
 /// A bucket, and the number of entries before this one in its chain.
 #[derive(Clone, Copy)]
@@ -136,9 +147,10 @@ struct Link(usize, usize);
 
 impl Table for Buckets {
     type Net = u8;
-    type Socket = Entry;
-    type ReadGuard = ReadGuard;
-    type Link<'guard> = Link;
+    type Socket<'lock> = Entry;
+    type Interrupt = Ended;
+    type Section = Section;
+    type Link<'section> = Link;
 
     fn buckets(&self) -> usize {
         self.chains.len()
@@ -149,29 +161,34 @@ impl Table for Buckets {
         self.chains[bucket].is_empty() && !self.emptied.contains(&bucket)
     }
 
-    fn visit(&self, bucket: usize, visit: impl FnMut(&Entry)) {
+    fn section(&self) -> Section {
+        self.step(Step::SectionBegins);
+        Section(Rc::clone(&self.steps))
+    }
+
+    fn visit(&self, section: &Section, bucket: usize, visit: impl FnMut(&Entry)) {
+        assert!(Rc::ptr_eq(&section.0, &self.steps));
         self.step(Step::Lock(bucket));
         self.chains[bucket].iter().for_each(visit);
         self.step(Step::Unlock(bucket));
     }
 
-    fn pause(&self) {
+    fn pause(&self) -> Result<(), Ended> {
         self.step(Step::Pause);
+        match self.ended_at {
+            Some(nth) if self.pauses() >= nth => Err(Ended),
+            _ => Ok(()),
+        }
     }
 
-    fn read_lock(&self) -> ReadGuard {
-        self.step(Step::ReadLock);
-        ReadGuard(Rc::clone(&self.steps))
-    }
-
-    fn first(&self, guard: &ReadGuard, bucket: usize) -> Option<Link> {
-        assert!(Rc::ptr_eq(&guard.0, &self.steps));
+    fn first(&self, section: &Section, bucket: usize) -> Option<Link> {
+        assert!(Rc::ptr_eq(&section.0, &self.steps));
         self.step(Step::First(bucket));
         (self.seen(bucket) > 0 || self.emptied.contains(&bucket)).then_some(Link(bucket, 0))
     }
 
-    fn next(&self, guard: &ReadGuard, Link(bucket, before): Link) -> Option<Link> {
-        assert!(Rc::ptr_eq(&guard.0, &self.steps));
+    fn next(&self, section: &Section, Link(bucket, before): Link) -> Option<Link> {
+        assert!(Rc::ptr_eq(&section.0, &self.steps));
         self.step(Step::Next(bucket));
         (before + 1 < self.seen(bucket)).then_some(Link(bucket, before + 1))
     }
@@ -181,16 +198,17 @@ impl Table for Buckets {
 /// between two pauses, without buckets that were visited alone between two pauses.
 fn check(table: &Buckets) -> Result<usize, TestCaseError> {
     let steps = table.steps.borrow();
-    let (mut locked, mut reading) = (None, false);
-    let (mut links, mut visits, mut entries, mut most) = (0, 0, 0, 0);
+    let (mut locked, mut within) = (None, false);
+    let (mut begun, mut links, mut visits, mut entries, mut most) = (0, 0, 0, 0, 0);
     // What is prefetched and not visited yet: the length so far of each bucket's chain.
     let mut ahead = HashMap::new();
     for &step in steps.iter() {
         match step {
             Step::Lock(bucket) => {
+                prop_assert!(within, "a lock outside of a section");
                 prop_assert_eq!(locked, None, "two locks");
                 // A bucket that is visited while others are read ahead is in the cache as a whole.
-                if reading {
+                if begun > 0 {
                     prop_assert_eq!(ahead.remove(&bucket), Some(table.seen(bucket).max(1)));
                 }
                 locked = Some(bucket);
@@ -200,30 +218,31 @@ fn check(table: &Buckets) -> Result<usize, TestCaseError> {
             Step::Unlock(bucket) => prop_assert_eq!(locked.take(), Some(bucket)),
             Step::Pause => {
                 prop_assert_eq!(locked, None, "a pause under a lock");
-                prop_assert!(!reading, "a pause while reading ahead");
+                prop_assert!(!within, "a pause in a section");
                 if visits > 1 {
                     most = most.max(entries);
                 }
                 (visits, entries) = (0, 0);
             }
-            Step::ReadLock => {
-                prop_assert!(!reading, "reading ahead twice at once");
-                prop_assert_eq!(locked, None, "reading ahead begun under a lock");
-                (reading, links) = (true, 0);
+            Step::SectionBegins => {
+                prop_assert!(!within, "two sections at once");
+                prop_assert_eq!(locked, None, "a section begins under a lock");
+                (within, begun, links) = (true, 0, 0);
             }
-            Step::ReadUnlock => {
-                prop_assert!(reading);
-                reading = false;
+            Step::SectionEnds => {
+                prop_assert!(within && locked.is_none());
+                within = false;
                 ahead.clear();
             }
             Step::First(bucket) => {
-                prop_assert!(reading && locked.is_none());
+                prop_assert!(within && locked.is_none());
                 prop_assert_eq!(ahead.insert(bucket, 1), None, "begun twice");
+                begun += 1;
                 // Sixteen, and the one that is visited next.
                 prop_assert!(ahead.len() <= 17, "{} chains at once", ahead.len());
             }
             Step::Next(bucket) => {
-                prop_assert!(reading && locked.is_none());
+                prop_assert!(within && locked.is_none());
                 links += 1;
                 prop_assert!(links < 2 * 1024 + 16, "{} links in one section", links);
                 let length = ahead.get_mut(&bucket).unwrap();
@@ -233,14 +252,14 @@ fn check(table: &Buckets) -> Result<usize, TestCaseError> {
             }
         }
     }
-    prop_assert_eq!((locked, reading), (None, false));
+    prop_assert_eq!((locked, within), (None, false));
     prop_assert_eq!(steps.last().copied().unwrap_or(Step::Pause), Step::Pause);
     Ok(most)
 }
 
 fn tally(table: &Buckets, net: u8) -> Result<Counts, UnknownState> {
     let mut tally = Tally::default();
-    tally.count(table, net);
+    tally.count(table, net).unwrap();
     tally.finish()
 }
 
@@ -265,7 +284,7 @@ fn the_first_and_the_last_bucket_are_visited() {
 #[test]
 fn every_bucket_is_looked_at_and_only_filled_ones_are_locked() {
     let table = Buckets::with_one_in(5000, &[3, 1024, 1025, 4999]);
-    walk(&table, |_| {});
+    walk(&table, |_| {}).unwrap();
     assert_eq!(table.looked_at.get(), 5000);
     assert_eq!(table.locked_in_order(), [3, 1024, 1025, 4999]);
 }
@@ -318,8 +337,7 @@ fn others_may_run_often_whatever_is_in_the_table() {
             most < 2 * 1024 + 16,
             "{most} entries in a row, {buckets} times {length}"
         );
-        let pauses = |steps: &[Step]| steps.iter().filter(|step| **step == Step::Pause).count();
-        let pauses = pauses(&table.steps.borrow());
+        let pauses = table.pauses();
         assert!(
             pauses >= buckets / 4096,
             "{pauses} pauses in {buckets} buckets"
@@ -341,7 +359,7 @@ fn sixteen_chains_are_read_ahead_however_full_the_table_is() {
             *chain = vec![entry; length];
         }
         let table = Buckets::new(chains);
-        walk(&table, |_| {});
+        walk(&table, |_| {}).unwrap();
         check(&table).unwrap();
         let steps = table.steps.borrow();
         let before_the_first_read = steps
@@ -370,11 +388,38 @@ fn a_chain_that_goes_round_in_circles_holds_nothing_up() {
     }
 }
 
+/// Whoever ends a walk waits for one section: after the pause that says so, nothing is locked.
+#[test]
+fn a_walk_ends_at_the_pause_that_says_so() {
+    let entry = Entry {
+        net: 0,
+        state: 1,
+        substate: None,
+    };
+    for (chains, pauses) in [
+        (vec![vec![entry]; 1 << 13], 8),
+        (vec![vec![entry; 3000]; 20], 8),
+    ] {
+        for nth in 1..=pauses {
+            let mut table = Buckets::new(chains.clone());
+            table.ended_at = Some(nth);
+            assert_eq!(Tally::default().count(&table, 0), Err(Ended));
+            assert_eq!(table.pauses(), nth);
+            assert_eq!(table.steps.borrow().last(), Some(&Step::Pause));
+            check(&table).unwrap();
+            let mut obvious = Buckets::new(chains.clone());
+            obvious.ended_at = Some(nth);
+            assert_eq!(obvious::walk(&obvious, |_| {}), Err(Ended));
+            assert_eq!(obvious.pauses(), nth);
+        }
+    }
+}
+
 #[test]
 fn two_tables_are_counted_together() {
     let mut tally = Tally::default();
-    tally.count(&Buckets::with_one_in(4, &[1, 2]), 0);
-    tally.count(&Buckets::with_one_in(8, &[7]), 0);
+    tally.count(&Buckets::with_one_in(4, &[1, 2]), 0).unwrap();
+    tally.count(&Buckets::with_one_in(8, &[7]), 0).unwrap();
     assert_eq!(tally.finish().unwrap().get(State::Established), 3);
 }
 
@@ -396,8 +441,8 @@ fn an_unknown_state_is_an_error_with_its_number() {
     }
     // One that was found in the first table is an error after the second table too.
     let mut tally = Tally::default();
-    tally.count(&one(13, None), 0);
-    tally.count(&Buckets::with_one_in(1, &[0]), 0);
+    tally.count(&one(13, None), 0).unwrap();
+    tally.count(&Buckets::with_one_in(1, &[0]), 0).unwrap();
     assert_eq!(tally.finish(), Err(UnknownState(13)));
 }
 
@@ -460,7 +505,7 @@ proptest! {
     fn every_lock_is_on_a_filled_bucket_and_no_pause_is_under_it(chains in chains()) {
         let table = Buckets::new(chains);
         let mut visited = 0;
-        walk(&table, |_| visited += 1);
+        walk(&table, |_| visited += 1).unwrap();
         prop_assert_eq!(visited, table.chains.iter().map(Vec::len).sum::<usize>());
         let filled: Vec<_> = (0..table.chains.len()).filter(|&bucket| !table.chains[bucket].is_empty()).collect();
         prop_assert_eq!(table.locked_in_order(), filled);
@@ -477,7 +522,7 @@ proptest! {
         table.looks = looks.into_iter().enumerate().take(table.chains.len()).collect();
         let counts = tally(&table, 0);
         let mut naive = Tally::default();
-        obvious::walk(&Buckets::new(table.chains.clone()), |socket| naive.add(socket, &0));
+        obvious::walk(&Buckets::new(table.chains.clone()), |socket| naive.add(socket, &0)).unwrap();
         prop_assert_eq!(counts, naive.finish());
         let filled: Vec<_> = (0..table.chains.len()).filter(|&bucket| !table.chains[bucket].is_empty()).collect();
         prop_assert_eq!(table.locked_in_order(), filled);
@@ -488,8 +533,8 @@ proptest! {
     fn the_obvious_walk_visits_the_same(chains in chains()) {
         let (ahead, plain) = (Buckets::new(chains.clone()), Buckets::new(chains));
         let (mut visited, mut expected) = (Vec::new(), Vec::new());
-        walk(&ahead, |entry| visited.push((entry.net, entry.state, entry.substate)));
-        obvious::walk(&plain, |entry| expected.push((entry.net, entry.state, entry.substate)));
+        walk(&ahead, |entry| visited.push((entry.net, entry.state, entry.substate))).unwrap();
+        obvious::walk(&plain, |entry| expected.push((entry.net, entry.state, entry.substate))).unwrap();
         visited.sort_unstable();
         expected.sort_unstable();
         prop_assert_eq!(visited, expected);

@@ -11,9 +11,11 @@
 
 use std::arch::asm;
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering};
 
 use tcpstat_census::state::State;
@@ -373,7 +375,7 @@ impl Listener for Sock {
 pub(crate) struct Cpu<'t> {
     table: &'t Hashinfo,
     /// `__preempt_count`: to disable softirqs costs a plain addition to a number of this processor.
-    softirqs: Cell<u32>,
+    softirqs: Rc<Cell<u32>>,
     /// The flag that `cond_resched` reads.
     need_resched: Cell<bool>,
 }
@@ -382,23 +384,31 @@ impl<'t> Cpu<'t> {
     pub(crate) fn new(table: &'t Hashinfo) -> Self {
         Self {
             table,
-            softirqs: Cell::new(0),
+            softirqs: Rc::default(),
             need_resched: Cell::new(false),
         }
     }
 }
 
-/// `rcu_read_lock`: does nothing here, as in a kernel without preemption.
-pub(crate) struct ReadGuard;
+/// A section of a walk: `rcu_read_lock` does nothing here, as in a kernel without preemption, and
+/// softirqs are disabled.
+pub(crate) struct Section(Rc<Cell<u32>>);
+
+impl Drop for Section {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
 
 impl Table for Cpu<'_> {
     type Net = u64;
-    type Socket = Sock;
-    type ReadGuard = ReadGuard;
-    type Link<'guard>
-        = &'guard Sock
+    type Socket<'lock> = Sock;
+    type Interrupt = Infallible;
+    type Section = Section;
+    type Link<'section>
+        = &'section Sock
     where
-        Self: 'guard;
+        Self: 'section;
 
     fn buckets(&self) -> usize {
         self.table.ehash.len()
@@ -408,33 +418,32 @@ impl Table for Cpu<'_> {
         is_a_nulls(self.table.ehash[bucket].load(Ordering::Relaxed))
     }
 
-    fn visit(&self, bucket: usize, mut visit: impl FnMut(&Sock)) {
+    fn section(&self) -> Section {
         self.softirqs.set(self.softirqs.get() + 1);
-        let guard = self.table.lock(bucket);
+        Section(Rc::clone(&self.softirqs))
+    }
+
+    fn visit(&self, _: &Section, bucket: usize, mut visit: impl FnMut(&Sock)) {
+        let _guard = self.table.lock(bucket);
         let mut link = self.table.ehash[bucket].load(Ordering::Relaxed);
         while let Some(socket) = self.table.socket(link) {
             visit(socket);
             link = socket.next.load(Ordering::Relaxed);
         }
-        drop(guard);
-        self.softirqs.set(self.softirqs.get() - 1);
     }
 
-    fn pause(&self) {
+    fn pause(&self) -> Result<(), Infallible> {
         if std::hint::black_box(&self.need_resched).get() {
             std::thread::yield_now();
         }
+        Ok(())
     }
 
-    fn read_lock(&self) -> ReadGuard {
-        ReadGuard
-    }
-
-    fn first<'guard>(
-        &'guard self,
-        _guard: &'guard ReadGuard,
+    fn first<'section>(
+        &'section self,
+        _: &'section Section,
         bucket: usize,
-    ) -> Option<&'guard Sock> {
+    ) -> Option<&'section Sock> {
         let first = self
             .table
             .socket(self.table.ehash[bucket].load(Ordering::Acquire))?;
@@ -442,11 +451,11 @@ impl Table for Cpu<'_> {
         Some(first)
     }
 
-    fn next<'guard>(
-        &'guard self,
-        _guard: &'guard ReadGuard,
-        link: &'guard Sock,
-    ) -> Option<&'guard Sock> {
+    fn next<'section>(
+        &'section self,
+        _: &'section Section,
+        link: &'section Sock,
+    ) -> Option<&'section Sock> {
         let next = self.table.socket(link.next.load(Ordering::Acquire))?;
         next.prefetch();
         Some(next)
