@@ -3,7 +3,7 @@
 //! What the module uses of the kernel's C: structures, offsets, functions.
 //!
 //! The offsets are in the generated `offsets.rs`; see `offsets.c`. The functions are those of
-//! `helpers.h`, and three of the kernel's own; the types of their arguments are kept the same as in
+//! `helpers.h`, and two of the kernel's own; the types of their arguments are kept the same as in
 //! C by hand.
 
 #![allow(non_camel_case_types)]
@@ -30,9 +30,9 @@ structures! {
     inet_hashinfo
     net
     proc_dir_entry
-    seq_file
     sock_common
     spinlock_t
+    tcpstat_file
 }
 
 /// `struct inet_ehash_bucket`, of which there are arrays.
@@ -74,23 +74,26 @@ extern "C" {
         parent: *mut proc_dir_entry,
         target: *const c_char,
     ) -> *mut proc_dir_entry;
-    pub(crate) fn seq_write(seq: *mut seq_file, data: *const c_void, len: usize) -> c_int;
 
-    pub(crate) fn tcpstat_seq_get_buf(seq: *mut seq_file, buf: *mut *mut c_char) -> usize;
-    pub(crate) fn tcpstat_seq_commit(seq: *mut seq_file, num: c_int);
     pub(crate) fn tcpstat_inet_ehash_lockp(
         hashinfo: *mut inet_hashinfo,
         hash: c_uint,
     ) -> *mut spinlock_t;
     pub(crate) fn tcpstat_spin_lock(lock: *mut spinlock_t);
     pub(crate) fn tcpstat_spin_unlock(lock: *mut spinlock_t);
-    pub(crate) fn tcpstat_spin_lock_bh(lock: *mut spinlock_t);
-    pub(crate) fn tcpstat_spin_unlock_bh(lock: *mut spinlock_t);
+    pub(crate) fn tcpstat_local_bh_disable();
+    pub(crate) fn tcpstat_local_bh_enable();
     pub(crate) fn tcpstat_cond_resched();
+    pub(crate) fn tcpstat_fatal_signal_pending() -> bool;
+    pub(crate) fn tcpstat_read_nofault(to: *mut c_void, from: *const c_void, size: usize) -> bool;
+    pub(crate) fn tcpstat_exists(path: *const c_char) -> bool;
+    pub(crate) fn tcpstat_err_exists(path: *const c_char);
+    pub(crate) fn tcpstat_err_other_kernel(what: *const c_char);
     pub(crate) fn tcpstat_warn_unknown_state(state: u8);
     pub(crate) fn tcpstat_sk_ack_backlog(skc: *const sock_common) -> u32;
     pub(crate) fn tcpstat_sk_max_ack_backlog(skc: *const sock_common) -> u32;
     pub(crate) fn tcpstat_sk_drops(skc: *const sock_common) -> u32;
+    pub(crate) fn tcpstat_text_alloc(file: *mut tcpstat_file, len: usize) -> *mut c_char;
     pub(crate) fn tcpstat_register_files() -> c_int;
     pub(crate) fn tcpstat_unregister_files();
 }

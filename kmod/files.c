@@ -6,30 +6,152 @@
  * They are in C, since their layout changes between kernel versions, and so that the kernel has the
  * address of no Rust function: what it calls was compiled by its own compiler with all its flags,
  * and calls Rust directly.
+ *
+ * An open file has one snapshot. A read at offset 0 makes it, by one walk; the reads after it copy
+ * from it; it is freed at the end of the file, or when the file is closed. seq_file would walk again
+ * for each doubling of its buffer, and keep the buffer until the file is closed.
  */
+#include <linux/mm.h>
+#include <linux/mutex.h>
 #include <linux/proc_fs.h>
-#include <linux/seq_file.h>
-#include <linux/seq_file_net.h>
+#include <linux/slab.h>
+#include <linux/uio.h>
 #include <net/net_namespace.h>
 
 #include "helpers.h"
 
-static int show_states(struct seq_file *seq, void *v)
+struct tcpstat_file {
+	/* The namespace, to which the file has a reference. */
+	struct net *net;
+	/* Writes the text of `net` by tcpstat_text_alloc(): 0, or a negative errno. */
+	int (*show)(struct net *net, struct tcpstat_file *file);
+	/* Processes may share the open file; one of them reads at a time. */
+	struct mutex lock;
+	/* The text of the snapshot, or NULL. */
+	char *text;
+	/* Its length in bytes, also after it was freed at the end of the file. */
+	size_t len;
+};
+
+/* Memory for a text of `len` bytes, charged to the control group of the reader; or NULL. */
+char *tcpstat_text_alloc(struct tcpstat_file *file, size_t len)
 {
-	return tcpstat_show_states(seq_file_single_net(seq), seq);
+	file->text = kvmalloc(len, GFP_KERNEL_ACCOUNT);
+	file->len = file->text ? len : 0;
+	return file->text;
 }
 
-static int show_services(struct seq_file *seq, void *v)
+static void free_text(struct tcpstat_file *file)
 {
-	return tcpstat_show_services(seq_file_single_net(seq), seq);
+	kvfree(file->text);
+	file->text = NULL;
 }
+
+static int make_text(struct tcpstat_file *file)
+{
+	int error;
+
+	free_text(file);
+	file->len = 0;
+	error = file->show(file->net, file);
+	if (error) {
+		free_text(file);
+		file->len = 0;
+	}
+	return error;
+}
+
+static int tcpstat_open(struct inode *inode, struct file *filp,
+			int (*show)(struct net *net, struct tcpstat_file *file))
+{
+	/* As for the files of seq_open_net(): a namespace that is ending has no readers. */
+	struct net *net = maybe_get_net(tcpstat_pde_data(inode));
+	struct tcpstat_file *file;
+
+	if (!net)
+		return -ENXIO;
+	file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
+	if (!file) {
+		put_net(net);
+		return -ENOMEM;
+	}
+	file->net = net;
+	file->show = show;
+	mutex_init(&file->lock);
+	filp->private_data = file;
+	return 0;
+}
+
+static ssize_t tcpstat_read(struct kiocb *iocb, struct iov_iter *to)
+{
+	struct tcpstat_file *file = iocb->ki_filp->private_data;
+	size_t copied = 0, left;
+	int error;
+
+	if (!iov_iter_count(to))
+		return 0;
+	error = mutex_lock_killable(&file->lock);
+	if (error)
+		return error;
+	/* The offset is the length only where a reader has come to the end before. */
+	if (!iocb->ki_pos || (!file->text && iocb->ki_pos != file->len))
+		error = make_text(file);
+	if (error)
+		goto out;
+	if (iocb->ki_pos >= file->len) {
+		free_text(file);
+		goto out;
+	}
+	left = file->len - iocb->ki_pos;
+	copied = copy_to_iter(file->text + iocb->ki_pos, left, to);
+	if (!copied)
+		error = -EFAULT;
+	iocb->ki_pos += copied;
+out:
+	mutex_unlock(&file->lock);
+	return error ?: copied;
+}
+
+static int tcpstat_release(struct inode *inode, struct file *filp)
+{
+	struct tcpstat_file *file = filp->private_data;
+
+	free_text(file);
+	put_net(file->net);
+	mutex_destroy(&file->lock);
+	kfree(file);
+	return 0;
+}
+
+/*
+ * tcpstat_states_ops and tcpstat_services_ops: as `show` these have functions of C, of which the
+ * address is taken here.
+ */
+#define TCPSTAT_OPS(name)                                                            \
+	static int show_##name(struct net *net, struct tcpstat_file *file)            \
+	{                                                                             \
+		return tcpstat_show_##name(net, file);                                \
+	}                                                                             \
+	static int open_##name(struct inode *inode, struct file *filp)                \
+	{                                                                             \
+		return tcpstat_open(inode, filp, show_##name);                        \
+	}                                                                             \
+	static const struct proc_ops tcpstat_##name##_ops = {                         \
+		.proc_open = open_##name,                                             \
+		.proc_read_iter = tcpstat_read,                                       \
+		.proc_lseek = default_llseek,                                         \
+		.proc_release = tcpstat_release,                                      \
+	}
+
+TCPSTAT_OPS(states);
+TCPSTAT_OPS(services);
 
 static const struct {
 	const char *name;
-	int (*show)(struct seq_file *seq, void *v);
+	const struct proc_ops *ops;
 } files[] = {
-	{ "tcpstat", show_states },
-	{ "tcpstat_services", show_services },
+	{ "tcpstat", &tcpstat_states_ops },
+	{ "tcpstat_services", &tcpstat_services_ops },
 };
 
 /* Removes the first `count` files, and waits for their readers. */
@@ -44,8 +166,7 @@ static int __net_init tcpstat_net_init(struct net *net)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(files); i++) {
-		if (!proc_create_net_single(files[i].name, 0444, net->proc_net, files[i].show,
-					    NULL)) {
+		if (!proc_create_data(files[i].name, 0444, net->proc_net, files[i].ops, net)) {
 			remove_files(net, i);
 			return -ENOMEM;
 		}

@@ -4,9 +4,15 @@
  *
  * What differs between kernel versions is here and nowhere else, with the release that changed it.
  */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/bottom_half.h>
 #include <linux/module.h>
-#include <linux/sched.h>
-#include <linux/seq_file.h>
+#include <linux/namei.h>
+#include <linux/path.h>
+#include <linux/proc_fs.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
 #include <linux/version.h>
 #include <net/sock.h>
 
@@ -15,14 +21,14 @@
 /* The kernel's module! macro has no field for the version. */
 MODULE_VERSION(TCPSTAT_VERSION);
 
-size_t tcpstat_seq_get_buf(struct seq_file *seq, char **buf)
+void *tcpstat_pde_data(const struct inode *inode)
 {
-	return seq_get_buf(seq, buf);
-}
-
-void tcpstat_seq_commit(struct seq_file *seq, int num)
-{
-	seq_commit(seq, num);
+	/* 5.17 renamed PDE_DATA() and made it a function. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 17, 0)
+	return pde_data(inode);
+#else
+	return PDE_DATA(inode);
+#endif
 }
 
 spinlock_t *tcpstat_inet_ehash_lockp(struct inet_hashinfo *hashinfo, unsigned int hash)
@@ -40,14 +46,14 @@ void tcpstat_spin_unlock(spinlock_t *lock)
 	spin_unlock(lock);
 }
 
-void tcpstat_spin_lock_bh(spinlock_t *lock)
+void tcpstat_local_bh_disable(void)
 {
-	spin_lock_bh(lock);
+	local_bh_disable();
 }
 
-void tcpstat_spin_unlock_bh(spinlock_t *lock)
+void tcpstat_local_bh_enable(void)
 {
-	spin_unlock_bh(lock);
+	local_bh_enable();
 }
 
 void tcpstat_cond_resched(void)
@@ -55,9 +61,42 @@ void tcpstat_cond_resched(void)
 	cond_resched();
 }
 
+bool tcpstat_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+/* Whether `size` bytes could be read; a bad address is no fault. */
+bool tcpstat_read_nofault(void *to, const void *from, size_t size)
+{
+	return !copy_from_kernel_nofault(to, from, size);
+}
+
+/* Whether there is a file, as seen by this process. */
+bool tcpstat_exists(const char *name)
+{
+	struct path path;
+
+	if (kern_path(name, 0, &path))
+		return false;
+	path_put(&path);
+	return true;
+}
+
+void tcpstat_err_exists(const char *path)
+{
+	pr_err("%s exists already, made by something else\n", path);
+}
+
+void tcpstat_err_other_kernel(const char *what)
+{
+	pr_err("%s is not where it was in the tree that this module was built with: build it with that of the running kernel\n",
+	       what);
+}
+
 void tcpstat_warn_unknown_state(u8 state)
 {
-	pr_warn_once("tcpstat: a socket is in state %u, which this version does not know\n", state);
+	pr_warn_once("a socket is in state %u, which this version does not know\n", state);
 }
 
 static const struct sock *tcpstat_full_sock(const struct sock_common *skc)

@@ -10,18 +10,23 @@
 #include <net/inet_hashtables.h>
 #include <net/sock.h>
 
+struct inode;
 struct net;
-struct seq_file;
+struct tcpstat_file;
 
 /* helpers.c */
-size_t tcpstat_seq_get_buf(struct seq_file *seq, char **buf);
-void tcpstat_seq_commit(struct seq_file *seq, int num);
+void *tcpstat_pde_data(const struct inode *inode);
 spinlock_t *tcpstat_inet_ehash_lockp(struct inet_hashinfo *hashinfo, unsigned int hash);
 void tcpstat_spin_lock(spinlock_t *lock);
 void tcpstat_spin_unlock(spinlock_t *lock);
-void tcpstat_spin_lock_bh(spinlock_t *lock);
-void tcpstat_spin_unlock_bh(spinlock_t *lock);
+void tcpstat_local_bh_disable(void);
+void tcpstat_local_bh_enable(void);
 void tcpstat_cond_resched(void);
+bool tcpstat_fatal_signal_pending(void);
+bool tcpstat_read_nofault(void *to, const void *from, size_t size);
+bool tcpstat_exists(const char *path);
+void tcpstat_err_exists(const char *path);
+void tcpstat_err_other_kernel(const char *what);
 void tcpstat_warn_unknown_state(u8 state);
 
 /* These take the struct sock_common at the start of a full socket. */
@@ -30,11 +35,12 @@ u32 tcpstat_sk_max_ack_backlog(const struct sock_common *skc);
 u32 tcpstat_sk_drops(const struct sock_common *skc);
 
 /* files.c */
+char *tcpstat_text_alloc(struct tcpstat_file *file, size_t len);
 int tcpstat_register_files(void);
 void tcpstat_unregister_files(void);
 
 /* tcpstat_main.rs */
-int tcpstat_show_states(struct net *net, struct seq_file *seq);
-int tcpstat_show_services(struct net *net, struct seq_file *seq);
+int tcpstat_show_states(struct net *net, struct tcpstat_file *file);
+int tcpstat_show_services(struct net *net, struct tcpstat_file *file);
 
 #endif

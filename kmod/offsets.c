@@ -34,6 +34,8 @@ static void __used offsets(void)
 	FIELD(LISTEN_BUCKET_LOCK, inet_listen_hashbucket, lock, spinlock_t);
 	FIELD(LISTEN_BUCKET_CHAIN, inet_listen_hashbucket, nulls_head, struct hlist_nulls_head);
 
+	/* What the end of a chain of listeners has in front of the number of its bucket. */
+	DEFINE(LISTENING_NULLS_BASE, LISTENING_NULLS_BASE);
 	FIELD(NULLS_HEAD_FIRST, hlist_nulls_head, first, struct hlist_nulls_node *);
 	FIELD(NULLS_NODE_NEXT, hlist_nulls_node, next, struct hlist_nulls_node *);
 

@@ -3,11 +3,11 @@
 //! Entries in `/proc`, as values that remove the entry when they are dropped, and the text that a
 //! reader gets.
 //!
-//! C headers: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h),
-//! [`include/linux/seq_file.h`](srctree/include/linux/seq_file.h)
+//! C header: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h)
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 use core::ptr::{self, NonNull};
+use core::slice;
 
 use kernel::error::to_result;
 use kernel::ffi::c_int;
@@ -15,72 +15,108 @@ use kernel::prelude::*;
 use kernel::types::NotThreadSafe;
 
 use crate::bindings;
+use crate::interrupt;
 use crate::net::Net;
 
 /// The contents of a file in `/proc/net`.
 pub(crate) trait Show {
-    /// Writes the whole text for `net` to `text`; what it wrote is discarded if it fails.
-    ///
-    /// Called in process context; if the text does not fit, it is called again with a buffer twice
-    /// as large.
+    /// Writes the whole text for `net` to `text`. Called in process context, once for a snapshot.
     fn show(net: &Net, text: &mut Text) -> Result;
 }
 
-/// The text of an open file (`struct seq_file`).
+/// The text of an open file.
 ///
 /// # Invariants
 ///
 /// The file is open, and no other code uses it as long as this value exists.
-pub(crate) struct Text(*mut bindings::seq_file, NotThreadSafe);
+pub(crate) struct Text(*mut bindings::tcpstat_file, NotThreadSafe);
 
 impl Text {
-    /// Whether `bytes` more fit. If not, the file is marked as full: [`Show::show`] then returns,
-    /// and is called again with a buffer twice as large.
+    /// Sets the text, in memory of exactly its length.
     ///
-    /// To be called before work that would be wasted then.
-    pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
-        let mut start = ptr::null_mut();
+    /// `content` is formatted twice, and must give the same both times. Fails with `ENOMEM`.
+    pub(crate) fn set(&mut self, content: &impl fmt::Display) -> Result {
+        let mut length = Length(0);
+        write!(length, "{content}").map_err(|_| EINVAL)?;
         // SAFETY: By the type's invariant the file is open and only used here.
-        if unsafe { bindings::tcpstat_seq_get_buf(self.0, &mut start) } >= bytes {
-            return true;
+        let start = unsafe { bindings::tcpstat_text_alloc(self.0, length.0) };
+        let start = NonNull::new(start).ok_or(ENOMEM)?;
+        // SAFETY: The memory was just allocated, and any value is a valid byte. It is written before
+        // it is read.
+        unsafe { start.write_bytes(0, length.0) };
+        // SAFETY: It is initialised, and only used here until this returns.
+        let mut rest = Rest(unsafe { slice::from_raw_parts_mut(start.as_ptr(), length.0) });
+        write!(rest, "{content}").map_err(|_| EINVAL)?;
+        // Never zeros in place of the end of a text.
+        if rest.0.is_empty() {
+            Ok(())
+        } else {
+            Err(EINVAL)
         }
-        // SAFETY: As for `tcpstat_seq_get_buf`.
-        unsafe { bindings::tcpstat_seq_commit(self.0, -1) };
-        false
     }
 }
 
-impl fmt::Write for Text {
-    /// Fails if the text does not fit; the kernel remembers that, and shows the file again.
+/// A text of which only the length in bytes is wanted.
+struct Length(usize);
+
+impl fmt::Write for Length {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // SAFETY: By the type's invariant the file is open and only used here.
-        match unsafe { bindings::seq_write(self.0, text.as_ptr().cast(), text.len()) } {
-            0 => Ok(()),
-            _ => Err(fmt::Error),
-        }
+        self.0 = self.0.checked_add(text.len()).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 
-/// Writes the text of a file for a reader: 0, or a negative errno.
+/// The memory that is still to be filled with text.
+struct Rest<'a>(&'a mut [u8]);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let rest = core::mem::take(&mut self.0);
+        let (start, rest) = rest.split_at_mut_checked(text.len()).ok_or(fmt::Error)?;
+        start.copy_from_slice(text.as_bytes());
+        self.0 = rest;
+        Ok(())
+    }
+}
+
+/// Makes the text of a file for a reader: 0, or a negative errno.
 ///
 /// # Safety
 ///
 /// For the time of the call, `net` must be a network namespace that is initialised and not being
-/// freed, and `seq` an open file that no other code uses.
-pub(crate) unsafe fn show<T: Show>(net: *mut bindings::net, seq: *mut bindings::seq_file) -> c_int {
+/// freed, and `file` an open file that no other code uses.
+pub(crate) unsafe fn show<T: Show>(
+    net: *mut bindings::net,
+    file: *mut bindings::tcpstat_file,
+) -> c_int {
     // SAFETY: The caller promises that the namespace is alive.
     let net = unsafe { Net::from_raw(net) };
     // INVARIANT: The caller promises that the file is open and not used elsewhere.
-    let mut text = Text(seq, NotThreadSafe);
+    let mut text = Text(file, NotThreadSafe);
     match T::show(net, &mut text) {
         Ok(()) => 0,
         Err(error) => error.to_errno(),
     }
 }
 
+/// Fails with `EEXIST` if there is a file at `path`, and names it in the kernel's log.
+///
+/// The kernel would only warn, and then have two files of one name. That another module makes it
+/// right after this cannot be excluded.
+pub(crate) fn ensure_free(path: &CStr) -> Result {
+    // SAFETY: The string ends in NUL; a module is loaded in process context.
+    if unsafe { bindings::tcpstat_exists(path.as_char_ptr()) } {
+        // SAFETY: As above.
+        unsafe { bindings::tcpstat_err_exists(path.as_char_ptr()) };
+        return Err(EEXIST);
+    }
+    Ok(())
+}
+
 /// The files in `/proc/net` of every network namespace, existing and future (`files.c`).
 ///
-/// Dropping it removes them from all namespaces, and waits until no reader is in [`Show::show`].
+/// Dropping it ends the walks in progress, removes the files from all namespaces, and waits until
+/// no reader is in [`Show::show`].
 ///
 /// # Invariants
 ///
@@ -101,6 +137,7 @@ impl NetFiles {
 
 impl Drop for NetFiles {
     fn drop(&mut self) {
+        interrupt::end_walks();
         // SAFETY: By the type's invariant they are registered.
         unsafe { bindings::tcpstat_unregister_files() };
     }

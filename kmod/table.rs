@@ -12,12 +12,14 @@ use core::arch::asm;
 use core::marker::PhantomData;
 use core::slice;
 
+use kernel::prelude::*;
 use kernel::sync::rcu;
 use kernel::types::{NotThreadSafe, Opaque};
 
 use crate::bindings::{self, field, read_once};
 use crate::census::state::State;
 use crate::census::table::{Listener, Socket, Table};
+use crate::interrupt;
 use crate::net::{sock_net, Net, NetId};
 
 /// The hash tables of TCP (`struct inet_hashinfo`).
@@ -101,8 +103,8 @@ pub(crate) struct Buckets<'a, B> {
 }
 
 /// The differences between the buckets of the two tables: the place of the chain, and its lock.
-pub(crate) trait Bucket {
-    /// Whether softirqs take the lock too.
+pub(crate) trait Bucket: 'static {
+    /// Whether softirqs take the lock too, and so are disabled while it is held.
     const BH: bool;
 
     /// The chain.
@@ -125,7 +127,9 @@ pub(crate) trait Bucket {
 }
 
 impl Bucket for bindings::inet_listen_hashbucket {
-    // As in `tcp_diag_dump`: no softirq takes this lock.
+    // As in `tcp_diag_dump`: no softirq takes this lock. On PREEMPT_RT, where `local_bh_disable`
+    // takes a lock, it must not be taken with softirqs disabled: see commit 4f9bf2a2f5aa ("tcp: Don't
+    // acquire inet_listen_hashbucket::lock with disabled BH.").
     const BH: bool = false;
 
     unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head {
@@ -164,12 +168,13 @@ impl<B: Bucket> Buckets<'_, B> {
 
 impl<B: Bucket> Table for Buckets<'_, B> {
     type Net = NetId;
-    type Socket = Sock<B>;
-    type ReadGuard = rcu::Guard;
-    type Link<'guard>
-        = Link<'guard>
+    type Socket<'lock> = Sock<'lock, B>;
+    type Interrupt = Error;
+    type Section = Section<B>;
+    type Link<'section>
+        = Link<'section>
     where
-        Self: 'guard;
+        Self: 'section;
 
     fn buckets(&self) -> usize {
         self.buckets.len()
@@ -179,79 +184,128 @@ impl<B: Bucket> Table for Buckets<'_, B> {
         self.chain(bucket).is_none_or(Chain::is_empty)
     }
 
-    fn visit(&self, number: usize, visit: impl FnMut(&Sock<B>)) {
+    fn section(&self) -> Section<B> {
+        Section::begin()
+    }
+
+    fn visit(&self, section: &Section<B>, number: usize, visit: impl FnMut(&Sock<'_, B>)) {
         let (Some(bucket), Some(chain)) = (self.buckets.get(number), self.chain(number)) else {
             return;
         };
         // SAFETY: By the type's invariant this is the bucket of that number, whose lock is
         // initialised.
-        let _guard = unsafe { SpinGuard::<B>::lock(B::lock(bucket.get(), &self.hashinfo, number)) };
-        // SAFETY: The chain is the bucket's, whose lock is held until `_guard` is dropped.
-        unsafe { chain.for_each(visit) };
+        let guard =
+            unsafe { SpinGuard::lock(B::lock(bucket.get(), &self.hashinfo, number), section) };
+        // SAFETY: The chain is the bucket's, whose lock is held.
+        unsafe { chain.for_each(&guard, visit) };
     }
 
-    fn pause(&self) {
-        cond_resched();
+    fn pause(&self) -> Result {
+        // SAFETY: The walk calls this in process context, without a lock.
+        unsafe { bindings::tcpstat_cond_resched() };
+        interrupt::check()
     }
 
-    fn read_lock(&self) -> rcu::Guard {
-        rcu::read_lock()
-    }
-
-    fn first<'guard>(&self, guard: &'guard rcu::Guard, bucket: usize) -> Option<Link<'guard>> {
+    fn first<'section>(
+        &'section self,
+        section: &'section Section<B>,
+        bucket: usize,
+    ) -> Option<Link<'section>> {
         let chain = self.chain(bucket)?;
         // SAFETY: It is read from the head of a chain.
-        unsafe { Link::to(chain.first(), guard) }
+        unsafe { Link::to(chain.first(), &section.rcu) }
     }
 
-    fn next<'guard>(&self, guard: &'guard rcu::Guard, link: Link<'guard>) -> Option<Link<'guard>> {
-        link.next(guard)
+    fn next<'section>(
+        &'section self,
+        section: &'section Section<B>,
+        link: Link<'section>,
+    ) -> Option<Link<'section>> {
+        link.next(&section.rcu)
     }
 }
 
-/// Lets other tasks run, if any are waiting.
-fn cond_resched() {
-    // SAFETY: The walk calls this in process context, without a lock.
-    unsafe { bindings::tcpstat_cond_resched() }
+/// A section of a walk: an RCU read-side critical section, with softirqs disabled on this CPU if
+/// they take the locks of the table.
+///
+/// Softirqs are disabled for the section as a whole, not for each lock. When they are enabled
+/// again, those that were raised meanwhile run, for up to 2 ms each time; were that after each of
+/// a thousand locks, all inside the RCU section, the RCU section would take seconds under a flood of
+/// packets, and every grace period with it.
+pub(crate) struct Section<B: Bucket> {
+    // Declared, and so dropped, before softirqs are enabled again: they run outside of it.
+    rcu: rcu::Guard,
+    _softirqs: SoftirqsDisabled<B>,
 }
 
-/// The held lock of a `B`; softirqs are disabled on this CPU if they take it too.
+impl<B: Bucket> Section<B> {
+    fn begin() -> Self {
+        let softirqs = SoftirqsDisabled::new();
+        Self {
+            rcu: rcu::read_lock(),
+            _softirqs: softirqs,
+        }
+    }
+}
+
+/// Softirqs are disabled on this CPU if they take the lock of a `B`.
 ///
 /// # Invariants
 ///
-/// This CPU holds the lock.
-struct SpinGuard<B: Bucket>(*mut bindings::spinlock_t, PhantomData<B>, NotThreadSafe);
+/// If `B::BH`, this thread has disabled softirqs once more than it has enabled them.
+struct SoftirqsDisabled<B: Bucket>(PhantomData<B>, NotThreadSafe);
 
-impl<B: Bucket> SpinGuard<B> {
-    /// Takes the lock; dropping the guard releases it.
+impl<B: Bucket> SoftirqsDisabled<B> {
+    fn new() -> Self {
+        if B::BH {
+            // SAFETY: It may be called in process context, where a walk is.
+            unsafe { bindings::tcpstat_local_bh_disable() };
+        }
+        // INVARIANT: They were just disabled if need be.
+        Self(PhantomData, NotThreadSafe)
+    }
+}
+
+impl<B: Bucket> Drop for SoftirqsDisabled<B> {
+    fn drop(&mut self) {
+        if B::BH {
+            // SAFETY: By the type's invariant this thread has disabled them.
+            unsafe { bindings::tcpstat_local_bh_enable() };
+        }
+    }
+}
+
+/// The held lock of a bucket.
+///
+/// # Invariants
+///
+/// This thread holds the lock. (On PREEMPT_RT the lock sleeps, and the thread may be preempted with
+/// it; without SMP there may be no lock, and the disabled softirqs and preemption take its place.)
+struct SpinGuard<'section>(
+    *mut bindings::spinlock_t,
+    PhantomData<&'section ()>,
+    NotThreadSafe,
+);
+
+impl<'section> SpinGuard<'section> {
+    /// Takes the lock of a `B`; dropping the guard releases it.
     ///
     /// # Safety
     ///
-    /// `lock` must point to an initialised lock that outlives the guard.
-    unsafe fn lock(lock: *mut bindings::spinlock_t) -> Self {
-        // SAFETY: The caller promises a valid lock.
-        unsafe {
-            if B::BH {
-                bindings::tcpstat_spin_lock_bh(lock)
-            } else {
-                bindings::tcpstat_spin_lock(lock)
-            }
-        };
+    /// `lock` must point to the initialised lock of a `B`, which outlives the guard.
+    unsafe fn lock<B: Bucket>(lock: *mut bindings::spinlock_t, _: &'section Section<B>) -> Self {
+        // SAFETY: The caller promises a valid lock. If softirqs take it, the section has disabled
+        // them.
+        unsafe { bindings::tcpstat_spin_lock(lock) };
         // INVARIANT: The lock was just taken.
         Self(lock, PhantomData, NotThreadSafe)
     }
 }
 
-impl<B: Bucket> Drop for SpinGuard<B> {
+impl Drop for SpinGuard<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant this CPU holds the lock.
-        unsafe {
-            if B::BH {
-                bindings::tcpstat_spin_unlock_bh(self.0)
-            } else {
-                bindings::tcpstat_spin_unlock(self.0)
-            }
-        };
+        // SAFETY: By the type's invariant this thread holds the lock.
+        unsafe { bindings::tcpstat_spin_unlock(self.0) };
     }
 }
 
@@ -285,8 +339,12 @@ impl Chain {
     ///
     /// # Safety
     ///
-    /// The chain must be that of a `B`, and its lock must be held.
-    unsafe fn for_each<B>(&self, mut visit: impl FnMut(&Sock<B>)) {
+    /// The chain must be that of a `B`, whose lock `_guard` holds.
+    unsafe fn for_each<'lock, B: Bucket>(
+        &self,
+        _guard: &'lock SpinGuard<'_>,
+        mut visit: impl FnMut(&Sock<'lock, B>),
+    ) {
         let mut node = self.first();
         while !is_a_nulls(node) {
             // INVARIANT: A node that is not the end marker is `skc_nulls_node` of a socket, which
@@ -306,12 +364,12 @@ impl Chain {
 /// The pointer is `skc_nulls_node` of a socket that was in a chain at some time since the start of
 /// the RCU read-side critical section of `'guard`.
 #[derive(Clone, Copy)]
-pub(crate) struct Link<'guard>(
+pub(crate) struct Link<'section>(
     *const bindings::hlist_nulls_node,
-    PhantomData<&'guard rcu::Guard>,
+    PhantomData<&'section rcu::Guard>,
 );
 
-impl<'guard> Link<'guard> {
+impl<'section> Link<'section> {
     /// The entry at `node`, or `None` at the end of a chain; prefetches the fields that will be
     /// read.
     ///
@@ -320,7 +378,7 @@ impl<'guard> Link<'guard> {
     /// `node` must have been read while `_guard` was held, from the head of a chain or from a link.
     unsafe fn to(
         node: *const bindings::hlist_nulls_node,
-        _guard: &'guard rcu::Guard,
+        _guard: &'section rcu::Guard,
     ) -> Option<Self> {
         if is_a_nulls(node) {
             return None;
@@ -339,7 +397,7 @@ impl<'guard> Link<'guard> {
     }
 
     /// The entry after this one.
-    fn next(self, guard: &'guard rcu::Guard) -> Option<Self> {
+    fn next(self, guard: &'section rcu::Guard) -> Option<Self> {
         // The caches of sockets, request sockets and time-wait sockets are all
         // `SLAB_TYPESAFE_BY_RCU`, and a socket that is freed and used again keeps its link:
         // `sk_prot_clear_nulls` leaves it out when it clears a full socket, and the others are
@@ -397,11 +455,13 @@ fn is_a_nulls(node: *const bindings::hlist_nulls_node) -> bool {
 ///
 /// # Invariants
 ///
-/// The pointer is that of an entry in the chain of a `B`, whose lock is held as long as this value
-/// exists.
-pub(crate) struct Sock<B>(*const bindings::sock_common, PhantomData<B>);
+/// The pointer is that of an entry in the chain of a `B`, whose lock is held for `'lock`.
+pub(crate) struct Sock<'lock, B>(
+    *const bindings::sock_common,
+    PhantomData<(&'lock SpinGuard<'lock>, B)>,
+);
 
-impl<B> Socket for Sock<B> {
+impl<B: Bucket> Socket for Sock<'_, B> {
     type Net = NetId;
 
     fn net(&self) -> NetId {
@@ -431,7 +491,7 @@ impl<B> Socket for Sock<B> {
     }
 }
 
-impl Listener for Sock<bindings::inet_listen_hashbucket> {
+impl Listener for Sock<'_, bindings::inet_listen_hashbucket> {
     fn accept_queue(&self) -> u32 {
         // SAFETY: The entries of the listening table are all full sockets.
         unsafe { bindings::tcpstat_sk_ack_backlog(self.0) }

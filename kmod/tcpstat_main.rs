@@ -2,16 +2,16 @@
 
 //! The module: the files that it publishes, and the contents that a reader gets.
 
-use core::fmt::Write as _;
-
 use kernel::alloc::flags::GFP_KERNEL_ACCOUNT;
 use kernel::ffi::c_int;
 use kernel::prelude::*;
 
 mod bindings;
 pub mod census; // `pub`, since the module does not use all of it.
+mod interrupt;
 mod net;
 mod proc_net;
+mod same_kernel;
 mod table;
 
 use census::counts::Counts;
@@ -19,7 +19,7 @@ use census::services;
 use census::state::UnknownState;
 use census::totals;
 use net::Net;
-use proc_net::{show, NetFiles, Show, Symlink, Text};
+use proc_net::{ensure_free, show, NetFiles, Show, Symlink, Text};
 use table::Hashinfo;
 
 module! {
@@ -35,10 +35,7 @@ struct States;
 
 impl Show for States {
     fn show(net: &Net, text: &mut Text) -> Result {
-        let counts = count(net).map_err(unknown)?;
-        // It fails if the text is full, which the kernel sees by itself.
-        let _ = write!(text, "{counts}");
-        Ok(())
+        text.set(&count(net)?)
     }
 }
 
@@ -50,10 +47,10 @@ impl Show for States {
 #[no_mangle]
 unsafe extern "C" fn tcpstat_show_states(
     net: *mut bindings::net,
-    seq: *mut bindings::seq_file,
+    file: *mut bindings::tcpstat_file,
 ) -> c_int {
     // SAFETY: The caller promises what `show` asks for.
-    unsafe { show::<States>(net, seq) }
+    unsafe { show::<States>(net, file) }
 }
 
 /// The errno for a state that is none of the eleven.
@@ -65,12 +62,12 @@ fn unknown(UnknownState(code): UnknownState) -> Error {
 
 /// Counts the TCP sockets of `net`. A socket that changes its bucket meanwhile may be counted twice
 /// or not at all.
-fn count(net: &Net) -> core::result::Result<Counts, UnknownState> {
+fn count(net: &Net) -> Result<Counts> {
     let mut tally = totals::Tally::default();
     let hashinfo = Hashinfo::of(net);
-    tally.count(&hashinfo.listening(), net.id());
-    tally.count(&hashinfo.established(), net.id());
-    tally.finish()
+    tally.count(&hashinfo.listening(), net.id())?;
+    tally.count(&hashinfo.established(), net.id())?;
+    tally.finish().map_err(unknown)
 }
 
 /// `/proc/net/tcpstat_services`: the same for each local port that has a listener, with the queues
@@ -85,19 +82,13 @@ impl Show for Services {
         let flags = GFP_KERNEL_ACCOUNT;
         let mut bits = KVec::from_elem(0, services::BLOCKS, flags)?;
         let mut marks = services::Marks::new(bits.first_chunk_mut().ok_or(EINVAL)?);
-        marks.mark(&listening, net.id());
-        // Before the walk over all sockets, which would be wasted if the text did not fit.
-        if !text.has_room(services::Services::usual_len(marks.rows())) {
-            return Ok(());
-        }
+        marks.mark(&listening, net.id())?;
         let mut numbers = KVVec::from_elem(0, marks.numbers(), flags)?;
         let mut rows = KVVec::from_elem(services::Row::ZERO, marks.rows(), flags)?;
         let mut tally = services::Tally::new(&marks, &mut numbers, &mut rows).ok_or(EINVAL)?;
-        tally.count_listeners(&listening, net.id());
-        tally.count(&hashinfo.established(), net.id());
-        let services = tally.finish().map_err(unknown)?;
-        let _ = write!(text, "{services}");
-        Ok(())
+        tally.count_listeners(&listening, net.id())?;
+        tally.count(&hashinfo.established(), net.id())?;
+        text.set(&tally.finish().map_err(unknown)?)
     }
 }
 
@@ -109,10 +100,10 @@ impl Show for Services {
 #[no_mangle]
 unsafe extern "C" fn tcpstat_show_services(
     net: *mut bindings::net,
-    seq: *mut bindings::seq_file,
+    file: *mut bindings::tcpstat_file,
 ) -> c_int {
     // SAFETY: The caller promises what `show` asks for.
-    unsafe { show::<Services>(net, seq) }
+    unsafe { show::<Services>(net, file) }
 }
 
 /// The published files; dropping this removes them.
@@ -124,6 +115,14 @@ struct Tcpstat {
 
 impl kernel::Module for Tcpstat {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        for path in [
+            c"/proc/tcpstat",
+            c"/proc/net/tcpstat",
+            c"/proc/net/tcpstat_services",
+        ] {
+            ensure_free(path)?;
+        }
+        same_kernel::ensure()?;
         let files = NetFiles::register()?;
         Ok(Self {
             _link: Symlink::new(c"tcpstat", c"net/tcpstat")?,

@@ -213,14 +213,15 @@ impl Error {
         }
     }
 
-    /// The same error for a file of the module. If the entry is being removed, `read` fails with
-    /// EIO, and following a link with EINVAL (`proc_reg_read`, `proc_get_link`).
+    /// The same error for a file of the module. While the module is being unloaded, a reading in
+    /// progress ends with ENODEV; once the entry is being removed, `read` fails with EIO, and
+    /// following a link with EINVAL (`proc_reg_read`, `proc_get_link`).
     pub(crate) fn of_module(self) -> Self {
         match self {
             Self::Open { path, error } | Self::Read { path, error }
                 if matches!(
                     error.raw_os_error().map(Errno::from_raw),
-                    Some(Errno::EIO | Errno::EINVAL)
+                    Some(Errno::EIO | Errno::EINVAL | Errno::ENODEV)
                 ) =>
             {
                 Self::Unloading { path, error }
@@ -371,6 +372,7 @@ mod tests {
         for (errno, expected) in [
             (Errno::EIO, true),
             (Errno::EINVAL, true),
+            (Errno::ENODEV, true),
             (Errno::ERANGE, false),
             (Errno::EISDIR, false),
         ] {

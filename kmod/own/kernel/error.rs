@@ -35,7 +35,11 @@ pub mod code {
     }
 
     codes! {
+        EINTR = 4, "Interrupted system call.";
+        ENOEXEC = 8, "Exec format error.";
         ENOMEM = 12, "Out of memory.";
+        EEXIST = 17, "File exists.";
+        ENODEV = 19, "No such device.";
         EINVAL = 22, "Invalid argument.";
         ERANGE = 34, "Math result not representable.";
     }

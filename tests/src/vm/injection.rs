@@ -227,8 +227,7 @@ fn while_reading() -> Outcome {
     let injection = Injection::new()?;
     failing(&injection, LINK, &fixture.expected())?;
     failing(&injection, SERVICES, &fixture.expected())?;
-    // More text than the first buffer holds (a page), and more than a page of rows, whose ports are
-    // in different blocks.
+    // More than a page of text, and more than a page of rows, whose ports are in different blocks.
     let mut want = fixture.expected();
     let listeners: Vec<TcpListener> = (0..60)
         .map(|i| TcpListener::bind((Ipv4Addr::LOCALHOST, 20_000 + 100 * i)))
@@ -278,8 +277,7 @@ fn failing(injection: &Injection, path: &str, want: &Counts) -> Outcome {
     )?;
     println!("measured: reading {path}: {reading}");
 
-    // The kernel makes the text before the offset too, and discards it (`traverse` in
-    // fs/seq_file.c).
+    // A snapshot is made whole, wherever the first read of it begins.
     let whole = fs::read_to_string(path)?;
     let middle = injection.each(
         || Ok((File::open(path)?, [0; 4096])),
@@ -321,8 +319,8 @@ fn exhausted() -> Outcome {
     let fixture = mix.make()?;
     let want = fixture.expected();
     let injection = Injection::new()?;
-    // The buffer of the text is a page.
-    running_out(&injection, LINK, &want, 4096)?;
+    // The text alone, which has 186 bytes or more.
+    running_out(&injection, LINK, &want, 2 * STEP)?;
     // The bitmap of all ports is two pages. The rows and their index come on top.
     running_out(&injection, SERVICES, &want, 3 * 4096 + 512)?;
     every_source_gives(&want)
