@@ -4,6 +4,40 @@
 //!
 //! The walk to agree with is `tcp_diag_dump` in `net/ipv4/tcp_diag.c`.
 //!
+//! # Why a chain may be read without its lock
+//!
+//! Under the lock of a bucket its chain does not change, and its sockets are not freed. Without it,
+//! in an RCU read-side critical section, three things must hold: the memory at a link is that of a
+//! socket, its link is a link, and nothing that is read is counted.
+//!
+//! *The memory is that of a socket.* The caches of all entries are `SLAB_TYPESAFE_BY_RCU`: `TCP` and
+//! `TCPv6` (`tcp_prot.slab_flags`), their `request_sock_` and `tw_sock_` caches (`req_prot_init`,
+//! `tw_prot_init`), and those of MPTCP's requests (`subflow_ops_init`). A socket that is freed may
+//! at once be another socket of the same cache, but its slab goes back to the page allocator by
+//! `call_rcu` only (`free_slab` in `mm/slub.c`), so not within the section.
+//!
+//! *Its link is a link.* Of what is written to a freed or a new object:
+//!
+//! - SLUB keeps its free pointer behind the object in caches of this kind (`calculate_sizes`: it may
+//!   not overwrite what readers still read). The allocator that was SLAB until Linux 6.8 has its
+//!   free list outside of the objects for the same reason (`set_objfreelist_slab_cache`).
+//! - `init_on_alloc` and `init_on_free` leave caches of this kind alone (`slab_want_init_on_alloc`).
+//!   `sk_prot_alloc` clears a full socket by `sk_prot_clear_nulls`, which leaves out the `next` of
+//!   `skc_nulls_node`; request and time-wait sockets are not cleared.
+//! - `hlist_nulls_del_init_rcu` and `hlist_nulls_replace_init_rcu` leave `next` as it was, and a
+//!   socket that is hashed again has a new `next` before others can find it.
+//!
+//! So a link leads from socket to socket, maybe through another chain, maybe in circles, which the
+//! walk bounds, and ends at the odd number of some chain. `__inet_lookup_established` relies on the
+//! same. (With KASAN the kernel sets `SLUB_RCU_DEBUG`, which delays the reuse of such objects; so a
+//! second debug kernel without KASAN runs the tests too.)
+//!
+//! *Nothing of it is counted.* A link says what to prefetch. Counting is under the lock.
+//!
+//! Without SMP there are no locks in the kernel: that the section has disabled softirqs, and the
+//! empty lock preemption, takes their place. On PREEMPT_RT the locks sleep, and the thread that
+//! holds one may be preempted and even move to another CPU; its section does not end by that.
+//!
 //! C headers: [`include/net/inet_hashtables.h`](srctree/include/net/inet_hashtables.h),
 //! [`include/linux/list_nulls.h`](srctree/include/linux/list_nulls.h)
 
@@ -388,20 +422,13 @@ impl<'section> Link<'section> {
         prefetch(sock_of(node));
         prefetch(node);
         // INVARIANT: The head of a chain points to a socket in the chain, and so does the node of a
-        // socket in a chain. A socket that was removed or replaced meanwhile keeps its pointer to
-        // the next socket of that time (`hlist_nulls_del_init_rcu`,
-        // `hlist_nulls_replace_init_rcu`), which was in the chain then, when the critical section
-        // had already begun. A socket that is hashed again has a new `next` before others can find
-        // it.
+        // socket in a chain. One that was removed or replaced meanwhile points to what was the next
+        // socket of the chain then, when the section had already begun.
         Some(Self(node, PhantomData))
     }
 
     /// The entry after this one.
     fn next(self, guard: &'section rcu::Guard) -> Option<Self> {
-        // The caches of sockets, request sockets and time-wait sockets are all
-        // `SLAB_TYPESAFE_BY_RCU`, and a socket that is freed and used again keeps its link:
-        // `sk_prot_clear_nulls` leaves it out when it clears a full socket, and the others are
-        // never cleared. `__inet_lookup_established` relies on the same.
         // SAFETY: By the type's invariant this was a socket in a chain during the RCU critical
         // section, so the memory is still that of a socket that is, or was, in a chain.
         let next = unsafe { next_of(self.0) };

@@ -27,5 +27,6 @@ mod locks;
 mod namespaces;
 mod need;
 mod parameters;
+mod sections;
 mod services;
 mod text;

@@ -23,7 +23,14 @@ pub enum Need {
     Ipv6,
     /// Listing TCP sockets by netlink: `CONFIG_INET_DIAG`, `CONFIG_INET_TCP_DIAG`.
     TcpDiag,
+    /// Packets of loopback whose softirqs run on another processor: `CONFIG_RPS`.
+    PacketSteering,
+    /// membarrier(2) that waits for a grace period: `CONFIG_MEMBARRIER`, and no `nohz_full`.
+    Membarrier,
 }
+
+/// The processors on which the softirqs of loopback's packets run, as a mask in hexadecimal.
+pub(super) const PACKET_STEERING: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
 
 impl Need {
     /// What this kernel lacks of `needs`, in words; `None` if nothing.
@@ -50,7 +57,23 @@ impl Need {
                 let refusal = ask_for_sockets()?;
                 Ok(refusal.map(|errno| format!("netlink lists no TCP sockets: {errno}")))
             }
+            Need::PacketSteering => Ok((!Path::new(PACKET_STEERING).exists())
+                .then(|| format!("there is no {PACKET_STEERING}"))),
+            Need::Membarrier => Ok(wait_for_grace_period()
+                .err()
+                .map(|e| format!("membarrier(2) waits for no grace period: {e}"))),
         }
+    }
+}
+
+/// Waits until every RCU section that has begun has ended (`MEMBARRIER_CMD_GLOBAL`, which is
+/// `synchronize_rcu`).
+pub(super) fn wait_for_grace_period() -> io::Result<()> {
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: it takes numbers only.
+    match unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 

@@ -6,12 +6,12 @@ use super::parameters::on_debug_kernel;
 use super::scenario::Scenario;
 use super::{
     agreement, churn, command, descriptors, endings, injection, leaks, lifetime, locks, namespaces,
-    services, text,
+    sections, services, text,
 };
 
 /// All scenarios for this kernel.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let everywhere: [&[Scenario]; 10] = [
+    let everywhere: [&[Scenario]; 11] = [
         text::SCENARIOS,
         descriptors::SCENARIOS,
         agreement::SCENARIOS,
@@ -22,6 +22,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         lifetime::SCENARIOS,
         churn::SCENARIOS,
         locks::SCENARIOS,
+        sections::SCENARIOS,
     ];
     let (first, last): (&[_], [&[Scenario]; 2]) = if on_debug_kernel() {
         (leaks::FIRST, [injection::SCENARIOS, leaks::SCENARIOS])
