@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! A kernel tree that cannot build the module is refused in one sentence, before anything is
-//! compiled; one that can is built with the right Rust.
+//! compiled; one that can is built with the right Rust and the right arguments.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -149,11 +149,12 @@ impl Tree {
         fs::remove_file(self.folder.path().join("bin").join(name)).unwrap();
     }
 
-    /// The check, which finds only this tree's compilers: those of the machine are not on its path.
-    fn check(&self) -> Output {
+    /// A script, which finds only this tree's compilers: those of the machine are not on its path.
+    fn script(&self, name: &str) -> Command {
         let bin = self.folder.path().join("bin");
         for tool in [
-            "bash", "cat", "cut", "dirname", "grep", "id", "sed", "sort", "tr", "uname",
+            "bash", "cat", "cut", "dirname", "find", "grep", "id", "ln", "make", "mkdir", "sed",
+            "sh", "sort", "tr", "uname",
         ] {
             let link = bin.join(tool);
             let program = ["/usr/bin", "/bin"]
@@ -164,20 +165,38 @@ impl Tree {
                 std::os::unix::fs::symlink(program, link).unwrap();
             }
         }
-        let mut check = Command::new(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../scripts/check-kernel-tree"
-        ));
-        check
-            .arg(&self.kdir)
-            .env_remove("CC")
-            .env_remove("RUSTC")
-            .env_remove("TCPSTAT_RUST")
-            .env("PATH", bin);
-        if let Some(rust) = self.rust {
-            check.env("TCPSTAT_RUST", rust);
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/");
+        let mut command = Command::new(format!("{scripts}{name}"));
+        for variable in ["ARCH", "CC", "MAKEFLAGS", "RUSTC", "TCPSTAT_RUST"] {
+            command.env_remove(variable);
         }
-        check.output().unwrap()
+        command.env("PATH", bin);
+        if let Some(rust) = self.rust {
+            command.env("TCPSTAT_RUST", rust);
+        }
+        command
+    }
+
+    fn check(&self) -> Output {
+        self.script("check-kernel-tree")
+            .arg(&self.kdir)
+            .output()
+            .unwrap()
+    }
+
+    /// Builds the modules of `from`, where make prints what it was told. Gives that.
+    #[track_caller]
+    fn build(&self, from: &Path, out: &Path) -> String {
+        let output = self
+            .script("build-module")
+            .arg("--from")
+            .args([from, &self.kdir, out])
+            .arg("W=1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Asserts that the module is built with that Rust, and that nothing else is said but one line
@@ -297,8 +316,8 @@ fn arm64_on_another_machine_needs_its_compiler() {
     let tree = Tree::headers();
     tree.configure(
         &CONFIG
-            .replace("CONFIG_X86=y\nCONFIG_X86_64=y\nCONFIG_OBJTOOL=y\n", "")
-            .replace("CONFIG_X86=y\nCONFIG_X86_64=y\n", "CONFIG_ARM64=y\n"),
+            .replace("CONFIG_X86=y\nCONFIG_X86_64=y\n", "CONFIG_ARM64=y\n")
+            .replace("CONFIG_OBJTOOL=y\n", ""),
     );
     if cfg!(target_arch = "aarch64") {
         tree.assert_built_with("own", &[]);
@@ -459,4 +478,96 @@ fn what_the_kernels_own_rust_lacks_is_an_error_if_it_was_asked_for() {
     let tree = Tree::source(RUSTC);
     tree.remove_tool("rustc");
     refused(tree, &[RUSTC, "missing"]);
+}
+
+/// A tree's Makefile that prints what it was told.
+const PRINTING: &str = "\
+$(info M=$(M) MO=$(MO) CC=$(CC) W=$(W))
+$(info TCPSTAT_RUST=$(TCPSTAT_RUST) ARCH=$(ARCH) CROSS_COMPILE=$(CROSS_COMPILE))
+modules: ;
+";
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_of(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn since_linux_6_13_the_output_has_a_folder_of_its_own() {
+    let tree = Tree::source(RUSTC);
+    tree.write("Makefile", &format!("# KBUILD_EXTMOD_OUTPUT\n{PRINTING}"));
+    let from = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    write(&from.path().join("Kbuild"), "");
+    let told = tree.build(from.path(), out.path());
+    for word in [
+        &format!("M={} ", from.path().display()),
+        &format!("MO={} ", out.path().display()),
+        "CC=gcc-12 W=1",
+        "TCPSTAT_RUST=kernel ",
+    ] {
+        assert!(told.contains(word), "{word:?} is not in: {told}");
+    }
+    assert_eq!(files_of(out.path()), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn before_linux_6_13_the_sources_are_linked_into_the_output() {
+    let tree = Tree::headers();
+    tree.write("Makefile", PRINTING);
+    let from = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    for file in ["Kbuild", "sub/a.c", "sub/b.rs", "sub/left.o"] {
+        write(&from.path().join(file), file);
+    }
+    let told = tree.build(from.path(), out.path());
+    assert!(
+        told.contains(&format!("M={} MO= ", out.path().display())),
+        "{told}"
+    );
+    assert!(told.contains("TCPSTAT_RUST=own "), "{told}");
+    let links = ["Kbuild", "sub/a.c", "sub/b.rs"].map(|file| out.path().join(file));
+    assert_eq!(files_of(out.path()), links);
+    assert_eq!(fs::read_to_string(&links[1]).unwrap(), "sub/a.c");
+
+    // What was built stays; the link of a source that is gone goes.
+    write(&out.path().join("sub/a.o"), "");
+    fs::remove_file(from.path().join("sub/a.c")).unwrap();
+    tree.build(from.path(), out.path());
+    let files = ["Kbuild", "sub/a.o", "sub/b.rs"].map(|file| out.path().join(file));
+    assert_eq!(files_of(out.path()), files);
+}
+
+#[test]
+fn arm64_is_compiled_by_its_own_compiler() {
+    if cfg!(target_arch = "aarch64") {
+        return;
+    }
+    let tree = Tree::headers();
+    tree.write("Makefile", PRINTING);
+    tree.configure(
+        &CONFIG
+            .replace("CONFIG_X86=y\nCONFIG_X86_64=y\n", "CONFIG_ARM64=y\n")
+            .replace("CONFIG_OBJTOOL=y\n", ""),
+    );
+    tree.tool("aarch64-linux-gnu-gcc-12", "");
+    let from = tempfile::tempdir().unwrap();
+    let out = tempfile::tempdir().unwrap();
+    write(&from.path().join("Kbuild"), "");
+    let told = tree.build(from.path(), out.path());
+    for word in [
+        "CC=aarch64-linux-gnu-gcc-12 ",
+        "ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-\n",
+    ] {
+        assert!(told.contains(word), "{word:?} is not in: {told}");
+    }
 }
