@@ -62,7 +62,11 @@ fn for_each_socket(net: &Path, mut visit: impl FnMut(Socket)) -> io::Result<()> 
     for file in ["tcp", "tcp6"] {
         let path = net.join(file);
         let wrong = |what: String| io::Error::other(format!("{}: {what}", path.display()));
-        let text = fs::read_to_string(&path).map_err(|e| wrong(e.to_string()))?;
+        let text = match fs::read_to_string(&path) {
+            // A kernel without IPv6 has no such file.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && file == "tcp6" => continue,
+            text => text.map_err(|e| wrong(e.to_string()))?,
+        };
         for line in text.lines().skip(1) {
             match Socket::parse(line) {
                 Some(socket) => visit(socket),
