@@ -22,12 +22,17 @@ const AT_START: [&str; 2] = [
 ];
 
 /// Complaints anywhere in a line: all of the words, in this order.
-const ANYWHERE: [&[&str]; 43] = [
+const ANYWHERE: [&[&str]; 47] = [
     &["cut here ]---"],
     &["BUG:"],
+    &["kernel BUG at"],
     &["Oops"],
     &["Kernel panic"],
     &["Call Trace:"],
+    // The next three are arm64's.
+    &["Call trace:"],
+    &["Internal error:"],
+    &["SError Interrupt"],
     &["general protection"],
     &["nable to handle"],
     &["double fault"],

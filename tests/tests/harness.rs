@@ -375,7 +375,7 @@ fn usage() {
 }
 
 /// Lines as kernels print them.
-const SPLATS: [&str; 40] = [
+const SPLATS: [&str; 44] = [
     "[    9.1] ------------[ cut here ]------------",
     "[    9.1] WARNING: kernel/locking/rwsem.c:42 at down_read+0x1/0x2, CPU#1: insmod/77",
     "[    9.1] WARNING: CPU: 1 PID: 77 at net/ipv4/tcp.c:12 tcp_close+0x1/0x2",
@@ -403,6 +403,10 @@ const SPLATS: [&str; 40] = [
     "[    9.1] general protection fault: 0000 [#1] SMP",
     "[    9.1] Kernel panic - not syncing: sysrq triggered crash",
     "[    9.1] Call Trace:",
+    "[    9.1] Call trace:",
+    "[    9.1] Internal error: synchronous external abort: 0000000096000010 [#1]  SMP",
+    "[    9.1] SError Interrupt on CPU0, code 0x00000000be000000 -- SError",
+    "[    9.1] kernel BUG at kmod/own/own.c:20!",
     "[    9.1] list_add corruption. prev->next should be next (ffff8), but was ffff9.",
     "[    9.1] list_del corruption, ffff8->next is LIST_POISON1",
     "[    9.1] refcount_t: underflow; use-after-free.",
