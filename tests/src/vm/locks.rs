@@ -118,17 +118,29 @@ const LEAST_OF_IDLE: u64 = 20;
 /// Connections that each reading counts, nearly each of them under a lock of its own.
 const COUNTED: u32 = 5_000;
 
+/// How often the throughput beside readers is measured at most. A busy host lowers it, never raises
+/// it.
+const ATTEMPTS: u32 = 3;
+
 /// One connection over loopback on an idle machine, beside four busy loops, and beside four
 /// readers.
 fn traffic() -> Outcome {
     let _counted = repaired(COUNTED)?;
     let idle = throughput()?;
     let (busy, _) = throughput_beside(&[&["busy-loop"][..]; 4])?;
-    let (totals, services) = (["read-loop", LINK], ["read-loop", SERVICES]);
-    let (reading, readings) = throughput_beside(&[&totals, &totals, &services, &services])?;
     // The debug kernel checks every access of the readers and next to nothing of the busy loops.
+    let is_enough =
+        |reading| on_debug_kernel() || (reading >= busy / LEAST && reading >= idle / LEAST_OF_IDLE);
+    let (totals, services) = (["read-loop", LINK], ["read-loop", SERVICES]);
+    let (mut reading, mut readings) = (0, Vec::new());
+    for _ in 0..ATTEMPTS {
+        (reading, readings) = throughput_beside(&[&totals, &totals, &services, &services])?;
+        if is_enough(reading) {
+            break;
+        }
+    }
     ensure!(
-        on_debug_kernel() || (reading >= busy / LEAST && reading >= idle / LEAST_OF_IDLE),
+        is_enough(reading),
         "loopback has {reading} kB/s beside four readers, {busy} kB/s beside four busy loops, {idle} kB/s on an idle \
          machine"
     );
