@@ -11,6 +11,8 @@ TCPSTAT_RUST ?=
 KDIR ?= /lib/modules/$(shell uname -r)/build
 # A Debian kernel, as for TEST_KERNEL: `make module` then fetches its headers, and ignores KDIR.
 KERNEL ?=
+# The architecture that `make static` builds for, if not that of this machine.
+ARCH ?=
 # `make install` puts the command below it.
 PREFIX ?= /usr/local
 # The folder of downloads, the Debian 13 root and prepared kernel trees. Safe to delete.
@@ -23,13 +25,13 @@ module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR)))
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
-	@echo 'Variables: KDIR, KERNEL, TCPSTAT_RUST (for module), TEST_KERNEL (for test, check, bench, vm), PREFIX, TCPSTAT_CACHE'
+	@echo 'Variables: KDIR, KERNEL, TCPSTAT_RUST (for module), ARCH (for static), TEST_KERNEL (for test, check, bench, vm), PREFIX, TCPSTAT_CACHE'
 
 run: ## build the command and print this machine's counts
 	@scripts/run $(ARGS)
 
-static: ## build the command as one static binary
-	scripts/cargo-static build --release -p tcpstat-cli
+static: ## build the command as one static binary, for this machine or ARCH (amd64, arm64)
+	scripts/cargo-static $(if $(ARCH),--architecture $(ARCH)) build --release -p tcpstat-cli
 
 dist: ## manual pages, completions and a tarball with the command, in target/dist
 	scripts/dist
