@@ -11,6 +11,7 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,6 +34,11 @@ use crate::ways::{Method, Programs, Way};
 /// The number of sockets in the machine.
 const SOCKETS: u64 = 100_000;
 
+/// The number of sockets over which the two ways to build the module are compared, and how often.
+/// Interrupts are in some readings, and not in the median.
+const RUST_SOCKETS: u64 = 10_000;
+const RUST_ROUNDS: usize = 101;
+
 /// The default number of rounds. `TCPSTAT_ROUNDS=…` on the kernel's command line is another:
 /// parameters that the kernel does not know are in the environment of its init.
 const ROUNDS: usize = 5;
@@ -40,8 +46,10 @@ const ROUNDS: usize = 5;
 /// The path of the command in the machine.
 const TCPSTAT: &str = "/bin/tcpstat";
 
-/// The path of the module that was built with the obvious walk, in the machine.
+/// The paths of further modules in the machine: built with the obvious walk, and with the module's
+/// own Rust instead of the kernel's.
 const OBVIOUS: &str = "/modules/tcpstat-obvious.ko";
+const OWN: &str = "/modules/tcpstat-own.ko";
 
 /// What is measured with the module, in the order in which it runs.
 const WAYS: [Way; 8] = [
@@ -89,7 +97,18 @@ fn benchmark() -> Outcome<Machine> {
         Err(_) => ROUNDS,
     };
     module::load_all()?;
+    let mut left_out = Vec::new();
     let mut population = Population::new(Role::Server)?;
+    population.grow_to(RUST_SOCKETS)?;
+    let rust = if Path::new(OWN).exists() {
+        Some(compare_rust(&population.expected())?)
+    } else {
+        left_out.push(LeftOut {
+            what: Way::OwnDrain.label().to_owned(),
+            reason: format!("{OWN} was not built"),
+        });
+        None
+    };
     population.grow_to(SOCKETS)?;
     let expected = population.expected();
     let programs = Programs {
@@ -114,7 +133,6 @@ fn benchmark() -> Outcome<Machine> {
         }
         println!("round {} of {rounds}", round + 1);
     }
-    let mut left_out = Vec::new();
     if let Err(e) = measure_obvious(&mut rows, &expected, rounds) {
         left_out.push(LeftOut {
             what: Way::ObviousDrain.label().to_owned(),
@@ -130,16 +148,63 @@ fn benchmark() -> Outcome<Machine> {
             counts: expected.to_string(),
             rows,
         },
+        rust,
         left_out,
     })
 }
 
-/// Loads the module with the obvious walk instead of the other, and measures it.
-fn measure_obvious(rows: &mut Vec<Row>, expected: &Counts, rounds: usize) -> Outcome {
-    let file = File::open(OBVIOUS).map_err(|e| format!("{OBVIOUS}: {e}"))?;
+/// Loads the module at `path` instead of the one that is loaded.
+fn replace_module(path: &str) -> Outcome {
+    let file = File::open(path).map_err(|e| format!("{path}: {e}"))?;
     module::unload()?;
     finit_module(&file, c"", ModuleInitFlags::empty())
-        .map_err(|e| format!("loading {OBVIOUS}: {e}"))?;
+        .map_err(|e| format!("loading {path}: {e}"))?;
+    Ok(())
+}
+
+/// Measures the module with the kernel's Rust, and the one with its own in its place.
+fn compare_rust(expected: &Counts) -> Outcome<Size> {
+    let mut rows = Vec::new();
+    measure_module(&mut rows, Way::ModuleDrain, Way::ServicesDrain, expected)?;
+    replace_module(OWN)?;
+    measure_module(&mut rows, Way::OwnDrain, Way::OwnServicesDrain, expected)?;
+    module::unload()?;
+    module::load()?;
+    Ok(Size {
+        sockets: expected.total(),
+        counts: expected.to_string(),
+        rows,
+    })
+}
+
+/// Measures readings of both files of the module that is loaded, which must give `expected`.
+fn measure_module(rows: &mut Vec<Row>, totals: Way, services: Way, expected: &Counts) -> Outcome {
+    for (way, path) in [
+        (totals, "/proc/tcpstat"),
+        (services, "/proc/net/tcpstat_services"),
+    ] {
+        // Only the system call is measured.
+        let file = File::open(path)?;
+        let mut buffer = vec![0; 1 << 16];
+        for _ in 0..RUST_ROUNDS {
+            let mut length = 0;
+            let run = timed(|| Ok(length = file.read_at(&mut buffer, 0)?))?;
+            keep(rows, way, run);
+            let text = std::str::from_utf8(&buffer[..length])?;
+            let counts = if way == totals {
+                naive::module_text(text)?
+            } else {
+                naive::sum(&naive::services_text(text)?)
+            };
+            compare(way, expected, &counts)?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads the module with the obvious walk instead of the other, and measures it.
+fn measure_obvious(rows: &mut Vec<Row>, expected: &Counts, rounds: usize) -> Outcome {
+    replace_module(OBVIOUS)?;
     let text = fs::read_to_string("/proc/tcpstat")?;
     compare(Way::ObviousDrain, expected, &naive::module_text(&text)?)?;
     for _ in 0..rounds {

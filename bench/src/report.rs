@@ -251,8 +251,35 @@ fn in_machine(text: &mut String, machine: &Result<Machine, String>) {
         let cells = [cell(times), short(row.cpu() * 1e3)];
         line(text, way, cells.into_iter());
     }
+    if let Some(rust) = &machine.rust {
+        compared_rust(text, rust);
+    }
     left_out(text, &machine.left_out);
     text.push('\n');
+}
+
+/// The module with the kernel's Rust and with its own, on the same kernel and by the same compiler.
+fn compared_rust(text: &mut String, size: &Size) {
+    let _ = writeln!(
+        text,
+        "\nThe module is built with the kernel's own `kernel` crate, or with its own where the kernel has none. Here \
+         both are built by the same compiler and read {} sockets, of which they give the same counts.\n",
+        number(size.sockets)
+    );
+    let columns = ["times the kernel's", "million instructions"];
+    header(text, "", columns.into_iter().map(str::to_owned));
+    for (way, of_kernel) in [
+        (Way::ModuleDrain, Way::ModuleDrain),
+        (Way::OwnDrain, Way::ModuleDrain),
+        (Way::ServicesDrain, Way::ServicesDrain),
+        (Way::OwnServicesDrain, Way::ServicesDrain),
+    ] {
+        let (Some(row), Some(of_kernel)) = (size.row(way), size.row(of_kernel)) else {
+            continue;
+        };
+        let times = format!("{:.3}", row.times(of_kernel));
+        line(text, way, [times, short(row.cpu() * 1e3)].into_iter());
+    }
 }
 
 fn the_walk(text: &mut String, log: &str) {

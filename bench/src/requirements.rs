@@ -139,6 +139,7 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Requirement
             times(largest, own, floor),
         ));
     }
+    let rust = machine.and_then(|machine| machine.rust.as_ref());
     let machine = machine.map(|machine| &machine.size).unwrap_or(&empty);
     for (costly, name, wanted) in [
         (Way::NetlinkDrain, "a full netlink dump", 10.0),
@@ -148,6 +149,23 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Requirement
             format!("instructions of one reading of /proc/tcpstat, fewer than {name}"),
             wanted,
             times(machine, costly, Way::ModuleDrain),
+        ));
+    }
+    for (own, of_kernel, file) in [
+        (Way::OwnDrain, Way::ModuleDrain, "/proc/tcpstat"),
+        (
+            Way::OwnServicesDrain,
+            Way::ServicesDrain,
+            "/proc/net/tcpstat_services",
+        ),
+    ] {
+        requirements.push(at_most(
+            format!(
+                "instructions of one reading of {file}: the module with its own Rust, against the kernel's"
+            ),
+            1.02,
+            "×",
+            rust.and_then(|rust| times(rust, own, of_kernel)),
         ));
     }
     requirements

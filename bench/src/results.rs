@@ -125,6 +125,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     /// The measurement.
     pub(crate) size: Size,
+    /// The module with the kernel's Rust and that with its own, over the same sockets.
+    pub(crate) rust: Option<Size>,
     /// The missing parts.
     pub(crate) left_out: Vec<LeftOut>,
 }

@@ -34,6 +34,8 @@ pub(crate) enum Way {
     ModuleDrain,
     ServicesDrain,
     ObviousDrain,
+    OwnDrain,
+    OwnServicesDrain,
 }
 
 /// How a way counts.
@@ -65,7 +67,7 @@ pub(crate) struct Programs {
 
 impl Way {
     /// All ways, in the order of the document.
-    pub(crate) const ALL: [Way; 19] = [
+    pub(crate) const ALL: [Way; 21] = [
         Way::PsutilList,
         Way::PsutilGenerator,
         Way::Python,
@@ -85,6 +87,8 @@ impl Way {
         Way::ModuleDrain,
         Way::ServicesDrain,
         Way::ObviousDrain,
+        Way::OwnDrain,
+        Way::OwnServicesDrain,
     ];
 
     /// Those that are measured on this machine, in the order in which they run: ways whose ratio is
@@ -130,6 +134,10 @@ impl Way {
             Way::ModuleDrain => "/proc/tcpstat, one reading",
             Way::ServicesDrain => "/proc/net/tcpstat_services, one reading",
             Way::ObviousDrain => "/proc/tcpstat, one reading, by the obvious walk",
+            Way::OwnDrain => "/proc/tcpstat, one reading, module with its own Rust",
+            Way::OwnServicesDrain => {
+                "/proc/net/tcpstat_services, one reading, module with its own Rust"
+            }
         }
     }
 
@@ -156,8 +164,8 @@ impl Way {
             Way::ServicesByProcfs => Method::Tcpstat(&["services", "--source", "procfs"]),
             Way::ServicesByNetlink => Method::Tcpstat(&["services", "--source", "netlink"]),
             Way::Module => Method::Tcpstat(&["--source", "module"]),
-            Way::ModuleDrain | Way::ObviousDrain => Method::Drain(Source::Module),
-            Way::ServicesDrain => Method::Drain(Source::Services),
+            Way::ModuleDrain | Way::ObviousDrain | Way::OwnDrain => Method::Drain(Source::Module),
+            Way::ServicesDrain | Way::OwnServicesDrain => Method::Drain(Source::Services),
         }
     }
 
