@@ -5,21 +5,24 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 
-use super::helper::Loops;
+use super::helper::{Loops, set_nice};
 use super::need::Need;
 use super::parameters::on_debug_kernel;
 use super::reading::{LINK, SERVICES, counts_in, same};
 use super::scenario::{Outcome, Scenario, ensure};
+use super::sections::{enter_long_table, median, run_on, until_it_works};
+use crate::limits::allow_many_files;
 use crate::netns::{self, Table};
 use crate::sockets::repaired;
 
@@ -29,6 +32,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 60,
         needs: &[Need::OwnTable, Need::Ipv6],
         run: one_chain,
+    },
+    Scenario {
+        name: "all listeners in one chain",
+        seconds: 120,
+        needs: &[],
+        run: one_chain_of_listeners,
+    },
+    Scenario {
+        name: "a reading does not wait for another reader",
+        seconds: 120,
+        needs: &[Need::OwnTable],
+        run: beside_a_slow_reader,
     },
     Scenario {
         name: "traffic goes on while four processes read",
@@ -75,7 +90,7 @@ fn one_chain() -> Outcome {
             fs::write("/proc/sys/kernel/lock_stat", "1")?;
             shortest_reading(path, &want)?;
             fs::write("/proc/sys/kernel/lock_stat", "0")?;
-            let longest = longest_hold(&fs::read_to_string("/proc/lock_stat")?)?;
+            let longest = longest_hold("&ptr[i]:", &fs::read_to_string("/proc/lock_stat")?)?;
             println!("measured: {path}: by lock_stat, the lock was held for {longest} us at most");
         }
     }
@@ -97,14 +112,107 @@ fn shortest_reading(path: &str, want: &Counts) -> Result<Duration, Box<dyn Error
     Ok(shortest)
 }
 
-/// `holdtime-max` of the locks that `inet_ehash_locks_alloc` initialises, in microseconds
-/// (Documentation/locking/lockstat.rst).
-fn longest_hold(stat: &str) -> Result<String, String> {
+/// `holdtime-max` of the locks that lockdep calls `name` in a reading of `/proc/lock_stat`, in
+/// microseconds (Documentation/locking/lockstat.rst).
+fn longest_hold(name: &str, stat: &str) -> Result<String, String> {
     stat.lines()
-        .find_map(|line| line.trim_start().strip_prefix("&ptr[i]:"))
+        .find_map(|line| line.trim_start().strip_prefix(name))
         .and_then(|numbers| numbers.split_whitespace().nth(9))
         .map(str::to_owned)
-        .ok_or_else(|| format!("/proc/lock_stat does not have the lock of a bucket:\n{stat}"))
+        .ok_or_else(|| format!("/proc/lock_stat does not have the lock {name}\n{stat}"))
+}
+
+/// Listeners at one port, as many as the kernel lets share it (`reuseport_grow`). Fewer on the debug
+/// kernel.
+fn listeners() -> usize {
+    if on_debug_kernel() { 3_000 } else { 65_535 }
+}
+
+/// As many show the cost of one.
+const ENOUGH: usize = 2_000;
+
+/// Listeners that share a port hang in one chain of a table that all namespaces share. Nothing
+/// bounds that chain, and so nothing is promised of the time for which its lock is held; it delays
+/// `listen()` and the end of listeners in that bucket, and no packet, since looking up a listener
+/// takes no lock.
+fn one_chain_of_listeners() -> Outcome {
+    let mut want = Counts::ZERO;
+    let empty = [
+        shortest_reading(LINK, &want)?,
+        shortest_reading(SERVICES, &want)?,
+    ];
+    allow_many_files()?;
+    let listen = |port| -> io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        socket.listen(1)?;
+        Ok(socket)
+    };
+    let mut sockets = vec![listen(0)?];
+    let port = sockets[0]
+        .local_addr()?
+        .as_socket()
+        .map_or(0, |address| address.port());
+    while sockets.len() < listeners() {
+        match listen(port) {
+            Ok(socket) => sockets.push(socket),
+            // The kernel keeps their addresses in one piece of memory, which it may not get.
+            Err(e) if e.raw_os_error() == Some(libc::ENOMEM) && sockets.len() >= ENOUGH => break,
+            Err(e) => return Err(format!("listener {}: {e}", sockets.len()).into()),
+        }
+    }
+    want.set(State::Listen, sockets.len() as u64);
+    for (path, empty) in [LINK, SERVICES].into_iter().zip(empty) {
+        let held = shortest_reading(path, &want)?.saturating_sub(empty);
+        println!(
+            "measured: {path}: {} listeners in one bucket: {} us, {} ns each",
+            sockets.len(),
+            held.as_micros(),
+            held.as_nanos() / sockets.len() as u128
+        );
+    }
+    Ok(())
+}
+
+/// Readings do not wait for each other: a reader that hardly gets a processor, such as one in a
+/// control group with a small quota, must not delay the others. This is why readers do not take
+/// turns, which would bound what many of them cost.
+fn beside_a_slow_reader() -> Outcome {
+    const LOWEST_PRIORITY: i32 = 19;
+    enter_long_table()?;
+    run_on(&[0])?;
+    set_nice(LOWEST_PRIORITY)?;
+    let slow = Loops::start(&[&["read-loop", LINK]]);
+    set_nice(0)?;
+    let mut slow = slow?;
+    until_it_works(&mut slow)?;
+    let busy = Loops::start(&[&["busy-loop"][..]; 4])?;
+    run_on(&[1])?;
+    let beside = median_reading()?;
+    drop((slow, busy));
+    let alone = median_reading()?;
+    println!(
+        "measured: a reading takes {} us, and {} us beside a reader that hardly gets a processor (medians)",
+        alone.as_micros(),
+        beside.as_micros()
+    );
+    ensure!(
+        beside < alone * 3,
+        "a reading takes {beside:?} beside a slow reader, {alone:?} without"
+    );
+    Ok(())
+}
+
+/// The median time of a reading of the totals.
+fn median_reading() -> Result<Duration, Box<dyn Error>> {
+    let mut times = Vec::new();
+    for _ in 0..7 {
+        let start = Instant::now();
+        fs::read(LINK)?;
+        times.push(start.elapsed());
+    }
+    Ok(median(times))
 }
 
 /// Throughput beside readers must stay above 1/LEAST of that beside busy loops.

@@ -48,7 +48,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 const BUCKETS: i32 = 1 << 24;
 
 /// Enters a namespace with a table of [`BUCKETS`], and gives the time of one walk.
-fn enter_long_table() -> Result<Duration, Box<dyn Error>> {
+pub(super) fn enter_long_table() -> Result<Duration, Box<dyn Error>> {
     Table::set_child_buckets(BUCKETS)?;
     netns::enter_new()?;
     let mut times = Vec::new();
@@ -60,7 +60,7 @@ fn enter_long_table() -> Result<Duration, Box<dyn Error>> {
     Ok(median(times))
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+pub(super) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }
@@ -212,7 +212,7 @@ fn beside(arguments: &[&str]) -> Result<Periods, Box<dyn Error>> {
 }
 
 /// Waits until the process has done its work once.
-fn until_it_works(started: &mut Loops) -> Outcome {
+pub(super) fn until_it_works(started: &mut Loops) -> Outcome {
     let start = Instant::now();
     while let Err(e) = started.done() {
         ensure!(start.elapsed() < Duration::from_secs(20), "{e}");
@@ -234,7 +234,7 @@ fn flood(sink: &UdpSocket, stop: &AtomicBool) -> Result<(), String> {
 }
 
 /// Makes the calling thread run on these processors only.
-fn run_on(processors: &[usize]) -> nix::Result<()> {
+pub(super) fn run_on(processors: &[usize]) -> nix::Result<()> {
     let mut set = CpuSet::new();
     for processor in processors {
         set.set(*processor)?;
