@@ -7,6 +7,8 @@
 //! processes in them ([`idle`]), a [`terminal`], [`limits`], and two counts to compare with
 //! ([`naive`], [`ss`]).
 //!
+//! For a built module: whether it is as its kernel's configuration asks ([`ko`]).
+//!
 //! Inside the machine, `tcpstat-vm-init` runs [`vm`]. Outside, `tcpstat-vm-run` starts the machine
 //! ([`launch`], [`tsc`]) and judges ([`verdict`]) its results ([`ktap`]) and its console
 //! ([`splat`]).
@@ -14,6 +16,7 @@
 pub mod churn;
 pub mod holder;
 pub mod idle;
+pub mod ko;
 pub mod ktap;
 pub mod launch;
 pub mod limits;
