@@ -20,7 +20,8 @@ impl fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for (to, from) in self.text.iter_mut().skip(self.len).zip(text.bytes()) {
             *to = from;
-            self.len += 1;
+            // It may not panic here.
+            self.len = self.len.wrapping_add(1);
         }
         Ok(())
     }
