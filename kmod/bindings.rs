@@ -86,6 +86,7 @@ extern "C" {
     pub(crate) fn tcpstat_cond_resched();
     pub(crate) fn tcpstat_fatal_signal_pending() -> bool;
     pub(crate) fn tcpstat_read_nofault(to: *mut c_void, from: *const c_void, size: usize) -> bool;
+    pub(crate) fn tcpstat_same_sockets() -> c_int;
     pub(crate) fn tcpstat_exists(path: *const c_char) -> bool;
     pub(crate) fn tcpstat_err_exists(path: *const c_char);
     pub(crate) fn tcpstat_err_other_kernel(what: *const c_char);

@@ -7,14 +7,17 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/bottom_half.h>
+#include <linux/in.h>
 #include <linux/module.h>
 #include <linux/namei.h>
+#include <linux/net.h>
 #include <linux/path.h>
 #include <linux/proc_fs.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
 #include <net/sock.h>
+#include <net/tcp_states.h>
 
 #include "helpers.h"
 
@@ -70,6 +73,30 @@ bool tcpstat_fatal_signal_pending(void)
 bool tcpstat_read_nofault(void *to, const void *from, size_t size)
 {
 	return !copy_from_kernel_nofault(to, from, size);
+}
+
+/*
+ * Whether a TCP socket has its fields where the tree of the build has them: 0, -ENOEXEC if not, or
+ * the error of making one. The socket is never bound. What its fields must be is known, and they lie
+ * around those that the module reads; skc_refcnt is the last of those that all sockets share.
+ */
+int tcpstat_same_sockets(void)
+{
+	struct socket *socket;
+	const struct sock *sk;
+	int error;
+
+	error = sock_create_kern(&init_net, PF_INET, SOCK_STREAM, IPPROTO_TCP, &socket);
+	if (error)
+		/* That is what sock_create() says if there is no memory for an inode. */
+		return error == -ENFILE ? -ENOMEM : error;
+	sk = socket->sk;
+	if (sk->sk_family != AF_INET || sk->sk_state != TCP_CLOSE || sock_net(sk) != &init_net ||
+	    refcount_read(&sk->sk_refcnt) != 1 || sk->sk_socket != socket ||
+	    sk->sk_type != SOCK_STREAM || sk->sk_protocol != IPPROTO_TCP)
+		error = -ENOEXEC;
+	sock_release(socket);
+	return error;
 }
 
 /* Whether there is a file, as seen by this process. */

@@ -24,6 +24,7 @@ void tcpstat_local_bh_enable(void);
 void tcpstat_cond_resched(void);
 bool tcpstat_fatal_signal_pending(void);
 bool tcpstat_read_nofault(void *to, const void *from, size_t size);
+int tcpstat_same_sockets(void);
 bool tcpstat_exists(const char *path);
 void tcpstat_err_exists(const char *path);
 void tcpstat_err_other_kernel(const char *what);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A check that the running kernel has the tables where the tree of the build has them.
+//! A check that the running kernel has the tables and sockets that the tree of the build has.
 //!
 //! The kernel compares the name of the release when it loads a module. A tree of the same name with
 //! another configuration has other offsets, and the module would read the wrong bytes, without an
-//! error. What can be seen from here: a chain ends with the number of its bucket, so that an empty
-//! bucket with its own number was found by the right offsets.
+//! error. What can be seen from here: the fields of a new socket; and that a chain ends with the
+//! number of its bucket, so that an empty bucket with its own number was found by the right offsets.
 
+use kernel::error::to_result;
 use kernel::prelude::*;
 
 use crate::bindings::{self, field};
@@ -77,9 +78,15 @@ impl Place {
     }
 }
 
-/// Fails with `ENOEXEC` unless the tables of the initial namespace are where they were in the tree
-/// of the build, and names the one that is not in the kernel's log.
+/// Fails with `ENOEXEC` unless the fields of sockets, and the tables of the initial namespace, are
+/// where they are in the tree of the build; names in the kernel's log what is not. Fails with `ENOMEM`
+/// if there is no memory for a socket.
 pub(crate) fn ensure() -> Result {
+    // SAFETY: A module is loaded in process context, in which sockets can be made.
+    match to_result(unsafe { bindings::tcpstat_same_sockets() }) {
+        Err(ENOEXEC) => return refuse(c"a field of TCP's sockets"),
+        made => made?,
+    }
     let net = &raw const bindings::init_net;
     let hashinfo = read(field::<_, usize>(net, bindings::NET_HASHINFO)).map(address);
     let mut empty = 0usize;

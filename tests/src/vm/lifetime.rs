@@ -11,9 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
+use tcpstat_census::counts::Counts;
+
 use super::helper::start_holder;
 use super::module;
-use super::need::Need;
+use super::need::{Need, OTHER_MODULES};
 use super::parameters::repeat;
 use super::reading::{self, LINK, counts_in, every_source_gives, same};
 use super::scenario::{Outcome, Scenario, ensure, fail};
@@ -27,6 +33,18 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 30,
         needs: &[Need::TcpDiag],
         run: load_twice,
+    },
+    Scenario {
+        name: "a module of another configuration is refused",
+        seconds: 30,
+        needs: &[Need::OtherModules],
+        run: other_configuration,
+    },
+    Scenario {
+        name: "loading beside a file of the same name is refused",
+        seconds: 30,
+        needs: &[],
+        run: beside_a_file,
     },
     Scenario {
         name: "load, read, unload, again and again",
@@ -80,6 +98,66 @@ fn load_twice() -> Outcome {
         Err(e) => fail!("unloading it again: {e}, not ENOENT"),
         Ok(()) => fail!("it can be unloaded twice"),
     }
+}
+
+/// Whether the kernel's log has a line of the module with `text` in it.
+fn ensure_logged(text: &str) -> Outcome {
+    let mut log = vec![0; 1 << 20];
+    // SYSLOG_ACTION_READ_ALL, since /dev/kmsg waits at its end.
+    // SAFETY: the buffer has this length, and outlives the call.
+    let n = unsafe { libc::klogctl(3, log.as_mut_ptr().cast(), log.len() as i32) };
+    ensure!(n >= 0, "the kernel's log: {}", io::Error::last_os_error());
+    let log = String::from_utf8_lossy(&log[..n as usize]).into_owned();
+    ensure!(
+        log.lines()
+            .any(|line| line.contains("tcpstat: ") && line.contains(text)),
+        "the kernel's log does not say: {text}"
+    );
+    Ok(())
+}
+
+fn other_configuration() -> Outcome {
+    module::unload()?;
+    for (name, what) in OTHER_MODULES.into_iter().zip([
+        "the table of established sockets",
+        "a field of TCP's sockets",
+    ]) {
+        match module::load_file(name, c"") {
+            Err(e) if e.to_string().contains("Exec format error") => {}
+            other => fail!("loading {name} gives {other:?}, not ENOEXEC"),
+        }
+        ensure_logged(what)?;
+        module::ensure_gone()?;
+    }
+    module::load()?;
+    every_source_gives(&Counts::ZERO)
+}
+
+/// Something else has mounted a file over the name, or is another module.
+fn beside_a_file() -> Outcome {
+    module::unload()?;
+    let module = File::open(Path::new(module::DIRECTORY).join("tcpstat.ko"))?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    mount(
+        Some("tmpfs"),
+        "/proc",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )?;
+    fs::write("/proc/tcpstat", "")?;
+    let result = finit_module(&module, c"", ModuleInitFlags::empty());
+    umount("/proc")?;
+    ensure!(
+        result == Err(Errno::EEXIST),
+        "loading gives {result:?}, not EEXIST"
+    );
+    ensure_logged("/proc/tcpstat exists already")?;
+    module::ensure_gone()?;
+    module::load()?;
+    every_source_gives(&Counts::ZERO)
 }
 
 fn again_and_again() -> Outcome {

@@ -53,7 +53,8 @@ pub fn load_faulty(parameters: &CStr) -> io::Result<()> {
     Ok(delete_module(c"faulty", DeleteModuleFlags::O_NONBLOCK)?)
 }
 
-fn load_file(name: &str, parameters: &CStr) -> io::Result<()> {
+/// Loads the file `name` of [`DIRECTORY`], with these parameters.
+pub(super) fn load_file(name: &str, parameters: &CStr) -> io::Result<()> {
     let path = Path::new(DIRECTORY).join(name);
     let wrong = |what: &str, e: io::Error| {
         io::Error::new(

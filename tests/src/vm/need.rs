@@ -12,6 +12,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
 };
 
+use super::module::DIRECTORY;
 use crate::netns::Table;
 
 /// Something that the kernel can be built or booted without.
@@ -27,7 +28,12 @@ pub enum Need {
     PacketSteering,
     /// membarrier(2) that waits for a grace period: `CONFIG_MEMBARRIER`, and no `nohz_full`.
     Membarrier,
+    /// Modules of another configuration, which are built only with the kernel's own Rust.
+    OtherModules,
 }
+
+/// Modules that were built as against a tree of another configuration (`tests/other-config.h`).
+pub(super) const OTHER_MODULES: [&str; 2] = ["tcpstat-other-net.ko", "tcpstat-other-sockets.ko"];
 
 /// The processors on which the softirqs of loopback's packets run, as a mask in hexadecimal.
 pub(super) const PACKET_STEERING: &str = "/sys/class/net/lo/queues/rx-0/rps_cpus";
@@ -59,6 +65,11 @@ impl Need {
             }
             Need::PacketSteering => Ok((!Path::new(PACKET_STEERING).exists())
                 .then(|| format!("there is no {PACKET_STEERING}"))),
+            Need::OtherModules => Ok(OTHER_MODULES
+                .into_iter()
+                .map(|name| Path::new(DIRECTORY).join(name))
+                .find(|path| !path.exists())
+                .map(|path| format!("there is no {}", path.display()))),
             Need::Membarrier => Ok(wait_for_grace_period()
                 .err()
                 .map(|e| format!("membarrier(2) waits for no grace period: {e}"))),
