@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use tcpstat_census::state::State;
 
+use crate::networks::{Networks, is_loopback};
 use crate::ports::Ports;
 
 /// A TCP socket, connected or not.
@@ -33,10 +34,10 @@ pub struct Connection {
     pub send_queue: Option<u32>,
 }
 
-/// Which connections to list; by default, all of them.
+/// Which connections to list, or to count in groups; by default, all of them.
 ///
 /// With netlink, the kernel filters.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
     /// Only connections in one of these states.
@@ -45,18 +46,103 @@ pub struct Filter {
     pub local_ports: Option<Ports>,
     /// Only connections to one of these remote ports.
     pub remote_ports: Option<Ports>,
+    /// Only connections at a local address in one of these networks. The address of a socket that
+    /// is bound to all addresses is `0.0.0.0` or `::`.
+    pub local_addresses: Option<Networks>,
+    /// Only connections to a remote address in one of these networks. A listener has the remote
+    /// address `0.0.0.0` or `::`.
+    pub remote_addresses: Option<Networks>,
+    /// No sockets that have a loopback address at either end: in 127.0.0.0/8, or `::1`.
+    pub no_loopback: bool,
 }
 
 impl Filter {
     /// Whether `connection` is listed.
     pub fn accepts(&self, connection: &Connection) -> bool {
-        let has = |ports: &Option<Ports>, address: SocketAddr| match ports {
-            None => true,
-            Some(ports) => ports.contains(address.port()),
+        let Connection {
+            state,
+            local,
+            remote,
+            ..
+        } = connection;
+        let at = |ports: &Option<Ports>, address: &SocketAddr| {
+            ports
+                .as_ref()
+                .is_none_or(|ports| ports.contains(address.port()))
+        };
+        let within = |networks: &Option<Networks>, address: &SocketAddr| {
+            networks
+                .as_ref()
+                .is_none_or(|networks| networks.contains(address.ip()))
         };
         let states = self.states.as_ref();
-        states.is_none_or(|states| states.contains(&connection.state))
-            && has(&self.local_ports, connection.local)
-            && has(&self.remote_ports, connection.remote)
+        states.is_none_or(|states| states.contains(state))
+            && at(&self.local_ports, local)
+            && at(&self.remote_ports, remote)
+            && within(&self.local_addresses, local)
+            && within(&self.remote_addresses, remote)
+            && !(self.no_loopback && (is_loopback(local.ip()) || is_loopback(remote.ip())))
+    }
+
+    /// Whether it accepts every connection.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(local: &str, remote: &str) -> Connection {
+        Connection {
+            state: State::Established,
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            uid: None,
+            inode: None,
+            receive_queue: 0,
+            send_queue: None,
+        }
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let inside = connection("10.0.0.1:443", "[::ffff:192.0.2.7]:50000");
+        let mut filter = Filter::default();
+        assert!(filter.is_empty() && filter.accepts(&inside));
+        filter.local_addresses = Some("10.0.0.0/8,::1".parse().unwrap());
+        filter.remote_addresses = Some("192.0.2.0/24".parse().unwrap());
+        filter.no_loopback = true;
+        assert!(!filter.is_empty() && filter.accepts(&inside));
+        for (local, remote) in [
+            ("11.0.0.1:443", "192.0.2.7:50000"),
+            ("10.0.0.1:443", "192.0.3.7:50000"),
+            ("[::1]:443", "192.0.2.7:50000"),
+        ] {
+            assert!(!filter.accepts(&connection(local, remote)), "{local}");
+        }
+        filter.no_loopback = false;
+        assert!(filter.accepts(&connection("[::1]:443", "192.0.2.7:50000")));
+        filter.remote_ports = Some("1-2".parse().unwrap());
+        assert!(!filter.accepts(&inside));
+    }
+
+    #[test]
+    fn a_loopback_address_at_either_end_is_enough() {
+        let filter = Filter {
+            no_loopback: true,
+            ..Filter::default()
+        };
+        for (local, remote, expected) in [
+            ("10.0.0.1:1", "10.0.0.2:2", true),
+            ("127.0.0.1:1", "0.0.0.0:0", false),
+            ("10.0.0.1:1", "[::ffff:127.0.0.9]:2", false),
+            ("[::1]:1", "[::1]:2", false),
+            ("[::]:1", "[::]:0", true),
+        ] {
+            let connection = connection(local, remote);
+            assert_eq!(filter.accepts(&connection), expected, "{local} {remote}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use crate::groups::Key;
 use crate::source::Source;
 
 /// Why connections could not be counted or listed. Each message says what failed, and on what.
@@ -156,6 +157,24 @@ pub enum Error {
     /// A list of connections was requested from the module.
     #[error("the module counts connections and does not list them")]
     NotListed,
+    /// Sockets were to be grouped by something that the source does not know.
+    #[error("it does not know the {key} of a socket, which netlink does")]
+    NotKnown {
+        /// What is not known.
+        key: Key,
+    },
+    /// The kernel's netlink answer does not have the cgroups of sockets.
+    #[error(
+        "the answer from NETLINK_SOCK_DIAG has no cgroups (INET_DIAG_CGROUP_ID): this kernel is older \
+         than Linux 5.9, or built without cgroups"
+    )]
+    NoCgroupIds,
+    /// The cgroups of sockets have no names, since cgroup v2 is not mounted.
+    #[error(
+        "no cgroup v2 at /sys/fs/cgroup or /sys/fs/cgroup/unified: with cgroup v1 alone, the units and \
+         cgroups of sockets are not known"
+    )]
+    NoCgroup2,
     /// Every source that was tried is absent, or refused.
     #[error("no source could answer{}", Attempts(.0))]
     NoSource(
@@ -201,11 +220,13 @@ impl Error {
                 matches!(errno(error), EAGAIN | EPERM | EACCES | ENOSYS)
             }
             Self::Unloading { .. } | Self::Elsewhere { .. } | Self::NoSource(_) => true,
+            Self::NotKnown { .. } | Self::NoCgroupIds => true,
             Self::Read { .. }
             | Self::Line { .. }
             | Self::Receive { .. }
             | Self::Message { .. }
             | Self::NotListed
+            | Self::NoCgroup2
             | Self::Left { .. }
             | Self::OtherNamespace { .. }
             | Self::NoProcess { .. }

@@ -49,6 +49,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Groups
+//!
+//! Who has the sockets, and who is at the other end: by unit, process, peer, ... See [`Key`].
+//!
+//! ```
+//! use tcpstat::{Filter, Key, Options, Sampler, State};
+//!
+//! let mut filter = Filter::default();
+//! filter.states = Some(vec![State::CloseWait]);
+//! let groups = Sampler::new(Options::default())?.groups(Key::Process, &filter)?;
+//! for group in groups.iter().take(10) {
+//!     println!("{} has not closed {} sockets", group.key, group.total);
+//! }
+//! # Ok::<(), tcpstat::Error>(())
+//! ```
+//!
 //! # Another network namespace
 //!
 //! ```
@@ -69,11 +85,14 @@
 
 mod connections;
 mod error;
+mod grouping;
+mod groups;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
 mod listeners;
 mod namespaces;
+mod networks;
 mod options;
 mod ports;
 mod readers;
@@ -81,15 +100,20 @@ mod sampler;
 mod services;
 mod snapshot;
 mod source;
+mod units;
 
 pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
+pub use grouping::{Grouping, Groups};
+pub use groups::{Family, Group, GroupKey, Key, Process, Weight};
 pub use listeners::{Interface, Listener, Listeners};
 pub use namespaces::{Namespace, Namespaces, Origin};
+pub use networks::{Networks, NetworksError};
 pub use options::{Options, Target};
 pub use ports::{Ports, PortsError};
-pub use sampler::{Connections, Sampler};
+pub use sampler::{Connections, Grouped, Sampler};
 pub use services::{Service, Services};
 pub use snapshot::{Method, Reason, Snapshot};
 pub use source::Source;
 pub use tcpstat_census::{counts::Counts, queue::AcceptQueue, state::State};
+pub use units::Container;

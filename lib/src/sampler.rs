@@ -6,6 +6,8 @@ use std::path::Path;
 
 use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
+use crate::grouping::{Grouping, Groups};
+use crate::groups::{Key, Weight};
 use crate::listeners::{Listener, Listeners};
 use crate::namespaces::Origin;
 use crate::options::Options;
@@ -180,6 +182,103 @@ impl Sampler {
         })
     }
 
+    /// Counts the sockets that `filter` accepts in groups that have `key` in common, now. To weigh
+    /// them by a state, or to add up network namespaces, see [`Grouping`].
+    ///
+    /// Netlink answers, or procfs if netlink is absent or refused and `key` is no cgroup.
+    /// [`Source::Netlink`] and [`Source::NetlinkFull`] are the same here. Memory does not grow with
+    /// the number of groups, except by [`Key::Process`], where it grows with the number of sockets.
+    ///
+    /// ```
+    /// use tcpstat::{Filter, Key, Options, Sampler};
+    ///
+    /// let mut filter = Filter::default();
+    /// filter.local_ports = Some("443".parse()?);
+    /// let groups = Sampler::new(Options::default())?.groups(Key::Peer, &filter)?;
+    /// for group in groups.iter().take(20) {
+    ///     println!("{} has {} connections", group.key, group.total);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`Sampler::group`] and [`Grouping::finish`].
+    pub fn groups(&mut self, key: Key, filter: &Filter) -> Result<Groups, Error> {
+        let mut grouping = Grouping::new(key, Weight::Total);
+        self.group(filter, &mut grouping)?;
+        grouping.finish(&self.options.proc_root)
+    }
+
+    /// Adds the sockets that `filter` accepts to `grouping`, now; nothing, if there is an error.
+    ///
+    /// By [`Key::State`] and [`Key::Netns`] without a filter, the sockets are counted like those of
+    /// [`Sampler::sample`], also by the module.
+    ///
+    /// # Errors
+    /// Same as [`Sampler::sample`]; [`Error::NotListed`] if the source is the module. In
+    /// [`Error::NoSource`], [`Error::NotKnown`] if procfs is asked for cgroups, and
+    /// [`Error::NoCgroupIds`] of older kernels.
+    pub fn group(&mut self, filter: &Filter, grouping: &mut Grouping) -> Result<Grouped, Error> {
+        let key = grouping.key();
+        let netns = match key {
+            Key::Netns => match self.origin()? {
+                Origin::Namespace { inode, .. } => Some(inode),
+                Origin::Own | Origin::Files { .. } => None,
+            },
+            _ => None,
+        };
+        let new = || grouping.part(netns);
+        let (part, source, tried, missing) = match key {
+            Key::State | Key::Netns if filter.is_empty() => {
+                let snapshot = self.sample()?;
+                let mut part = new();
+                part.add_counts(&snapshot.counts);
+                let missing = match snapshot.method {
+                    Method::WithoutIpv6 { missing } => Some(missing),
+                    _ => None,
+                };
+                (part, snapshot.source, snapshot.tried, missing)
+            }
+            _ => {
+                let (options, root) = (&self.options, &self.root);
+                let first = options.first_of(root, &Source::LISTING, |source| match source {
+                    Source::Module => Err(Error::NotListed),
+                    Source::Netlink | Source::NetlinkFull => {
+                        let mut part = new();
+                        let mut lacks = false;
+                        let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
+                        netlink.connections(filter, |connection, message| {
+                            let cgroup = key.is_of_cgroup().then(|| message.cgroup()).flatten();
+                            lacks |= key.is_of_cgroup() && cgroup.is_none() && message.is_full();
+                            part.add(connection, cgroup);
+                        })?;
+                        match lacks {
+                            true => Err(Error::NoCgroupIds),
+                            false => Ok((part, None)),
+                        }
+                    }
+                    Source::Procfs if key.is_of_cgroup() => Err(Error::NotKnown { key }),
+                    Source::Procfs => {
+                        let mut part = new();
+                        let listing = procfs::Listing::start(root)?;
+                        let missing = listing.missing.clone();
+                        for connection in listing {
+                            let connection = connection?;
+                            if filter.accepts(&connection) {
+                                part.add(&connection, None);
+                            }
+                        }
+                        Ok((part, missing))
+                    }
+                })?;
+                let ((part, missing), source, tried) = first;
+                (part, source, tried, missing)
+            }
+        };
+        grouping.add(part, source, missing);
+        Ok(Grouped { source, tried })
+    }
+
     /// Lists the connections that `filter` accepts, one by one. The iterator reads from the kernel
     /// as it advances, so that memory does not grow with the number of connections.
     ///
@@ -221,6 +320,16 @@ impl Sampler {
             tried,
         })
     }
+}
+
+/// How sockets were added to a [`Grouping`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Grouped {
+    /// The source that answered.
+    pub source: Source,
+    /// The sources that were tried before it, and could not answer.
+    pub tried: Vec<Attempt>,
 }
 
 /// The connections that a source lists.

@@ -4,8 +4,11 @@
 
 pub(crate) mod by_port;
 mod byte_order;
+pub(crate) mod cgroups;
 pub(crate) mod difference;
 mod filter;
+pub(crate) mod heavy;
+pub(crate) mod holders;
 mod interrupted;
 pub(crate) mod lines;
 pub(crate) mod module;

@@ -83,7 +83,10 @@ impl Query {
     /// The sockets that listen at `ports`, with the attributes that a service needs, and all others
     /// there.
     pub(crate) fn by_port(ports: Option<&Ports>) -> [Self; 2] {
-        let program = filter::program(ports, None);
+        let program = filter::program(&Filter {
+            local_ports: ports.cloned(),
+            ..Filter::default()
+        });
         let listeners = Self {
             states: States::LISTEN,
             extensions: 1 << (INET_DIAG_SKMEMINFO - 1),
@@ -100,7 +103,7 @@ impl Query {
     pub(crate) fn connections(filter: &Filter) -> Self {
         let states = filter.states.as_deref();
         Self {
-            program: filter::program(filter.local_ports.as_ref(), filter.remote_ports.as_ref()),
+            program: filter::program(filter),
             ..Self::of(states.map_or(States::ALL, States::of))
         }
     }

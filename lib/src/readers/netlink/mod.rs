@@ -154,6 +154,21 @@ impl<'a> Netlink<'a> {
         Ok(listeners)
     }
 
+    /// Hands on the connections that `filter` accepts, with their messages.
+    pub(crate) fn connections(
+        &mut self,
+        filter: &Filter,
+        mut each: impl FnMut(&Connection, &InetDiagMsg),
+    ) -> Result<(), Error> {
+        self.each(Query::connections(filter), |message| {
+            let connection = message.connection()?;
+            if filter.accepts(&connection) {
+                each(&connection, message);
+            }
+            Ok(())
+        })
+    }
+
     /// Hands on the messages of a whole answer.
     fn each(
         &mut self,

@@ -33,6 +33,10 @@ const SK_MEMINFO_DROPS: usize = 8;
 /// reader.
 const INET_DIAG_SHUTDOWN: u16 = 8;
 
+/// The attribute of every full socket with the ID of its cgroup, since Linux 5.9
+/// (`inet_diag_msg_attrs_fill`).
+const INET_DIAG_CGROUP_ID: u16 = 21;
+
 /// The header of a message.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -137,8 +141,15 @@ impl InetDiagMsg {
         self.id.source_port.get()
     }
 
+    /// The ID of the cgroup that made the socket; `None` if it is not a full one, or if the kernel
+    /// does not say it.
+    pub(crate) fn cgroup(&self) -> Option<u64> {
+        let id = self.attribute(INET_DIAG_CGROUP_ID)?;
+        id.first_chunk().copied().map(u64::from_ne_bytes)
+    }
+
     /// Whether it is about a full socket.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         NlAttr::ref_from_prefix(&self.attributes)
             .is_ok_and(|(first, _)| first.kind == INET_DIAG_SHUTDOWN)
     }
@@ -285,13 +296,35 @@ pub(super) mod tests {
         assert_eq!(view.connection().unwrap_err(), "unknown address family 1");
     }
 
+    #[test]
+    fn the_cgroup_is_that_of_its_attribute() {
+        let id = [&[12, 0, 21, 0][..], &0x0102_0304_0506u64.to_ne_bytes()].concat();
+        let shutdown = [5, 0, 8, 0, 3, 0, 0, 0];
+        let padding = [4, 0, 14, 0];
+        for (attributes, expected) in [
+            (vec![], None),
+            (shutdown.to_vec(), None),
+            (id.clone(), Some(0x0102_0304_0506)),
+            (
+                [&shutdown[..], &padding, &id].concat(),
+                Some(0x0102_0304_0506),
+            ),
+            (id[..8].to_vec(), None),
+            (vec![6, 0, 21, 0, 1, 2, 0, 0], None),
+        ] {
+            let payload = socket(1, &attributes);
+            let view = InetDiagMsg::ref_from_bytes(&payload).unwrap();
+            assert_eq!(view.cgroup(), expected, "{attributes:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_message_is_read_or_refused(mut message: Vec<u8>, attributes: Vec<u8>) {
             message.resize(SOCKET, 0);
             message.extend(attributes);
             let view = InetDiagMsg::ref_from_bytes(&message).unwrap();
-            let _ = (view.connection(), view.listener(), view.is_full());
+            let _ = (view.connection(), view.listener(), view.is_full(), view.cgroup());
         }
     }
 }
