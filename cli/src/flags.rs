@@ -7,9 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use tcpstat::{Options, Sampler, Source, Target};
+use tcpstat::{Filter, Networks, Options, Ports, Sampler, Source, State, Target};
 
 use crate::failure::Failure;
+use crate::names::STATE;
 use crate::output::say;
 
 /// How often to answer: once, or at an interval.
@@ -68,7 +69,7 @@ pub(crate) struct SourceFlags {
 
     /// The network namespace of this process, such as a container's, instead of your own
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
 
     /// Another procfs: a host's, a process's directory, or a saved sample
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
@@ -126,6 +127,49 @@ impl SourceFlags {
             }
         }
         Ok(sampler)
+    }
+}
+
+/// Which connections to list or to group.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FilterFlags {
+    /// Only those in one of these states: established, close-wait, ...
+    #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',')]
+    #[arg(value_parser = STATE, hide_possible_values = true)]
+    states: Option<Vec<State>>,
+
+    /// Only those at these local ports: 443,8000-8100
+    #[arg(long, value_name = "PORTS")]
+    port: Option<Ports>,
+
+    /// Only those to these remote ports
+    #[arg(long, value_name = "PORTS")]
+    remote_port: Option<Ports>,
+
+    /// Only those at a local address in these networks: 10.0.0.0/8,2001:db8::/32,192.0.2.7
+    #[arg(long, value_name = "NET,...")]
+    address: Option<Networks>,
+
+    /// Only those to a remote address in these networks
+    #[arg(long, value_name = "NET,...")]
+    peer: Option<Networks>,
+
+    /// None with a loopback address at either end: 127.0.0.0/8, ::1
+    #[arg(long)]
+    no_loopback: bool,
+}
+
+impl FilterFlags {
+    /// The filter of the library for these flags.
+    pub(crate) fn filter(&self) -> Filter {
+        let mut filter = Filter::default();
+        filter.states.clone_from(&self.states);
+        filter.local_ports.clone_from(&self.port);
+        filter.remote_ports.clone_from(&self.remote_port);
+        filter.local_addresses.clone_from(&self.address);
+        filter.remote_addresses.clone_from(&self.peer);
+        filter.no_loopback = self.no_loopback;
+        filter
     }
 }
 

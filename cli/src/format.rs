@@ -2,6 +2,9 @@
 
 //! The parts of output formats that several commands share.
 
+use std::fmt;
+use std::io::{self, Write};
+
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -9,6 +12,7 @@ use prometheus_client::registry::Registry;
 use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Namespace, State};
 
+use crate::failure::Failure;
 use crate::netns_name::Names;
 
 /// The values of `--format`.
@@ -51,8 +55,8 @@ impl Format {
     }
 }
 
-impl std::fmt::Display for Format {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
@@ -82,12 +86,32 @@ pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> 
 }
 
 /// The text of the metrics that a collector gives.
-pub(crate) fn metrics(collector: impl Collector) -> Result<String, std::fmt::Error> {
+pub(crate) fn metrics(collector: impl Collector) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(collector));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
+}
+
+/// Writes the metrics that a collector gives.
+pub(crate) fn write_metrics(collector: impl Collector, to: &mut impl Write) -> Result<(), Failure> {
+    /// Keeps the error of a write, which has no place in `fmt::Error`.
+    struct Text<'a, W>(&'a mut W, io::Result<()>);
+
+    impl<W: Write> fmt::Write for Text<'_, W> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.1 = self.0.write_all(text.as_bytes());
+            self.1.as_ref().map_err(|_| fmt::Error).copied()
+        }
+    }
+
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(collector));
+    let mut text = Text(to, Ok(()));
+    let encoded = prometheus_client::encoding::text::encode(&mut text, &registry);
+    text.1.map_err(Failure::Print)?;
+    encoded.map_err(|error| Failure::Format(error.into()))
 }
 
 /// Labels of Prometheus.

@@ -20,6 +20,10 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
     };
     let Attempt { source, error, .. } = tried.last()?;
     Some(match (source, error) {
+        (_, Error::NotKnown { .. }) => {
+            "Only netlink knows it: leave out --source, and allow netlink sockets here (seccomp, \
+             SELinux, RestrictAddressFamilies=)."
+        }
         (Source::Module, _) => "Load the module (modprobe tcpstat), or leave out --source.",
         (Source::Procfs, _) => {
             "Is a procfs mounted there (mount -t proc proc DIR)? --proc-root DIR names another. \

@@ -13,6 +13,7 @@ mod names;
 mod netns_name;
 mod output;
 mod table;
+mod users;
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -24,6 +25,7 @@ use commands::check::CheckArgs;
 use commands::connections::ConnectionsArgs;
 use commands::explain::ExplainArgs;
 use commands::services::ServicesArgs;
+use commands::top::TopArgs;
 use commands::totals::TotalsArgs;
 use commands::watch::WatchArgs;
 use failure::Failure;
@@ -34,6 +36,7 @@ Examples:
   tcpstat --format table                   the same as a table
   tcpstat --format report --interval 10s   a JSON object with time, source and ratios, every ten seconds
   tcpstat services --format table          by service, with its accept queue
+  tcpstat top --by unit --format table     by systemd unit or container; also by process, peer, ...
   tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
   tcpstat --pid 1234                       the network namespace of process 1234 (of a container)
@@ -70,6 +73,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Services(ServicesArgs),
+    Top(TopArgs),
     Check(CheckArgs),
     Connections(ConnectionsArgs),
     Explain(ExplainArgs),
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         None if args.version => commands::version::run(args.totals.source()),
         None => commands::totals::run(&args.totals),
         Some(Command::Services(args)) => commands::services::run(&args),
+        Some(Command::Top(args)) => commands::top::run(&args),
         Some(Command::Check(args)) => match commands::check::run(&args) {
             Ok(code) => return code,
             Err(failure) => Err(failure),

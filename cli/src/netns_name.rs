@@ -7,10 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tcpstat::{Namespace, Options};
-
-/// The length of a container's short ID.
-const SHORT: usize = 12;
+use tcpstat::{Container, Namespace, Options};
 
 /// The names of the network namespaces of a machine.
 #[derive(Debug, Default)]
@@ -46,7 +43,7 @@ impl Names {
                 .join(namespace.pid.to_string())
                 .join("cgroup");
             let text = fs::read_to_string(cgroup).ok()?;
-            container(&text).map(str::to_owned)
+            container(&text)
         };
         name.or_else(container).unwrap_or_default()
     }
@@ -96,24 +93,11 @@ fn below(dir: &Path, dev: u64) -> BTreeMap<u64, String> {
 }
 
 /// The short ID of the innermost container in a `/proc/PID/cgroup`.
-fn container(cgroup: &str) -> Option<&str> {
+fn container(cgroup: &str) -> Option<String> {
     cgroup.lines().find_map(|line| {
         let path = line.splitn(3, ':').nth(2)?;
-        path.rsplit('/').find_map(id)
+        Some(Container::of(path)?.id)
     })
-}
-
-/// The short ID of the container that a part of a cgroup's path is for: `ID`, `docker-ID.scope`,
-/// `cri-containerd-ID.scope`, `crio-ID.scope`, `libpod-ID.scope`,
-/// `kubepods-....slice:cri-containerd:ID`.
-fn id(part: &str) -> Option<&str> {
-    const LENGTH: usize = 64;
-    let part = part.strip_suffix(".scope").unwrap_or(part);
-    let (prefix, id) = part.split_at_checked(part.len().checked_sub(LENGTH)?)?;
-    let is_hex = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let is_id = id.bytes().all(is_hex) && (prefix.is_empty() || prefix.ends_with(['-', ':']));
-    // `crio-conmon-ID`, `libpod-conmon-ID`: the process that watches the container, outside of it.
-    (is_id && !prefix.ends_with("conmon-")).then(|| &id[..SHORT])
 }
 
 #[cfg(test)]
@@ -124,50 +108,18 @@ mod tests {
     const SHORT_ID: Option<&str> = Some("4f0c3a9be1d2");
 
     #[test]
-    fn containers_are_found_in_all_forms() {
-        let pod = "pod6f0b3c4e_1a2b_4c5d_8e9f_0a1b2c3d4e5f";
-        for path in [
-            // Docker, by cgroupfs and by systemd, and in a container.
-            format!("/docker/{ID}"),
-            format!("/system.slice/docker-{ID}.scope"),
-            format!("/docker/{}/docker/{ID}", ID.replace('4', "5")),
-            format!("/docker/{ID}/init.scope"),
-            // containerd and CRI-O, in Kubernetes.
-            format!("/kubepods/burstable/{pod}/{ID}"),
-            format!("/kubepods.slice/kubepods-{pod}.slice/cri-containerd-{ID}.scope"),
-            format!("/system.slice/containerd.service/kubepods-{pod}.slice:cri-containerd:{ID}"),
-            format!("/kubepods.slice/kubepods-{pod}.slice/crio-{ID}.scope"),
-            format!("/kubepods.slice/kubepods-{pod}.slice/crio-{ID}.scope/container"),
-            // Podman, as root and as another user.
-            format!("/machine.slice/libpod-{ID}.scope"),
-            format!(
-                "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"
-            ),
-            format!("/libpod_parent/libpod-{ID}"),
+    fn containers_are_found_in_every_version_of_cgroups() {
+        let path = format!("/system.slice/docker-{ID}.scope");
+        // The first version has a line for each controller.
+        for text in [
+            format!("0::{path}\n"),
+            format!("12:pids:{path}\n1:name=systemd:{path}\n0::/\n"),
         ] {
-            let unified = format!("0::{path}\n");
-            assert_eq!(container(&unified), SHORT_ID, "{path}");
-            // The first version of cgroups has a line for each controller.
-            let controllers = format!("12:pids:{path}\n1:name=systemd:{path}\n0::/\n");
-            assert_eq!(container(&controllers), SHORT_ID, "{path}");
+            assert_eq!(container(&text).as_deref(), SHORT_ID, "{text}");
         }
-        for path in [
-            "/".to_owned(),
-            "/init.scope".to_owned(),
-            "/system.slice/docker.service".to_owned(),
-            "/user.slice/user-1000.slice/session-3.scope".to_owned(),
-            format!("/machine.slice/libpod-conmon-{ID}.scope"),
-            format!("/machine.slice/crio-conmon-{ID}.scope"),
-            format!("/docker/{}", &ID[1..]),
-            format!("/docker/{}", ID.to_uppercase()),
-            format!("/docker/a{ID}"),
-            format!("/é{}", &ID[1..]),
-            format!("/kubepods/{}", "pod6f0b3c4e-1a2b-4c5d-8e9f-0a1b2c3d4e5f"),
-        ] {
-            assert_eq!(container(&format!("0::{path}\n")), None, "{path}");
+        for text in ["", "nonsense\n0:\n", "0::/system.slice/docker.service\n"] {
+            assert_eq!(container(text), None, "{text}");
         }
-        assert_eq!(container(""), None);
-        assert_eq!(container("nonsense\n0:\n"), None);
     }
 
     #[test]

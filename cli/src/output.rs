@@ -3,12 +3,15 @@
 //! Printing: answers to standard output, messages to standard error.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::path::Path;
 
 use tcpstat::{Attempt, Namespace, Source};
 
 use crate::failure::Failure;
+
+/// The size of a write of a long answer, in bytes.
+const BUFFER: usize = 32 * 1024;
 
 /// Prints an answer, and flushes standard output.
 pub(crate) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
@@ -17,6 +20,15 @@ pub(crate) fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), Failure> {
         .write_all(text.as_ref())
         .and_then(|()| stdout.flush())
         .map_err(Failure::Print)
+}
+
+/// Prints an answer as `write` writes it, and flushes standard output.
+pub(crate) fn print_by(
+    write: impl FnOnce(&mut BufWriter<StdoutLock<'_>>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut stdout = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    write(&mut stdout)?;
+    stdout.flush().map_err(Failure::Print)
 }
 
 /// Prints a message to standard error.

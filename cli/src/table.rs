@@ -2,6 +2,8 @@
 
 //! The layout of a table: columns that are as wide as their widest cell.
 
+use std::io::{self, Write};
+
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
@@ -61,20 +63,31 @@ where
 
 /// The table as text: the headings, then the rows, each with its newline.
 pub(crate) fn text(columns: &[Column], rows: &[Vec<String>]) -> String {
-    let widths = widths(
-        columns,
-        rows.iter().map(|row| row.iter().map(String::as_str)),
-    );
-    let line = |cells: Vec<&str>| {
-        let cells = columns.iter().zip(&widths).zip(cells);
+    let mut text = Vec::new();
+    // Memory takes everything.
+    let _ = write(&mut text, columns, rows.iter().cloned());
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Writes the table. The rows are made twice, so that they need not be in memory together.
+pub(crate) fn write(
+    to: &mut impl Write,
+    columns: &[Column],
+    rows: impl Iterator<Item = Vec<String>> + Clone,
+) -> io::Result<()> {
+    let mut widths = widths(columns, std::iter::empty::<[&str; 0]>());
+    for row in rows.clone() {
+        for (width, text) in widths.iter_mut().zip(&row) {
+            *width = text.chars().count().max(*width);
+        }
+    }
+    let headings = columns.iter().map(|column| column.heading.to_owned());
+    for row in std::iter::once(headings.collect()).chain(rows) {
+        let cells = columns.iter().zip(&widths).zip(&row);
         let cells: Vec<String> = cells
             .map(|((column, &width), cell)| column.padded(cell, width))
             .collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    };
-    let headings = columns.iter().map(|column| column.heading).collect();
-    let rows = rows
-        .iter()
-        .map(|row| row.iter().map(String::as_str).collect());
-    std::iter::once(headings).chain(rows).map(line).collect()
+        writeln!(to, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
 }

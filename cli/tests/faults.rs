@@ -624,6 +624,12 @@ fn opens_nothing_for_writing() {
                 ),
                 (&["connections", "--state", "listen"], "\"LISTEN\""),
                 (&["check", "--warn", "total<1"], " OK"),
+                (
+                    &["top", "--by", "peer", "--address", "127.0.0.0/8"],
+                    "\"key\":\"127.0.0.1\",\"total\":6,",
+                ),
+                (&["top", "--by", "user"], "\"exact\":true"),
+                (&["top", "--by", "process"], "\"exact\":true"),
             ] {
                 let stdout = prints(&read_only, arguments, &["--source", source]);
                 assert!(stdout.contains(expected), "{arguments:?}: {stdout}");
@@ -677,7 +683,8 @@ fn enters_namespaces_and_opens_nothing_for_writing() {
         netns::in_new(|| {
             for source in sources::names() {
                 for of in [&["--pid", &pid][..], &all] {
-                    for command in [&[][..], &["services"], &["connections"]] {
+                    let top = ["top", "--by", "family"];
+                    for command in [&[][..], &["services"], &["connections"], &top] {
                         let arguments = [command, of].concat();
                         let stdout = prints(&entering, &arguments, &["--source", source]);
                         assert!(stdout.contains("LISTEN"), "{arguments:?}: {stdout}");

@@ -33,11 +33,13 @@ fn run(root: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), stdout, stderr)
 }
 
-const EVERY_COMMAND: [&[&str]; 5] = [
+const EVERY_COMMAND: [&[&str]; 7] = [
     &[],
     &["services"],
     &["services", "--listeners"],
     &["connections"],
+    &["top", "--by", "peer"],
+    &["top", "--by", "state"],
     &["check", "--warn", "total>1000"],
 ];
 
@@ -130,7 +132,8 @@ fn the_addresses_of_another_kind_of_machine_are_refused() {
         ),
     ] {
         let root = proc_root(&[("net/tcp", tcp), ("net/tcp6", tcp6)]);
-        for command in [&["connections"][..], &["services", "--listeners"]] {
+        let top = ["top", "--by", "local-port"];
+        for command in [&["connections"][..], &["services", "--listeners"], &top] {
             let (code, stdout, stderr) = run(root.path(), command);
             assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
             assert!(stderr.contains(line), "{stderr}");

@@ -6,30 +6,19 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use serde::Serialize;
-use tcpstat::{Connection, Connections, Error, Filter, Namespace, Ports, Source, State};
+use tcpstat::{Connection, Connections, Error, Namespace, Source};
 
 use super::namespaces::{Scope, end};
 use crate::failure::Failure;
-use crate::flags::{NamespaceFlags, SourceFlags};
+use crate::flags::{FilterFlags, NamespaceFlags, SourceFlags};
 use crate::format::Answer;
-use crate::names::STATE;
 use crate::output::{print, say_source, without};
 
 /// List connections, one line of JSON each, in constant memory
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectionsArgs {
-    /// Only those in one of these states: established, close-wait, ...
-    #[arg(long = "state", value_name = "STATE,...", value_delimiter = ',')]
-    #[arg(value_parser = STATE, hide_possible_values = true)]
-    states: Option<Vec<State>>,
-
-    /// Only those at these local ports: 443,8000-8100
-    #[arg(long, value_name = "PORTS")]
-    port: Option<Ports>,
-
-    /// Only those to these remote ports
-    #[arg(long, value_name = "PORTS")]
-    remote_port: Option<Ports>,
+    #[command(flatten)]
+    filter: FilterFlags,
 
     #[command(flatten)]
     namespaces: NamespaceFlags,
@@ -49,11 +38,7 @@ pub(crate) fn run(args: &ConnectionsArgs) -> Result<(), Failure> {
             Error::NotListed
         )));
     }
-    let mut filter = Filter::default();
-    filter.states.clone_from(&args.states);
-    filter.local_ports.clone_from(&args.port);
-    filter.remote_ports.clone_from(&args.remote_port);
-
+    let filter = args.filter.filter();
     let mut scope = Scope::new(&args.source, &args.namespaces)?;
     let mut round = scope.round()?;
     let mut ask = |sampler: &mut tcpstat::Sampler| sampler.connections(filter.clone());

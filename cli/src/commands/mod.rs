@@ -7,6 +7,7 @@ pub(crate) mod connections;
 pub(crate) mod explain;
 mod namespaces;
 pub(crate) mod services;
+pub(crate) mod top;
 pub(crate) mod totals;
 pub(crate) mod version;
 pub(crate) mod watch;
