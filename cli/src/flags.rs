@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use tcpstat::{Filter, Networks, Options, Ports, Sampler, Source, State, Target};
+use tcpstat::{Filter, Named, Networks, Options, Ports, Sampler, Source, State, Target};
 
 use crate::failure::Failure;
 use crate::names::STATE;
@@ -69,7 +69,11 @@ pub(crate) struct SourceFlags {
 
     /// The network namespace of this process, such as a container's, instead of your own
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) pid: Option<u32>,
+    pid: Option<u32>,
+
+    /// The network namespace with this name (ip netns, Docker), or that this file is
+    #[arg(long, value_name = "NAME|PATH", conflicts_with = "pid")]
+    netns: Option<PathBuf>,
 
     /// Another procfs: a host's, a process's directory, or a saved sample
     #[arg(long, value_name = "DIR", default_value = Options::PROC_ROOT)]
@@ -106,9 +110,21 @@ impl SourceFlags {
     pub(crate) fn options(&self) -> Options {
         let mut options = Options::default();
         options.source = self.source();
-        options.target = self.pid.map_or(Target::Own, Target::Process);
+        options.target = match (self.pid, &self.netns) {
+            (Some(pid), _) => Target::Process(pid),
+            (None, Some(name)) => Target::File {
+                path: Named::path_of(&self.proc_root, name),
+                inode: None,
+            },
+            (None, None) => Target::Own,
+        };
         options.proc_root.clone_from(&self.proc_root);
         options
+    }
+
+    /// Whether one network namespace is meant by its process or its name.
+    pub(crate) fn has_target(&self) -> bool {
+        self.pid.is_some() || self.netns.is_some()
     }
 
     /// A sampler for these flags. With `--verbose`, prints whose connections it counts.
@@ -176,8 +192,8 @@ impl FilterFlags {
 /// Whether to read every network namespace.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamespaceFlags {
-    /// All network namespaces with a process: one line each, identified by inode and one PID
-    #[arg(long, conflicts_with = "pid")]
+    /// All network namespaces with a process or a name, each by its inode and one PID
+    #[arg(long, conflicts_with_all = ["pid", "netns"])]
     pub(crate) all_namespaces: bool,
 }
 

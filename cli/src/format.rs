@@ -74,12 +74,19 @@ pub(crate) fn lines<E>(answers: impl Iterator<Item = Result<String, E>>) -> Resu
 }
 
 /// A block for each answer, below a line with its namespace if it has one.
-pub(crate) fn blocks<T>(answers: &[Answer<T>], block: impl Fn(&T) -> String) -> String {
+pub(crate) fn blocks<T>(
+    answers: &[Answer<T>],
+    names: &Names,
+    block: impl Fn(&T) -> String,
+) -> String {
+    let heading = |namespace: Namespace| match names.name(namespace) {
+        name if name.is_empty() => format!("{namespace}\n"),
+        name => format!("{namespace}, {name}\n"),
+    };
     let blocks: Vec<String> = answers
         .iter()
         .map(|Answer { namespace, answer }| {
-            let heading = namespace.map(|namespace| format!("{namespace}\n"));
-            heading.unwrap_or_default() + &block(answer)
+            namespace.map_or(String::new(), heading) + &block(answer)
         })
         .collect();
     blocks.join("\n")
@@ -132,15 +139,20 @@ pub(crate) fn labels(namespace: Option<Namespace>, names: &Names) -> Labels {
 #[derive(Serialize)]
 pub(crate) struct JsonNamespace {
     namespace: u64,
-    pid: u32,
+    /// `null` if no process is in it.
+    pid: Option<u32>,
+    /// `null` if it has none.
+    netns_name: Option<String>,
 }
 
-impl From<Namespace> for JsonNamespace {
-    fn from(Namespace { inode, pid, .. }: Namespace) -> Self {
-        Self {
-            namespace: inode,
-            pid,
-        }
+impl JsonNamespace {
+    /// The namespace of an answer, if it has one.
+    pub(crate) fn of(namespace: Option<Namespace>, names: &Names) -> Option<Self> {
+        namespace.map(|namespace| Self {
+            namespace: namespace.inode,
+            pid: namespace.pid,
+            netns_name: Some(names.name(namespace)).filter(|name| !name.is_empty()),
+        })
     }
 }
 

@@ -16,6 +16,12 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
         | Error::Socket { error, .. }
         | Error::Receive { error }
         | Error::Answer { error } => return hint_for(Errno::from_raw(error.raw_os_error()?)),
+        // The file of --netns, which no source is tried without.
+        Error::Namespace { error, .. } if error.kind() == ErrorKind::NotFound => {
+            return Some(
+                "The names are those of ip netns list, and the files in /run/docker/netns.",
+            );
+        }
         _ => return None,
     };
     let Attempt { source, error, .. } = tried.last()?;
@@ -46,7 +52,8 @@ pub(crate) fn hint(error: &Error) -> Option<&'static str> {
             "This kernel or sandbox cannot enter network namespaces: try --source procfs."
         }
         (_, Error::Namespace { .. }) => {
-            "The process may have ended, or belong to a saved sample: try --source procfs."
+            "The process may have ended, or belong to a saved sample: try --source procfs. A file of \
+             --netns may be no network namespace."
         }
         _ => {
             "A sandbox may forbid netlink sockets here (seccomp, SELinux, \

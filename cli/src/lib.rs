@@ -40,8 +40,9 @@ Examples:
   tcpstat check --crit 'CLOSE_WAIT>100'    one line and an exit code, for a monitoring system
   tcpstat explain CLOSE_WAIT               what the state means, and what to do about many of them
   tcpstat --pid 1234                       the network namespace of process 1234 (of a container)
+  tcpstat --netns web                      the network namespace with this name (ip netns, Docker)
   tcpstat --proc-root /host/proc           that of the host, whose procfs is mounted in this container
-  tcpstat --all-namespaces --format table  every network namespace that a process is in
+  tcpstat --all-namespaces --format table  every network namespace that has a process or a name
 
 Sources, the cheapest first; without --source, the first that answers:
   module        /proc/tcpstat: counted in the kernel (needs the tcpstat module)

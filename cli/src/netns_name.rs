@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tcpstat::{Container, Namespace, Options};
+use tcpstat::{Container, Named, Namespace};
 
 /// The names of the network namespaces of a machine.
 #[derive(Debug, Default)]
@@ -21,16 +20,23 @@ impl Names {
     /// Reads the names of the machine that the procfs at `proc_root` is of. What cannot be read has
     /// no name.
     pub(crate) fn read(proc_root: &Path) -> Self {
-        // Another procfs may be that of a host, whose files are those of its first process.
-        let run = match proc_root == Path::new(Options::PROC_ROOT) {
-            true => PathBuf::from("/run/netns"),
-            false => proc_root.join("1/root/run/netns"),
-        };
-        let namespaces = fs::metadata("/proc/self/ns/net");
-        let by_inode = namespaces.map(|namespace| below(&run, namespace.dev()));
+        let mut by_inode = BTreeMap::new();
+        for named in Named::list(proc_root) {
+            // Docker's names are those of sandboxes, which the container's ID is better than.
+            let is_of_docker = named
+                .path
+                .parent()
+                .is_some_and(|of| of.ends_with("docker/netns"));
+            if let Some(name) = named.path.file_name().filter(|_| !is_of_docker) {
+                // It reaches terminals.
+                let name = name.to_string_lossy().replace(char::is_control, "?");
+                // Of several, the first in alphabetical order.
+                by_inode.entry(named.inode).or_insert(name);
+            }
+        }
         Self {
             proc_root: proc_root.to_owned(),
-            by_inode: by_inode.unwrap_or_default(),
+            by_inode,
         }
     }
 
@@ -38,10 +44,8 @@ impl Names {
     pub(crate) fn name(&self, namespace: Namespace) -> String {
         let name = self.by_inode.get(&namespace.inode).cloned();
         let container = || {
-            let cgroup = self
-                .proc_root
-                .join(namespace.pid.to_string())
-                .join("cgroup");
+            let process = self.proc_root.join(namespace.pid?.to_string());
+            let cgroup = process.join("cgroup");
             let text = fs::read_to_string(cgroup).ok()?;
             container(&text)
         };
@@ -66,32 +70,6 @@ impl Names {
     }
 }
 
-/// The names in a folder like `/run/netns`, by inode number. `dev` is the device of the files that
-/// are network namespaces: others are what `ip netns add` mounts them on.
-fn below(dir: &Path, dev: u64) -> BTreeMap<u64, String> {
-    let mut names = BTreeMap::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        // A name may be a link to /proc/PID/ns/net.
-        let Ok(metadata) = fs::metadata(entry.path()) else {
-            continue;
-        };
-        if metadata.dev() != dev {
-            continue;
-        }
-        // It reaches terminals.
-        let name = entry
-            .file_name()
-            .to_string_lossy()
-            .replace(char::is_control, "?");
-        // Of several, the first in alphabetical order, whatever the order of the folder.
-        let first: &mut String = names.entry(metadata.ino()).or_insert_with(|| name.clone());
-        if name < *first {
-            *first = name;
-        }
-    }
-    names
-}
-
 /// The short ID of the innermost container in a `/proc/PID/cgroup`.
 fn container(cgroup: &str) -> Option<String> {
     cgroup.lines().find_map(|line| {
@@ -102,6 +80,8 @@ fn container(cgroup: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
     use super::*;
 
     const ID: &str = "4f0c3a9be1d27d6e5f8091a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6";
@@ -124,32 +104,26 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_files_that_are_namespaces() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = dir.path();
-        fs::write(run.join("web"), "").unwrap();
-        fs::hard_link(run.join("web"), run.join("another")).unwrap();
-        fs::write(run.join("db"), "").unwrap();
-        fs::write(run.join("\u{1b}[2J"), "").unwrap();
-        let inode = |name| fs::metadata(run.join(name)).unwrap().ino();
-        let dev = fs::metadata(run).unwrap().dev();
-        let names = below(run, dev);
-        assert_eq!(names.len(), 3, "{names:?}");
-        assert_eq!(names[&inode("\u{1b}[2J")], "?[2J");
-        assert_eq!(names[&inode("web")], "another");
-        assert_eq!(names[&inode("db")], "db");
-        assert!(below(run, dev + 1).is_empty());
-        assert!(below(&run.join("nothing"), dev).is_empty());
-
-        let process = run.join("7");
+        let root = tempfile::tempdir().unwrap();
+        let run = root.path().join("1/root/run");
+        for directory in ["netns", "docker/netns"] {
+            fs::create_dir_all(run.join(directory)).unwrap();
+        }
+        let link = |name: &str| symlink("/proc/self/ns/net", run.join(name)).unwrap();
+        link("docker/netns/1b2c");
+        let process = root.path().join("7");
         fs::create_dir(&process).unwrap();
         fs::write(process.join("cgroup"), format!("0::/docker/{ID}\n")).unwrap();
-        let names = Names {
-            proc_root: run.to_owned(),
-            by_inode: names,
-        };
-        assert_eq!(names.name(Namespace::new(inode("db"), 7)), "db");
-        assert_eq!(names.name(Namespace::new(1, 7)), SHORT_ID.unwrap());
-        assert_eq!(names.name(Namespace::new(1, 8)), "");
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        let name = |pid| Names::read(root.path()).name(Namespace::new(own, pid));
+        assert_eq!(name(Some(7)), SHORT_ID.unwrap());
+        assert_eq!((name(Some(8)), name(None)), (String::new(), String::new()));
+        link("netns/web");
+        assert_eq!(name(Some(7)), "web");
+        link("netns/\u{1b}[2J");
+        assert_eq!(name(None), "?[2J");
+
+        let names = Names::read(root.path());
         let of = |pairs: &[(u64, u32)]| {
             let namespaces = pairs
                 .iter()
@@ -158,7 +132,7 @@ mod tests {
             names.into_iter().flatten().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(of(&[(1, 7), (2, 8)]), "4f0c3a9be1d2 2");
-        assert_eq!(of(&[(1, 7), (2, 7), (inode("db"), 7)]), "1 2 db");
+        assert_eq!(of(&[(1, 7), (2, 7), (own, 7)]), "1 2 ?[2J");
         assert_eq!(names.unique(&[None]), [None]);
     }
 }

@@ -316,7 +316,7 @@ fn help_and_version_are_answers() {
         "Exit codes:",
         "until a reading fails",
         "a namespace could not be seen",
-        "--format table  every network namespace that a process is in",
+        "--format table  every network namespace that has a process or a name",
         "netlink-full",
     ] {
         assert!(help.contains(expected), "{help}");

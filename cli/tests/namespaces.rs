@@ -513,7 +513,10 @@ fn no_source_answers_for_another_namespace_than_the_wanted_one() {
         let of = Namespace::of("/proc".as_ref(), idle.pid())
             .unwrap()
             .unwrap();
-        assert_eq!((of.pid, of.inode), (idle.pid(), idle.namespace().unwrap()));
+        assert_eq!(
+            (of.pid, of.inode),
+            (Some(idle.pid()), idle.namespace().unwrap())
+        );
     })
     .unwrap();
 }

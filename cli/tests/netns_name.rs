@@ -60,6 +60,105 @@ fn a_namespace_has_the_name_that_ip_netns_gave_it() {
     assert!(!others.is_empty(), "{text}");
 }
 
+/// What a script prints with mounts of its own, in which `ip netns add` has made two namespaces that
+/// no process is in. `None` if there is no `ip`.
+fn with_named_namespaces(script: &str) -> Option<String> {
+    if Command::new("ip").arg("-V").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "there is no ip");
+        eprintln!("skipped: there is no ip");
+        return None;
+    }
+    let script = format!(
+        "mount -t tmpfs none /run && ip netns add web-1 && ip netns add web-2 || exit 99
+         mkdir -p /run/docker/netns && touch /run/docker/netns/1b2c || exit 99
+         mount --bind /run/netns/web-2 /run/docker/netns/1b2c || exit 99
+         {script}
+         umount /run/docker/netns/1b2c; ip netns del web-1; ip netns del web-2"
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", &script, "sh"]);
+    let (code, text, stderr) = run(unshare.arg(cargo_bin!("tcpstat")));
+    assert_eq!(code, Some(0), "{text}{stderr}");
+    Some(text)
+}
+
+#[test]
+fn a_namespace_is_found_by_its_name() {
+    if netns::must_skip() {
+        return;
+    }
+    netns::in_new(|| {
+        let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let script = "\
+            \"$1\" --format report; stat -L -c %i /run/netns/web-1
+            for source in auto netlink procfs; do
+                for netns in web-1 /run/netns/web-1; do
+                    \"$1\" -v --source $source --netns $netns --format report 2>&1 || exit 1
+                done
+            done
+            for command in services 'services --listeners' 'check --warn LISTEN>0' 'top --by state'; do
+                \"$1\" $command --netns web-2 || exit 1
+            done
+            \"$1\" connections --netns 1b2c || exit 1
+            \"$1\" --netns nothing 2>&1 && exit 1
+            \"$1\" --netns /etc/passwd 2>&1 && exit 1";
+        let Some(text) = with_named_namespaces(script) else {
+            return;
+        };
+        let lines: Vec<&str> = text.lines().collect();
+        let zeros = text.matches("\"LISTEN\":{\"count\":0,").count();
+        // Six reports, and what is in no service or group.
+        assert_eq!(zeros, 8, "{text}");
+        assert!(lines[0].contains("\"LISTEN\":{\"count\":1,"), "{text}");
+        let inode = lines[1];
+        let through = format!("tcpstat: network namespace {inode}, through /run/netns/web-1");
+        assert_eq!(text.matches(&through).count(), 6, "{text}");
+        assert!(text.contains("\"services\":[],\"other\":{\"total\":0,"), "{text}");
+        assert!(text.contains("\"listeners\":[]}\n"), "{text}");
+        assert!(text.contains("TCP OK - LISTEN 0"), "{text}");
+        assert!(text.contains("\"groups\":[],\"other\":{\"total\":0,"), "{text}");
+        let expected = "tcpstat: cannot enter the network namespace /run/netns/nothing: ENOENT";
+        assert!(text.contains(expected), "{text}");
+        let expected = "cannot enter the network namespace /etc/passwd: EINVAL";
+        assert!(text.contains(expected), "{text}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn all_namespaces_include_those_that_have_a_name_alone() {
+    if netns::must_skip() {
+        return;
+    }
+    let script = "\
+        inode=$(stat -L -c %i /run/netns/web-1)
+        printf \"$inode\\n\"
+        for command in '' connections services 'check --warn total>1000000' 'top --by netns'; do
+            \"$1\" $command --all-namespaces
+        done
+        \"$1\" --all-namespaces --format table
+        \"$1\" top --by netns --limit 0 --format table
+        \"$1\" --all-namespaces --format prometheus";
+    let Some(text) = with_named_namespaces(script) else {
+        return;
+    };
+    let (inode, text) = text.split_once('\n').unwrap();
+    let start = format!("{{\"namespace\":{inode},\"pid\":null,\"netns_name\":\"web-1\",");
+    let totals = format!("{start}\"ESTABLISHED\":0,");
+    assert_eq!(text.matches(&totals).count(), 1, "{text}");
+    let services = start.replace('{', ",") + "\"source\":";
+    assert_eq!(text.matches(&services).count(), 1, "{text}");
+    // Docker's name for the second one is not a third.
+    for name in ["web-1", "web-2", "1b2c"] {
+        let expected = if name == "1b2c" { 0 } else { 1 };
+        let heading = format!(", {name}\nSTATE ");
+        assert_eq!(text.matches(&heading).count(), expected, "{name}: {text}");
+        let series = format!("netns_name=\"{name}\",state=\"listen\"}} 0\n");
+        assert_eq!(text.matches(&series).count(), expected, "{name}: {text}");
+    }
+    assert!(text.contains("'web-1:total'=0;1000000;;0"), "{text}");
+}
+
 #[test]
 fn a_namespace_of_a_container_has_its_short_id() {
     const HEADER: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";

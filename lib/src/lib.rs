@@ -107,7 +107,7 @@ pub use error::{Attempt, Error};
 pub use grouping::{Grouping, Groups};
 pub use groups::{Family, Group, GroupKey, Key, Process, Weight};
 pub use listeners::{Interface, Listener, Listeners};
-pub use namespaces::{Namespace, Namespaces, Origin};
+pub use namespaces::{Named, Namespace, Namespaces, Origin};
 pub use networks::{Networks, NetworksError};
 pub use options::{Options, Target};
 pub use ports::{Ports, PortsError};

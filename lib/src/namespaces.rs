@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The network namespaces that have a process.
+//! The network namespaces of a machine: those that have a process, and those that have a name alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -10,6 +10,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+
+/// The usual mount point of procfs.
+pub(crate) const PROC_ROOT: &str = "/proc";
 
 /// A network namespace, and a process or thread in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +23,15 @@ pub struct Namespace {
     /// `lsns -t net` print it.
     pub inode: u64,
     /// A process in it; in [`Namespaces::seen`], the one with the lowest PID. If only threads of
-    /// processes in other namespaces are in it, the ID of one of these threads.
-    pub pid: u32,
+    /// processes in other namespaces are in it, the ID of one of these threads. `None` if nothing
+    /// is in it.
+    pub pid: Option<u32>,
 }
 
 impl Namespace {
-    /// The namespace with this inode number, and process `pid` in it.
-    pub fn new(inode: u64, pid: u32) -> Self {
+    /// The namespace with this inode number, and process `pid` in it, if there is one.
+    pub fn new(inode: u64, pid: impl Into<Option<u32>>) -> Self {
+        let pid = pid.into();
         Self { inode, pid }
     }
 
@@ -40,7 +45,7 @@ impl Namespace {
         let process = proc_root.join(pid.to_string());
         let of = |thread: &Path| inode_at(&thread.join("ns/net")).transpose();
         let inode = of(&process).or_else(|| threads(&process).find_map(|thread| of(&thread)));
-        Ok(inode.transpose()?.map(|inode| Self { inode, pid }))
+        Ok(inode.transpose()?.map(|inode| Self::new(inode, pid)))
     }
 
     /// The same namespace with another process in it, to use if this one has ended or has moved to
@@ -51,7 +56,7 @@ impl Namespace {
     pub fn by_another(self, proc_root: &Path) -> Result<Option<Self>, Error> {
         let others = processes(proc_root)?.into_iter();
         Ok(others
-            .filter(|&pid| pid != self.pid)
+            .filter(|&pid| Some(pid) != self.pid)
             // A process whose namespace cannot be read does not help.
             .filter_map(|pid| Self::of(proc_root, pid).ok().flatten())
             .find(|other| other.inode == self.inode))
@@ -61,16 +66,89 @@ impl Namespace {
 /// `namespace 4026531840, process 1`
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "namespace {}, process {}", self.inode, self.pid)
+        write!(f, "namespace {}", self.inode)?;
+        match self.pid {
+            Some(pid) => write!(f, ", process {pid}"),
+            None => Ok(()),
+        }
     }
 }
 
-/// The network namespaces of the processes in a procfs.
+/// A network namespace that is a file, such as `/run/netns/web`: it exists without a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Named {
+    /// The inode number, which identifies the namespace.
+    pub inode: u64,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Named {
+    /// The directories of such files: those of `ip netns` and of Docker.
+    const DIRECTORIES: [&str; 2] = ["run/netns", "run/docker/netns"];
+
+    /// Every network namespace with a name, once, in the order of the directories and of the names,
+    /// on the machine that the procfs at `proc_root` is of. Directories that cannot be read have
+    /// none.
+    pub fn list(proc_root: &Path) -> Vec<Self> {
+        // The device of the files that are namespaces: others are what they are mounted on.
+        let Ok(namespaces) = fs::metadata("/proc/self/ns/net").map(|own| own.dev()) else {
+            return Vec::new();
+        };
+        let directories = Self::directories(proc_root).into_iter();
+        directories
+            .flat_map(|directory| below(&directory, namespaces))
+            .collect()
+    }
+
+    /// The file of the network namespace that `ip netns add` or Docker has given this name; below
+    /// `/run/netns` if there is none. A name with a slash is a path.
+    pub fn path_of(proc_root: &Path, name: &Path) -> PathBuf {
+        if name.as_os_str().as_encoded_bytes().contains(&b'/') {
+            return name.to_owned();
+        }
+        let files = Self::directories(proc_root).map(|directory| directory.join(name));
+        let found = files.iter().position(|file| file.exists());
+        let [first, second] = files;
+        match found {
+            Some(1) => second,
+            _ => first,
+        }
+    }
+
+    fn directories(proc_root: &Path) -> [PathBuf; 2] {
+        // Another procfs may be that of a host, whose files are those of its first process.
+        let root = match proc_root == Path::new(PROC_ROOT) {
+            true => PathBuf::from("/"),
+            false => proc_root.join("1/root"),
+        };
+        Self::DIRECTORIES.map(|directory| root.join(directory))
+    }
+}
+
+/// The files of this device in a directory, in the order of their names.
+fn below(directory: &Path, device: u64) -> Vec<Named> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    let named = |path: PathBuf| {
+        // A name may be a link to /proc/PID/ns/net.
+        let metadata = fs::metadata(&path).ok()?;
+        let inode = metadata.ino();
+        (metadata.dev() == device).then_some(Named { inode, path })
+    };
+    paths.into_iter().filter_map(named).collect()
+}
+
+/// The network namespaces of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Namespaces {
     /// Each namespace once, in ascending order of `pid`.
     pub seen: Vec<Namespace>,
+    /// Those without a process that have a name (`ip netns add`), each once.
+    pub named: Vec<Named>,
     /// Processes and threads, in ascending order, whose namespace cannot be read: it may or may not
     /// be in `seen`.
     pub hidden: Vec<u32>,
@@ -79,8 +157,9 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Looks at every process and thread in the procfs at `proc_root`. A namespace without any, such
-    /// as one that is only mounted (`ip netns add`), is not found.
+    /// Looks at every process and thread in the procfs at `proc_root`, and at the files in
+    /// `/run/netns` and `/run/docker/netns`. A namespace that is only mounted elsewhere, or that only
+    /// has sockets, is not found.
     ///
     /// # Errors
     /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or a link does not
@@ -93,7 +172,7 @@ impl Namespaces {
         let threads = pids.iter().flat_map(|&pid| other_threads(proc_root, pid));
         for pid in pids.iter().copied().chain(threads) {
             match Namespace::of(proc_root, pid) {
-                Ok(Some(Namespace { inode, pid })) => {
+                Ok(Some(Namespace { inode, .. })) => {
                     found.entry(inode).or_insert(pid);
                 }
                 Ok(None) => {}
@@ -108,9 +187,12 @@ impl Namespaces {
             let proc_root = proc_root.to_owned();
             return Err(Error::NoProcesses { proc_root });
         }
+        let mut named = Named::list(proc_root);
+        let mut known: HashSet<u64> = found.keys().copied().collect();
+        named.retain(|one| known.insert(one.inode));
         let mut seen: Vec<_> = found
             .into_iter()
-            .map(|(inode, pid)| Namespace { inode, pid })
+            .map(|(inode, pid)| Namespace::new(inode, pid))
             .collect();
         seen.sort_by_key(|namespace| namespace.pid);
         hidden.sort_unstable();
@@ -119,6 +201,7 @@ impl Namespaces {
         let invisible = has("self") && !has("1");
         Ok(Self {
             seen,
+            named,
             hidden,
             invisible,
         })
@@ -243,14 +326,14 @@ mod tests {
         // A process that ends during the reading.
         fs::create_dir(root.path().join("77")).unwrap();
         let expected =
-            [(4026532000, 2), (4026531840, 9)].map(|(inode, pid)| Namespace { inode, pid });
+            [(4026532000, 2), (4026531840, 9)].map(|(inode, pid)| Namespace::new(inode, pid));
         let namespaces = Namespaces::list(root.path()).unwrap();
         assert_eq!(namespaces.seen, expected);
         assert!(namespaces.hidden.is_empty());
 
         let [_, last] = expected;
         let other = last.by_another(root.path()).unwrap();
-        assert_eq!(other, Some(Namespace { pid: 10, ..last }));
+        assert_eq!(other, Some(Namespace::new(last.inode, 10)));
         let [alone, _] = expected;
         assert_eq!(alone.by_another(root.path()).unwrap(), None);
     }
@@ -275,6 +358,43 @@ mod tests {
         assert!(!hides(&[itself, init, other]));
         // A saved procfs usually has no `self`.
         assert!(!hides(&[other]));
+    }
+
+    #[test]
+    fn files_of_namespaces_are_found_in_the_order_of_their_names() {
+        let root = procfs(&[("8", "net:[80]")]);
+        let directory = root.path().join("1/root/run/netns");
+        fs::create_dir_all(&directory).unwrap();
+        for name in ["web", "app"] {
+            symlink("/proc/self/ns/net", directory.join(name)).unwrap();
+        }
+        // What `ip netns add` mounts a namespace on, and a namespace of another kind of file.
+        fs::write(directory.join("db"), "").unwrap();
+        symlink("nowhere", directory.join("gone")).unwrap();
+        let own = fs::metadata("/proc/self/ns/net").unwrap();
+        let names = |named: &[Named]| {
+            let name = |one: &Named| one.path.file_name().unwrap().to_owned();
+            named.iter().map(name).collect::<Vec<_>>()
+        };
+        let named = Named::list(root.path());
+        assert_eq!(names(&named), ["app", "web"]);
+        assert!(named.iter().all(|one| one.inode == own.ino()));
+        // Each once, and only those without a process.
+        let namespaces = Namespaces::list(root.path()).unwrap();
+        assert_eq!(names(&namespaces.named), ["app"]);
+        let link = root.path().join("8/ns/net");
+        fs::remove_file(&link).unwrap();
+        symlink(format!("net:[{}]", own.ino()), link).unwrap();
+        assert!(Namespaces::list(root.path()).unwrap().named.is_empty());
+
+        let path_of = |name: &str| Named::path_of(root.path(), Path::new(name));
+        assert_eq!(path_of("web"), directory.join("web"));
+        assert_eq!(path_of("nothing"), directory.join("nothing"));
+        assert_eq!(path_of("./web"), Path::new("./web"));
+        let docker = root.path().join("1/root/run/docker/netns");
+        fs::create_dir_all(&docker).unwrap();
+        fs::write(docker.join("1b2c"), "").unwrap();
+        assert_eq!(path_of("1b2c"), docker.join("1b2c"));
     }
 
     #[test]

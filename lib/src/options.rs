@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::namespaces::Namespace;
+use crate::namespaces::{self, Namespace};
 use crate::source::Source;
 
 /// What to count, and how.
@@ -32,7 +32,7 @@ pub struct Options {
 }
 
 /// The network namespace whose connections are counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
     /// The network namespace of the calling thread, for every source. With another procfs than
@@ -48,23 +48,25 @@ pub enum Target {
     /// This network namespace, through its process. An error if that process is in another one now,
     /// or if its PID has been reused.
     Namespace(Namespace),
+    /// The network namespace that a file is, such as `/run/netns/web` (`ip netns add`). Every source
+    /// enters it, which needs `CAP_SYS_ADMIN`, unless it is that of the calling thread. See
+    /// [`Named::path_of`](crate::Named::path_of).
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The inode number that it must have, if it is known.
+        inode: Option<u64>,
+    },
 }
 
 impl Target {
-    /// The process whose directory in procfs leads to the network namespace.
-    pub(crate) fn pid(self) -> Option<u32> {
+    /// The process whose directory in procfs leads to the network namespace, and the inode number
+    /// that the namespace must have.
+    pub(crate) fn process(&self) -> Option<(u32, Option<u64>)> {
         match self {
-            Self::Own => None,
-            Self::Process(pid) => Some(pid),
-            Self::Namespace(namespace) => Some(namespace.pid),
-        }
-    }
-
-    /// The inode number that the network namespace must have.
-    pub(crate) fn inode(self) -> Option<u64> {
-        match self {
-            Self::Own | Self::Process(_) => None,
-            Self::Namespace(namespace) => Some(namespace.inode),
+            Self::Own | Self::File { .. } => None,
+            Self::Process(pid) => Some((*pid, None)),
+            Self::Namespace(Namespace { inode, pid }) => Some(((*pid)?, Some(*inode))),
         }
     }
 }
@@ -81,5 +83,5 @@ impl Default for Options {
 
 impl Options {
     /// The usual mount point of procfs.
-    pub const PROC_ROOT: &'static str = "/proc";
+    pub const PROC_ROOT: &'static str = namespaces::PROC_ROOT;
 }

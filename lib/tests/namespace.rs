@@ -172,11 +172,11 @@ fn a_namespace_that_only_a_thread_is_in_is_found() {
             pid
         };
         let thread = gettid().as_raw() as u32;
-        assert_eq!(seen(inode), Some(thread));
+        assert_eq!(seen(inode), Some(Some(thread)));
         all_say(&mut samplers(thread), 4);
         // A process goes before a thread, whichever has the lower number.
         let idle = Idle::start().unwrap();
-        assert_eq!(seen(inode), Some(idle.pid()));
+        assert_eq!(seen(inode), Some(Some(idle.pid())));
     })
     .unwrap();
 }

@@ -83,9 +83,9 @@ struct Json {
     /// Its namespace, with `--all-namespaces`.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<u64>,
-    /// A process in that namespace; not necessarily the owner of the connection.
+    /// A process in that namespace, if there is one; not necessarily the owner of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
+    pid: Option<Option<u32>>,
     state: &'static str,
     local_address: IpAddr,
     local_port: u16,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Reads one network namespace, or all network namespaces that have a process.
+//! Reads one network namespace, or all network namespaces that have a process or a name.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use tcpstat::{Error, Namespace, Namespaces, Options, Sampler, Target};
+use tcpstat::{Error, Named, Namespace, Namespaces, Options, Sampler, Target};
 
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, SourceFlags};
@@ -88,17 +89,26 @@ impl Scope {
             Self::All { options, said } => {
                 let namespaces = Namespaces::list(&options.proc_root).map_err(Failure::Sample)?;
                 *said = *said || say_what_is_hidden(&namespaces);
+                let seen = namespaces.seen.into_iter().map(Place::Process);
+                let named = namespaces.named.into_iter().map(Place::File);
                 Ok(Round::All {
                     options,
                     hides: !namespaces.hidden.is_empty(),
                     missing: *said,
-                    namespaces: namespaces.seen.into_iter(),
+                    namespaces: seen.chain(named).collect::<Vec<_>>().into_iter(),
                     answered: false,
                     failed: false,
                 })
             }
         }
     }
+}
+
+/// Where a network namespace was found.
+pub(crate) enum Place {
+    Process(Namespace),
+    /// It has a name alone.
+    File(Named),
 }
 
 /// A reading in progress.
@@ -108,7 +118,7 @@ pub(crate) enum Round<'a> {
     /// The namespaces that are still to be asked, and the outcome of the others.
     All {
         options: &'a Options,
-        namespaces: vec::IntoIter<Namespace>,
+        namespaces: vec::IntoIter<Place>,
         /// Whether the namespaces of some processes cannot be seen.
         hides: bool,
         /// Whether it was printed that some namespaces cannot be seen.
@@ -147,8 +157,10 @@ impl Round<'_> {
                 answered,
                 ..
             } => {
-                let mut asked =
-                    namespaces.filter_map(|namespace| in_namespace(options, namespace, ask));
+                let mut asked = namespaces.filter_map(|place| match place {
+                    Place::Process(namespace) => in_namespace(options, namespace, ask),
+                    Place::File(named) => in_named(options, &named, ask),
+                });
                 let (namespace, answer) = asked.next()?;
                 *answered |= answer.is_ok();
                 Some((Some(namespace), answer))
@@ -220,10 +232,35 @@ fn in_namespace<T>(
     }
 }
 
+/// Asks a namespace that has a name alone; `None` if the name is gone, or another namespace's.
+fn in_named<T>(
+    options: &Options,
+    named: &Named,
+    ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
+) -> Option<(Namespace, Result<T, Error>)> {
+    let mut options = options.clone();
+    options.target = Target::File {
+        path: named.path.clone(),
+        inode: Some(named.inode),
+    };
+    let answer = Sampler::new(options).and_then(|mut sampler| ask(&mut sampler));
+    let has_left = |error: &Error| match error {
+        Error::OtherNamespace { .. } => true,
+        Error::Namespace { error, .. } => error.kind() == ErrorKind::NotFound,
+        _ => false,
+    };
+    match answer {
+        Err(error) if has_left(&error) => None,
+        answer => Some((Namespace::new(named.inode, None), answer)),
+    }
+}
+
 /// Whether the cause of the error is that the process has ended or moved to another namespace.
 fn has_left(proc_root: &Path, namespace: Namespace, error: &Error) -> bool {
     matches!(error, Error::OtherNamespace { .. })
-        || matches!(Namespace::of(proc_root, namespace.pid), Ok(now) if now != Some(namespace))
+        || namespace.pid.is_some_and(
+            |pid| matches!(Namespace::of(proc_root, pid), Ok(now) if now != Some(namespace)),
+        )
 }
 
 /// Prints a message if some namespaces cannot be seen. Returns whether it did.

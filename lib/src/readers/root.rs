@@ -16,7 +16,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use super::namespace::{Handle, Id, THREAD_NET, id, inside};
 use crate::error::{Error, errno};
 use crate::namespaces::{Origin, inode_at, processes, threads};
-use crate::options::Options;
+use crate::options::{Options, Target};
 
 /// The namespace of a process, below its directory.
 const NAMESPACE: &str = "ns/net";
@@ -40,6 +40,9 @@ enum Kind {
     Saved,
     /// The namespace of the process whose directory is `path`.
     Process(Process),
+    /// The namespace that the file `path` is, which must have this inode number. It is held open
+    /// from the first reading on.
+    File(Option<u64>, OnceLock<Handle>),
 }
 
 #[derive(Debug)]
@@ -54,8 +57,14 @@ impl Root {
     /// What the options mean. Looks at what `proc_root` is, and opens nothing.
     pub(crate) fn of(options: &Options) -> Self {
         let path = &*options.proc_root;
-        if let Some(pid) = options.target.pid() {
-            return Self::process(path.join(pid.to_string()), options.target.inode());
+        if let Some((pid, inode)) = options.target.process() {
+            return Self::process(path.join(pid.to_string()), inode);
+        }
+        if let Target::File { path, inode } = &options.target {
+            return Self {
+                path: path.clone(),
+                kind: Kind::File(*inode, OnceLock::new()),
+            };
         }
         if !is_procfs(path) {
             return path.into();
@@ -109,7 +118,22 @@ impl Root {
     /// [`Error::NoProcess`]; [`Error::OtherNamespace`] if the process is in another one than it
     /// should be.
     pub(crate) fn hold(&self) -> Result<(), Error> {
+        self.file()?;
         self.held().map(|_| ())
+    }
+
+    /// The namespace that a file is, if one is meant.
+    fn file(&self) -> Result<Option<&Handle>, Error> {
+        let Kind::File(inode, held) = &self.kind else {
+            return Ok(None);
+        };
+        Ok(Some(match held.get() {
+            Some(held) => held,
+            None => {
+                let opened = Handle::open(self.path.clone(), *inode)?;
+                held.get_or_init(|| opened)
+            }
+        }))
     }
 
     fn held(&self) -> Result<Option<&Held>, Error> {
@@ -131,12 +155,18 @@ impl Root {
     /// # Errors
     /// [`Error::Namespace`] if it may not be opened, or is one of a saved sample.
     pub(crate) fn namespace(&self) -> Result<Option<&Handle>, Error> {
+        if let Some(file) = self.file()? {
+            return Ok(Some(file));
+        }
         self.held()?.map(Held::namespace).transpose()
     }
 
     /// Opens the file `name` of the network namespace. Where there is none, the error names
     /// `net/NAME`.
     pub(crate) fn open_net(&self, name: &str) -> Result<(PathBuf, File), Error> {
+        if let Some(file) = self.file()? {
+            return inside(Some(file), || open(Path::new(THREAD_NET).join(name)));
+        }
         match (&self.kind, self.held()?) {
             (_, Some(held)) => held.open(name),
             (Kind::Own, None) => self.open_own(name, self.net(name)),
@@ -150,7 +180,7 @@ impl Root {
         const NAME: &str = "tcpstat";
         match self.kind {
             Kind::Own => self.open_own(NAME, self.path.join(NAME)),
-            Kind::Process(_) => self.open_net(NAME),
+            Kind::Process(_) | Kind::File(..) => self.open_net(NAME),
             Kind::Saved => match open(self.net(NAME)) {
                 Err(Error::Open { error, .. }) if error.kind() == ErrorKind::NotFound => {
                     open(self.path.join(NAME))
@@ -176,6 +206,12 @@ impl Root {
 
     /// Whose connections are counted.
     pub(crate) fn origin(&self) -> Result<Origin, Error> {
+        if let Some(file) = self.file()? {
+            return Ok(Origin::Namespace {
+                inode: file.inode(),
+                path: self.path.clone(),
+            });
+        }
         let held = self.held()?;
         let path = match (&self.kind, held) {
             (_, Some(held)) => held.through(),

@@ -138,9 +138,10 @@ fn totals() -> Vec<Subject> {
     all.map(subject).collect()
 }
 
-/// Opens a namespace through its process; `None` if that has left it, or may not be looked at.
+/// Opens a namespace through its process; `None` if it has none, that has left it, or may not be
+/// looked at.
 fn hold(proc_root: &Path, namespace: Namespace) -> Option<File> {
-    let path = proc_root.join(namespace.pid.to_string()).join("ns/net");
+    let path = proc_root.join(namespace.pid?.to_string()).join("ns/net");
     let file = File::open(path).ok()?;
     let is_same = file
         .metadata()

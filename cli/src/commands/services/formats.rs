@@ -30,12 +30,12 @@ pub(super) fn text(
     timestamp: Timestamp,
     names: &Names,
 ) -> Result<String, Box<dyn std::error::Error>> {
-    let json = |answer| serde_json::to_string(&Json::new(answer, timestamp));
+    let json = |answer| serde_json::to_string(&Json::new(answer, timestamp, names));
     Ok(match format {
         // The JSON of services always has time, source and ratios.
         Format::Json | Format::Report => lines(answers.iter().map(json))?,
         Format::Prometheus => prometheus(answers, names)?,
-        Format::Table => blocks(answers, services_table),
+        Format::Table => blocks(answers, names, services_table),
     })
 }
 
@@ -80,11 +80,11 @@ struct JsonOther<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn new(answer: &'a Answer<Services>, timestamp: Timestamp) -> Self {
+    fn new(answer: &'a Answer<Services>, timestamp: Timestamp, names: &Names) -> Self {
         let services = &answer.answer;
         Self {
             timestamp: rfc3339(timestamp),
-            namespace: answer.namespace.map(JsonNamespace::from),
+            namespace: JsonNamespace::of(answer.namespace, names),
             source: services.source.name(),
             services: services
                 .services
@@ -468,7 +468,9 @@ mod tests {
         };
         let json = text(Format::Json);
         assert_eq!(json.matches('\n').count(), 2);
-        assert!(json.contains("\"namespace\":4026532000,\"pid\":77,\"source\":\"module\","));
+        assert!(json.contains(
+            "\"namespace\":4026532000,\"pid\":77,\"netns_name\":null,\"source\":\"module\","
+        ));
         let prometheus = text(Format::Prometheus);
         assert_eq!(prometheus.matches("# TYPE").count(), 7);
         assert!(prometheus.contains(

@@ -12,6 +12,7 @@ use tcpstat::{AcceptQueue, Interface, Listener, Listeners, Source};
 use super::formats::{known, percent};
 use super::sort::SortBy;
 use crate::format::{Answer, Format, JsonNamespace, blocks, lines, rfc3339, rounded};
+use crate::netns_name::Names;
 use crate::table::{self, Column};
 
 /// Why listeners cannot be printed in this order or format, if so.
@@ -41,13 +42,14 @@ pub(super) fn text(
     format: Format,
     answers: &[Answer<Listeners>],
     timestamp: Timestamp,
+    names: &Names,
 ) -> serde_json::Result<String> {
     match format {
-        Format::Table => Ok(blocks(answers, listeners_table)),
+        Format::Table => Ok(blocks(answers, names, listeners_table)),
         _ => lines(answers.iter().map(|Answer { namespace, answer }| {
             serde_json::to_string(&Json {
                 timestamp: rfc3339(timestamp),
-                namespace: namespace.map(JsonNamespace::from),
+                namespace: JsonNamespace::of(*namespace, names),
                 source: answer.source.name(),
                 listeners: answer.listeners.iter().map(JsonListener::from).collect(),
             })

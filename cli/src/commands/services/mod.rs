@@ -84,9 +84,9 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
         }
     }
     let mut scope = Scope::new(&args.source, &args.namespaces)?;
-    let names = match args.format {
-        Format::Prometheus => Names::read(&args.source.options().proc_root),
-        Format::Json | Format::Report | Format::Table => Names::default(),
+    let names = match args.namespaces.all_namespaces {
+        true => Names::read(&args.source.options().proc_root),
+        false => Names::default(),
     };
     let mut complete = true;
     args.repeat.at_each_tick(|| {
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                     say_source(*namespace, &answer.tried, answer.source, found);
                 }
             }
-            listeners::text(args.format, &answers, timestamp).map_err(Into::into)
+            listeners::text(args.format, &answers, timestamp, &names).map_err(Into::into)
         } else {
             let reading = scope.read(|sampler| sampler.services(args.port.as_ref()))?;
             let mut answers = reading.unless_missing(&mut complete);

@@ -148,10 +148,10 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     let proc_root = args.source.options().proc_root;
     // A network namespace alone would be the only group.
     let all_namespaces =
-        args.namespaces.all_namespaces || (args.by == Key::Netns && args.source.pid.is_none());
+        args.namespaces.all_namespaces || (args.by == Key::Netns && !args.source.has_target());
     let mut scope = Scope::new(&args.source, &NamespaceFlags { all_namespaces })?;
     if let Scope::One(sampler) = &scope {
-        if args.source.pid.is_none() {
+        if !args.source.has_target() {
             say_others(sampler, &proc_root);
         }
     }
@@ -208,8 +208,9 @@ fn say_others(sampler: &Sampler, proc_root: &Path) {
     else {
         return;
     };
-    let others = namespaces.seen.iter().filter(|one| one.inode != inode);
-    match others.count() {
+    let seen = namespaces.seen.iter().map(|one| one.inode);
+    let named = namespaces.named.iter().map(|one| one.inode);
+    match seen.chain(named).filter(|&other| other != inode).count() {
         0 => {}
         1 => say("1 other network namespace is not counted: see --all-namespaces"),
         others => say(format_args!(

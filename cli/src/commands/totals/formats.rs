@@ -33,30 +33,37 @@ pub(super) fn text(
     timestamp: Timestamp,
     names: &Names,
 ) -> Result<String, Box<dyn std::error::Error>> {
-    let json = |answer| serde_json::to_string(&Json(answer));
-    let report = |answer| serde_json::to_string(&Report::new(answer, timestamp));
+    let json = |answer: &Answer<Snapshot>| {
+        let Answer { namespace, answer } = answer;
+        serde_json::to_string(&Json {
+            namespace: JsonNamespace::of(*namespace, names),
+            states: States(&answer.counts),
+        })
+    };
+    let report = |answer| serde_json::to_string(&Report::new(answer, timestamp, names));
     Ok(match format {
         Format::Json => lines(answers.iter().map(json))?,
         Format::Report => lines(answers.iter().map(report))?,
         Format::Prometheus => prometheus(answers, names)?,
-        Format::Table => blocks(answers, totals_table),
+        Format::Table => blocks(answers, names, totals_table),
     })
 }
 
-/// `{"ESTABLISHED":5,...}`: all states in kernel order, after the namespace if there is one.
-struct Json<'a>(&'a Answer<Snapshot>);
+/// All states in kernel order, after the namespace if there is one.
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    namespace: Option<JsonNamespace>,
+    #[serde(flatten)]
+    states: States<'a>,
+}
 
-impl Serialize for Json<'_> {
+/// `{"ESTABLISHED":5,...}`
+struct States<'a>(&'a Counts);
+
+impl Serialize for States<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Answer { namespace, answer } = self.0;
-        let namespace = namespace.iter().flat_map(|namespace| {
-            [
-                ("namespace", namespace.inode),
-                ("pid", namespace.pid.into()),
-            ]
-        });
-        let states = answer.counts.iter();
-        serializer.collect_map(namespace.chain(states.map(|(state, count)| (state.name(), count))))
+        serializer.collect_map(self.0.iter().map(|(state, count)| (state.name(), count)))
     }
 }
 
@@ -71,11 +78,11 @@ struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    fn new(answer: &'a Answer<Snapshot>, timestamp: Timestamp) -> Self {
+    fn new(answer: &'a Answer<Snapshot>, timestamp: Timestamp, names: &Names) -> Self {
         let snapshot = &answer.answer;
         Self {
             timestamp: rfc3339(timestamp),
-            namespace: answer.namespace.map(JsonNamespace::from),
+            namespace: JsonNamespace::of(answer.namespace, names),
             source: snapshot.source.name(),
             total: snapshot.counts.total(),
             states: Shares {
@@ -269,10 +276,12 @@ source: module
             super::text(format, &answers, Timestamp::UNIX_EPOCH, &Names::default()).unwrap()
         };
         let json = text(Format::Json);
-        assert!(json.starts_with("{\"namespace\":4026531840,\"pid\":1,\"ESTABLISHED\":100,"));
+        assert!(json.starts_with(
+            "{\"namespace\":4026531840,\"pid\":1,\"netns_name\":null,\"ESTABLISHED\":100,"
+        ));
         assert_eq!(json.matches('\n').count(), 2);
         assert!(text(Format::Report).contains(
-            "\n{\"timestamp\":\"1970-01-01T00:00:00.000Z\",\"namespace\":4026532000,\"pid\":77,\"source\":\"module\","
+            "\n{\"timestamp\":\"1970-01-01T00:00:00.000Z\",\"namespace\":4026532000,\"pid\":77,\"netns_name\":null,\"source\":\"module\","
         ));
         let prometheus = text(Format::Prometheus);
         assert_eq!(prometheus.matches("# TYPE").count(), 1);

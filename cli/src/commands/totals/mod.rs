@@ -48,9 +48,9 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
         ));
     }
     let mut scope = Scope::new(&args.source, &args.namespaces)?;
-    let names = match args.format {
-        Format::Prometheus => Names::read(&args.source.options().proc_root),
-        Format::Json | Format::Report | Format::Table => Names::default(),
+    let names = match args.namespaces.all_namespaces {
+        true => Names::read(&args.source.options().proc_root),
+        false => Names::default(),
     };
     let mut complete = true;
     args.repeat.at_each_tick(|| {
