@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use serde::{Serialize, Serializer};
-use tcpstat::{Counts, Namespace, State};
+use tcpstat::{Counts, Interface, Namespace, State};
 
 use crate::failure::Failure;
 use crate::netns_name::Names;
@@ -66,6 +66,16 @@ impl fmt::Display for Format {
 pub(crate) struct Answer<T> {
     pub(crate) namespace: Option<Namespace>,
     pub(crate) answer: T,
+}
+
+impl<T> Answer<T> {
+    /// The answer that `convert` makes of this one.
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Answer<U> {
+        Answer {
+            namespace: self.namespace,
+            answer: convert(self.answer),
+        }
+    }
 }
 
 /// One line for each answer.
@@ -153,6 +163,30 @@ impl JsonNamespace {
             pid: namespace.pid,
             netns_name: Some(names.name(namespace)).filter(|name| !name.is_empty()),
         })
+    }
+}
+
+/// A network interface in JSON.
+#[derive(Serialize)]
+pub(crate) struct JsonInterface<'a> {
+    index: u32,
+    name: Option<&'a str>,
+}
+
+impl<'a> From<&'a Interface> for JsonInterface<'a> {
+    fn from(Interface { index, name, .. }: &'a Interface) -> Self {
+        Self {
+            index: *index,
+            name: name.as_deref(),
+        }
+    }
+}
+
+/// A network interface in a table.
+pub(crate) fn interface_text(interface: &Interface) -> String {
+    match &interface.name {
+        Some(name) => name.clone(),
+        None => format!("index {}", interface.index),
     }
 }
 

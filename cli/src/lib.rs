@@ -12,6 +12,7 @@ mod hints;
 mod names;
 mod netns_name;
 mod output;
+mod owners;
 mod table;
 mod users;
 

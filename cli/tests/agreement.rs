@@ -143,7 +143,8 @@ fn listeners(source: Source, ports: Option<&str>) -> Vec<Listener> {
     let mut listeners = sampler.listeners(ports.as_ref()).unwrap().listeners;
     for one in &mut listeners {
         assert_eq!(one.drops.is_some(), source != Source::Procfs);
-        one.drops = None;
+        assert_eq!(one.cgroup.is_some(), source != Source::Procfs);
+        (one.drops, one.cgroup) = (None, None);
     }
     listeners
 }
@@ -216,6 +217,9 @@ fn connections(source: Source, filter: &Filter, steady: bool) -> Vec<Connection>
         if !steady {
             (one.receive_queue, one.send_queue) = (0, None);
         }
+        let is_nobodys = source == Source::Procfs || one.inode.is_none();
+        assert!(one.cgroup.is_some() || is_nobodys, "{one:?}");
+        one.cgroup = None;
     }
     connections.sort_unstable_by_key(|one| (one.local, one.remote, one.inode, one.state.code()));
     connections

@@ -30,13 +30,13 @@ const TCP6: &str = "  sl  local_address                         remote_address  
 ";
 
 const LISTEN: &str = "{\"state\":\"LISTEN\",\"local_address\":\"0.0.0.0\",\"local_port\":2024,\"remote_address\":\"0.0.0.0\",\"remote_port\":0,\
-     \"uid\":1000,\"inode\":1574,\"receive_queue\":3,\"send_queue\":null}\n";
+     \"uid\":1000,\"inode\":1574,\"receive_queue\":3,\"send_queue\":null,\"interface\":null,\"unit\":null}\n";
 const ESTABLISHED: &str = "{\"state\":\"ESTABLISHED\",\"local_address\":\"127.0.0.1\",\"local_port\":50000,\"remote_address\":\"127.0.0.1\",\
-     \"remote_port\":2024,\"uid\":0,\"inode\":8412,\"receive_queue\":0,\"send_queue\":0}\n";
+     \"remote_port\":2024,\"uid\":0,\"inode\":8412,\"receive_queue\":0,\"send_queue\":0,\"interface\":null,\"unit\":null}\n";
 const TIME_WAIT: &str = "{\"state\":\"TIME_WAIT\",\"local_address\":\"127.0.0.1\",\"local_port\":50001,\"remote_address\":\"127.0.0.1\",\
-     \"remote_port\":2024,\"uid\":null,\"inode\":null,\"receive_queue\":0,\"send_queue\":0}\n";
+     \"remote_port\":2024,\"uid\":null,\"inode\":null,\"receive_queue\":0,\"send_queue\":0,\"interface\":null,\"unit\":null}\n";
 const IPV6: &str = "{\"state\":\"ESTABLISHED\",\"local_address\":\"::1\",\"local_port\":22,\"remote_address\":\"::1\",\"remote_port\":54321,\
-     \"uid\":0,\"inode\":99,\"receive_queue\":32,\"send_queue\":16}\n";
+     \"uid\":0,\"inode\":99,\"receive_queue\":32,\"send_queue\":16,\"interface\":null,\"unit\":null}\n";
 
 fn command(arguments: &[&str]) -> Command {
     tcpstat(&[&["connections"], arguments].concat())

@@ -102,7 +102,7 @@ fn one_full_listener_does_not_hide_in_the_sum_of_its_port() {
             assert!(text.contains("\ntcpstat_service_fullest_accept_queue{port=\"8500\"} 3\n"));
             assert!(text.contains("\ntcpstat_service_fullest_backlog{port=\"8500\"} 2\n"));
         }
-        let procfs = answer(&["services", "--source", "procfs", "-p", "8500"]);
+        let procfs = answer(&["services", "--source", "procfs", "--port", "8500"]);
         assert_eq!(procfs["services"][0]["accept_queue"], 4);
         assert_eq!(procfs["services"][0]["fullest"], Value::Null);
         let limit = "8500:accept_queue>80%";
@@ -174,8 +174,8 @@ fn each_listener_has_a_row() {
             assert_eq!(all["source"], source);
             let [worker, stuck, other] = ["127.0.0.1:8500", "127.0.0.2:8500", "127.0.0.3:8500"];
             assert_eq!(places(&all), ["::1:22", worker, stuck, other]);
-            assert_eq!(places(&list(source, &["-p", "22"])), ["::1:22"]);
-            assert_eq!(places(&list(source, &["-p", "23"])).len(), 0);
+            assert_eq!(places(&list(source, &["--port", "22"])), ["::1:22"]);
+            assert_eq!(places(&list(source, &["--port", "23"])).len(), 0);
             let sorted = list(source, &["--sort", "accept-queue"]);
             assert_eq!(places(&sorted), [stuck, other, "::1:22", worker]);
         }
@@ -228,8 +228,9 @@ fn each_listener_has_a_row() {
             "{table}"
         );
         assert!(
-            table
-                .ends_with("source: procfs, which knows neither interface nor backlog nor drops\n")
+            table.ends_with(
+                "source: procfs, which knows neither interface, backlog, drops nor unit\n"
+            )
         );
     })
     .unwrap();
@@ -262,7 +263,7 @@ fn a_sample_without_ipv6_is_said_to_be() {
     let listeners = &serde_json::from_str::<Value>(&stdout).unwrap()["listeners"];
     let expected = json!([{
         "address": "0.0.0.0", "port": 22, "interface": null, "accept_queue": 3, "backlog": null,
-        "accept_queue_ratio": null, "drops": null, "uid": 1000, "inode": 4711,
+        "accept_queue_ratio": null, "drops": null, "uid": 1000, "inode": 4711, "unit": null,
     }]);
     assert_eq!(*listeners, expected);
 }

@@ -32,6 +32,31 @@ pub struct Connection {
     /// Bytes that the peer has not acknowledged yet; for a listener, its backlog, or `None` if the
     /// source does not know it (procfs).
     pub send_queue: Option<u32>,
+    /// The index of the interface that it is bound to (`SO_BINDTODEVICE`, or a link-local address);
+    /// see [`Connections::interface`](crate::Connections::interface). `None` if it is bound to none,
+    /// or if the source does not know it (procfs).
+    pub interface: Option<u32>,
+    /// The ID of the cgroup that made it; see [`Units`](crate::Units). `None` if it has none, as
+    /// time-wait and request sockets, or if the source does not know it (procfs, Linux before 5.9).
+    pub cgroup: Option<u64>,
+}
+
+impl Connection {
+    /// A connection without queues, owner, interface and cgroup.
+    #[cfg(test)]
+    pub(crate) fn between(local: &str, remote: &str, state: State) -> Self {
+        Self {
+            state,
+            local: local.parse().unwrap(),
+            remote: remote.parse().unwrap(),
+            uid: None,
+            inode: None,
+            receive_queue: 0,
+            send_queue: None,
+            interface: None,
+            cgroup: None,
+        }
+    }
 }
 
 /// Which connections to list, or to count in groups; by default, all of them.
@@ -84,6 +109,15 @@ impl Filter {
             && !(self.no_loopback && (is_loopback(local.ip()) || is_loopback(remote.ip())))
     }
 
+    /// The sockets that listen at `ports`.
+    pub(crate) fn of_listeners(ports: Option<&Ports>) -> Self {
+        Self {
+            states: Some(vec![State::Listen]),
+            local_ports: ports.cloned(),
+            ..Self::default()
+        }
+    }
+
     /// Whether it accepts every connection.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -95,15 +129,7 @@ mod tests {
     use super::*;
 
     fn connection(local: &str, remote: &str) -> Connection {
-        Connection {
-            state: State::Established,
-            local: local.parse().unwrap(),
-            remote: remote.parse().unwrap(),
-            uid: None,
-            inode: None,
-            receive_queue: 0,
-            send_queue: None,
-        }
+        Connection::between(local, remote, State::Established)
     }
 
     #[test]

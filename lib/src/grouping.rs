@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::groups::{Family, Group, GroupKey, Key, Process, Weight};
 use crate::readers::cgroups;
 use crate::readers::heavy::{Entry, Heavy, Ranking};
-use crate::readers::holders::Holders;
+use crate::readers::holders::{Holders, procfs_of};
 use crate::source::Source;
 use crate::units;
 use tcpstat_census::counts::Counts;
@@ -111,10 +111,7 @@ impl Grouping {
             }
             Counted::Keys(table) => groups.ranking = table.finish(),
             Counted::Sockets(sockets) => {
-                // The directory of a process.
-                let has_descriptors = proc_root.join("fd").exists();
-                let procfs = proc_root.parent().filter(|_| has_descriptors);
-                groups.of_processes(sockets, weight, procfs.unwrap_or(proc_root))?;
+                groups.of_processes(sockets, weight, procfs_of(proc_root))?;
             }
         }
         Ok(groups)
@@ -386,17 +383,21 @@ impl Groups {
     ) -> Result<(), Error> {
         let Sockets { mut held, unheld } = sockets;
         held.sort_unstable();
-        let mut inodes: Vec<u64> = held.iter().map(|packed| packed >> CODE).collect();
-        inodes.dedup();
-        let holders = Holders::find(proc_root, &inodes)?;
+        // As many bits as were packed.
+        let inode_of = |packed: u64| (packed >> CODE) as u32;
+        let is_wanted = |inode: u32| {
+            let found = held.binary_search_by_key(&inode, |&packed| inode_of(packed));
+            found.is_ok()
+        };
+        let holders = Holders::find(proc_root, is_wanted)?;
         let nowhere = match holders.hidden > 0 || holders.invisible {
             true => HIDDEN,
             false => GONE,
         };
         let mut table = Heavy::new(weight);
         table.add_all(NONE, &unheld);
-        let by_inode = held.chunk_by(|a, b| a >> CODE == b >> CODE);
-        for (sockets, set) in by_inode.zip(&holders.set_of) {
+        for sockets in held.chunk_by(|a, b| inode_of(*a) == inode_of(*b)) {
+            let set = holders.set(inode_of(sockets[0]));
             let number = set.map_or(nowhere, u128::from);
             for packed in sockets {
                 // The code is that of a state.
@@ -420,18 +421,6 @@ mod tests {
 
     use super::*;
 
-    fn connection(local: &str, remote: &str, state: State) -> Connection {
-        Connection {
-            state,
-            local: local.parse().unwrap(),
-            remote: remote.parse().unwrap(),
-            uid: None,
-            inode: None,
-            receive_queue: 0,
-            send_queue: None,
-        }
-    }
-
     /// The groups as text, each with its total.
     fn text(groups: &Groups) -> String {
         let group = |group: Group| format!("{} {}", group.key, group.total);
@@ -440,16 +429,16 @@ mod tests {
 
     fn connections() -> Vec<Connection> {
         let mut connections = vec![
-            connection("0.0.0.0:443", "0.0.0.0:0", State::Listen),
-            connection("[::]:443", "[::]:0", State::Listen),
-            connection(
+            Connection::between("0.0.0.0:443", "0.0.0.0:0", State::Listen),
+            Connection::between("[::]:443", "[::]:0", State::Listen),
+            Connection::between(
                 "[::ffff:10.0.0.1]:443",
                 "[::ffff:192.0.2.7]:50000",
                 State::Established,
             ),
-            connection("10.0.0.1:443", "192.0.2.7:50001", State::CloseWait),
-            connection("10.0.0.1:40000", "192.0.2.9:5432", State::TimeWait),
-            connection("[::1]:40000", "[::1]:5432", State::Established),
+            Connection::between("10.0.0.1:443", "192.0.2.7:50001", State::CloseWait),
+            Connection::between("10.0.0.1:40000", "192.0.2.9:5432", State::TimeWait),
+            Connection::between("[::1]:40000", "[::1]:5432", State::Established),
         ];
         for (connection, inode) in connections.iter_mut().zip([7, 7, 8, 9]) {
             (connection.uid, connection.inode) = (Some(1000), Some(inode));

@@ -302,7 +302,7 @@ fn wrong(failure: Failure) -> Problem {
 }
 
 fn services(table: PortTable<'_>) -> (Vec<Service>, Counts) {
-    let (services, other) = table.services();
+    let (services, other, _) = table.services();
     (services, other.unwrap_or(Counts::ZERO))
 }
 

@@ -33,8 +33,12 @@ pub struct Listener {
     /// The ID of the user that owns it, in this process's user namespace; `None` if `inode` is
     /// `None`.
     pub uid: Option<u32>,
-    /// The inode, as in `/proc/PID/fd`. `None` if no process has it.
+    /// The inode, as in `/proc/PID/fd`; see [`Processes`](crate::Processes). `None` if no process
+    /// has it.
     pub inode: Option<u64>,
+    /// The ID of the cgroup that made it; see [`Units`](crate::Units). `None` if the source does
+    /// not know it (procfs, Linux before 5.9).
+    pub cgroup: Option<u64>,
 }
 
 impl Listener {
@@ -48,6 +52,7 @@ impl Listener {
             drops: None,
             uid: connection.uid,
             inode: connection.inode,
+            cgroup: connection.cgroup,
         })
     }
 
@@ -57,6 +62,29 @@ impl Listener {
             length: self.accept_queue,
             backlog,
         })
+    }
+}
+
+/// Whose a listening socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Owner {
+    /// The port that it listens at.
+    pub port: u16,
+    /// The ID of its cgroup, as in [`Listener::cgroup`].
+    pub cgroup: Option<u64>,
+    /// Its inode, as in [`Listener::inode`].
+    pub inode: Option<u64>,
+}
+
+impl Owner {
+    /// The owner of a socket that listens.
+    pub(crate) fn of(connection: &Connection, cgroup: Option<u64>) -> Self {
+        Self {
+            port: connection.local.port(),
+            cgroup,
+            inode: connection.inode,
+        }
     }
 }
 

@@ -2,23 +2,24 @@
 
 //! The sampler: asks the sources in order, until one can answer.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
 use crate::grouping::{Grouping, Groups};
 use crate::groups::{Key, Weight};
-use crate::listeners::{Listener, Listeners};
+use crate::listeners::{Interface, Listener, Listeners, Owner};
 use crate::namespaces::Origin;
 use crate::options::Options;
 use crate::ports::Ports;
+use crate::readers::by_port::PortTable;
 use crate::readers::netlink::{self, Netlink};
 use crate::readers::root::Root;
 use crate::readers::{difference, module, module_services, procfs};
 use crate::services::Services;
 use crate::snapshot::{Method, Snapshot};
 use crate::source::Source;
-use tcpstat_census::state::State;
 
 /// Takes snapshots. Its buffers are allocated on first use and kept.
 #[derive(Debug)]
@@ -105,25 +106,31 @@ impl Sampler {
     /// # Errors
     /// Same as [`Sampler::sample`].
     pub fn services(&mut self, ports: Option<&Ports>) -> Result<Services, Error> {
+        let whole = |table: PortTable<'_>| {
+            let (services, other, queues) = table.services();
+            (services, other, Some(queues))
+        };
         let (options, root) = (&self.options, &self.root);
         let first = options.first_of(root, &Source::AUTO, |source| match source {
             Source::Module => {
                 let (services, other) = module_services::services(root, ports)?;
-                Ok(((services, ports.is_none().then_some(other)), None))
+                let other = ports.is_none().then_some(other);
+                Ok(((services, other, None), None))
             }
             Source::Netlink | Source::NetlinkFull => {
                 let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
-                Ok((netlink.services(ports)?.services(), None))
+                Ok((whole(netlink.services(ports)?), None))
             }
             Source::Procfs => {
                 let (table, missing) = self.procfs.services(root, ports)?;
-                Ok((table.services(), missing))
+                Ok((whole(table), missing))
             }
         })?;
-        let (((services, other), missing), source, tried) = first;
+        let (((services, other, queues), missing), source, tried) = first;
         Ok(Services {
             services,
             other,
+            queues,
             source,
             missing,
             tried,
@@ -155,11 +162,7 @@ impl Sampler {
                 Ok((netlink.listeners(ports)?, None))
             }
             Source::Procfs => {
-                let filter = Filter {
-                    states: Some(vec![State::Listen]),
-                    local_ports: ports.cloned(),
-                    ..Filter::default()
-                };
+                let filter = Filter::of_listeners(ports);
                 let listing = procfs::Listing::start(root)?;
                 let missing = listing.missing.clone();
                 let listeners = listing.filter_map(|connection| match connection {
@@ -279,6 +282,44 @@ impl Sampler {
         Ok(Grouped { source, tried })
     }
 
+    /// Whose the sockets are that listen at `ports`, in no particular order: what
+    /// [`Sampler::services`] does not say. `source` is the one to ask, whatever that of the options:
+    /// netlink, which takes little time, or procfs, which knows no cgroups. `None` if it is absent
+    /// or refused.
+    ///
+    /// # Errors
+    /// Any other failure of the source; [`Error::NotListed`] if it is the module.
+    pub fn owners_of_services(
+        &mut self,
+        ports: Option<&Ports>,
+        source: Source,
+    ) -> Result<Option<Vec<Owner>>, Error> {
+        let root = &self.root;
+        let owners = match source {
+            Source::Module => Err(Error::NotListed),
+            _ if source.is_netlink() && root.is_elsewhere() => return Ok(None),
+            Source::Netlink | Source::NetlinkFull => root
+                .namespace()
+                .and_then(|namespace| Netlink::new(namespace, &mut self.buffer).owners(ports)),
+            Source::Procfs => procfs::Listing::start(root).and_then(|listing| {
+                let filter = Filter::of_listeners(ports);
+                let mut owners = Vec::new();
+                for connection in listing {
+                    let connection = connection?;
+                    if filter.accepts(&connection) {
+                        owners.push(Owner::of(&connection, None));
+                    }
+                }
+                Ok(owners)
+            }),
+        };
+        match owners {
+            Ok(owners) => Ok(Some(owners)),
+            Err(error) if error.is_absence_or_refusal() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Lists the connections that `filter` accepts, one by one. The iterator reads from the kernel
     /// as it advances, so that memory does not grow with the number of connections.
     ///
@@ -318,6 +359,7 @@ impl Sampler {
             filter,
             source,
             tried,
+            interfaces: None,
         })
     }
 }
@@ -396,9 +438,23 @@ pub struct Connections {
     filter: Filter,
     source: Source,
     tried: Vec<Attempt>,
+    /// Read when the first is asked for.
+    interfaces: Option<HashMap<u32, String>>,
 }
 
 impl Connections {
+    /// The interface that a connection of this list is bound to, if it is bound to one, with its
+    /// name.
+    pub fn interface(&mut self, connection: &Connection) -> Option<Interface> {
+        let index = connection.interface?;
+        let names = self.interfaces.get_or_insert_with(|| match &self.listing {
+            Listing::Netlink(listing) => listing.interfaces(),
+            Listing::Procfs(_) => HashMap::new(),
+        });
+        let name = names.get(&index).cloned();
+        Some(Interface { index, name })
+    }
+
     /// The source that answers.
     pub fn source(&self) -> Source {
         self.source

@@ -35,10 +35,32 @@ pub struct Service {
     pub drops: Option<u64>,
     /// The sockets at this port by state, the listeners included.
     pub counts: Counts,
+    /// The bytes in the queues of its connections. `None` if the source does not know them (the
+    /// module).
+    pub queues: Option<Queues>,
+}
+
+/// The bytes in the queues of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Queues {
+    /// Bytes that wait to be read.
+    pub receive: u64,
+    /// Bytes that the peers have not acknowledged yet.
+    pub send: u64,
+}
+
+impl Queues {
+    /// Adds the queues of a connection, or of several.
+    pub(crate) fn add(&mut self, receive: u64, send: u64) {
+        self.receive = self.receive.saturating_add(receive);
+        self.send = self.send.saturating_add(send);
+    }
 }
 
 impl Service {
-    /// A service at `port` without sockets; `backlog`, `fullest` and `drops` are `None`.
+    /// A service at `port` without sockets; `backlog`, `fullest`, `drops` and `queues` are `None`.
     pub fn new(port: u16) -> Self {
         Self {
             port,
@@ -48,6 +70,7 @@ impl Service {
             fullest: None,
             drops: None,
             counts: Counts::ZERO,
+            queues: None,
         }
     }
 
@@ -75,6 +98,9 @@ pub struct Services {
     /// The sockets at ports without a listener, mostly outgoing connections. `None` if only some
     /// ports were requested.
     pub other: Option<Counts>,
+    /// The bytes in the queues of all connections, or of those at the requested ports. `None` if
+    /// the source does not know them (the module).
+    pub queues: Option<Queues>,
     /// The source that answered.
     pub source: Source,
     /// The file of IPv6 that a saved sample does not have: only IPv4 was counted then.
@@ -89,6 +115,7 @@ impl Services {
         Self {
             services: Vec::new(),
             other: None,
+            queues: None,
             source,
             missing: None,
             tried: Vec::new(),

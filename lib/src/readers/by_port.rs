@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::ports::Ports;
-use crate::services::Service;
+use crate::services::{Queues, Service};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::queue::AcceptQueue;
 use tcpstat_census::state::State;
@@ -19,10 +19,17 @@ pub(crate) struct PortTable<'a> {
     /// For each port the number of its row, or [`OTHER`].
     numbers: Vec<u32>,
     /// The first row is that of the ports without a listener.
-    rows: Vec<Counts>,
+    rows: Vec<Row>,
     /// Whether a port without a row may still get one.
     grows: bool,
     listeners: BTreeMap<u16, Listeners>,
+}
+
+/// The sockets at a port.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    counts: Counts,
+    queues: Queues,
 }
 
 /// The number of the row of all ports that have no other.
@@ -52,7 +59,7 @@ impl<'a> PortTable<'a> {
         Self {
             ports,
             numbers: vec![OTHER; usize::from(u16::MAX) + 1],
-            rows: vec![Counts::ZERO],
+            rows: vec![Row::default()],
             grows: true,
             listeners: BTreeMap::new(),
         }
@@ -70,15 +77,20 @@ impl<'a> PortTable<'a> {
         self.ports.is_none_or(|ports| ports.contains(port))
     }
 
-    /// Counts a socket, whether it listens or not.
+    /// Counts a socket, whether it listens or not, and the bytes in its receive and send queues: those
+    /// of a listener are no bytes, and are ignored.
     #[inline]
-    pub(crate) fn add(&mut self, port: u16, state: State) {
+    pub(crate) fn add(&mut self, port: u16, state: State, receive: u32, send: u32) {
         if self.is_asked_for(port) {
             let mut number = self.numbers[usize::from(port)];
             if number == OTHER && self.grows {
                 number = self.add_row(port);
             }
-            self.rows[number as usize].add_one(state);
+            let row = &mut self.rows[number as usize];
+            row.counts.add_one(state);
+            if state != State::Listen {
+                row.queues.add(receive.into(), send.into());
+            }
         }
     }
 
@@ -86,7 +98,7 @@ impl<'a> PortTable<'a> {
     fn add_row(&mut self, port: u16) -> u32 {
         // At most one row for each port, and OTHER.
         let number = self.rows.len() as u32;
-        self.rows.push(Counts::ZERO);
+        self.rows.push(Row::default());
         self.numbers[usize::from(port)] = number;
         number
     }
@@ -111,11 +123,16 @@ impl<'a> PortTable<'a> {
         all.drops = add(all.drops, listener.drops);
     }
 
-    /// The services, by port in ascending order, and the sockets at ports without a listener: `None` where only some
-    /// ports are asked for.
-    pub(crate) fn services(mut self) -> (Vec<Service>, Option<Counts>) {
+    /// The services, by port in ascending order; the sockets at ports without a listener, `None`
+    /// where only some ports are asked for; and the queues of all.
+    pub(crate) fn services(mut self) -> (Vec<Service>, Option<Counts>, Queues) {
+        let mut all = Queues::default();
+        for Row { queues, .. } in &self.rows {
+            all.add(queues.receive, queues.send);
+        }
         let services = self.listeners.iter().map(|(&port, listeners)| {
             let number = self.numbers[usize::from(port)] as usize;
+            let row = std::mem::take(&mut self.rows[number]);
             Service {
                 port,
                 listeners: listeners.number,
@@ -123,13 +140,15 @@ impl<'a> PortTable<'a> {
                 backlog: listeners.backlog,
                 fullest: listeners.fullest,
                 drops: listeners.drops,
-                counts: std::mem::take(&mut self.rows[number]),
+                counts: row.counts,
+                queues: Some(row.queues),
             }
         });
         let services = services.collect();
         // The rows of ports that turned out to have no listener are left.
-        let other = self.ports.is_none().then(|| self.rows.into_iter().sum());
-        (services, other)
+        let rows = self.rows.into_iter().map(|row| row.counts);
+        let other = self.ports.is_none().then(|| rows.sum());
+        (services, other, all)
     }
 }
 
@@ -146,16 +165,17 @@ mod tests {
     fn counted(ports: Option<&Ports>) -> (Vec<Service>, Option<Counts>) {
         let mut table = PortTable::new(ports);
         // The connections of a port before its listeners, and after them.
-        table.add(u16::MAX, State::CloseWait);
-        table.add(80, State::Listen);
+        table.add(u16::MAX, State::CloseWait, 0, 0);
+        table.add(80, State::Listen, 0, 0);
         table.add_listener(80, LISTENER);
-        table.add(0, State::Established);
+        table.add(0, State::Established, 0, 0);
         for _ in 0..2 {
-            table.add(u16::MAX, State::Listen);
+            table.add(u16::MAX, State::Listen, 0, 0);
             table.add_listener(u16::MAX, LISTENER);
         }
-        table.add(80, State::Closing);
-        table.services()
+        table.add(80, State::Closing, 0, 0);
+        let (services, other, _) = table.services();
+        (services, other)
     }
 
     #[test]
@@ -190,7 +210,7 @@ mod tests {
     #[test]
     fn what_a_source_does_not_know_stays_unknown() {
         let mut table = PortTable::new(None);
-        table.add(1, State::Listen);
+        table.add(1, State::Listen, 0, 0);
         table.add_listener(
             1,
             Listener {
@@ -199,7 +219,7 @@ mod tests {
                 ..LISTENER
             },
         );
-        let (services, other) = table.services();
+        let (services, other, _) = table.services();
         assert_eq!((services[0].backlog, services[0].drops), (None, None));
         assert_eq!(services[0].accept_queue_ratio(), None);
         assert_eq!(other, Some(Counts::ZERO));
@@ -209,7 +229,7 @@ mod tests {
     fn a_full_listener_is_seen_beside_others_that_are_empty() {
         let mut table = PortTable::new(None);
         for accept_queue in [0, 65, 0, 1] {
-            table.add(8500, State::Listen);
+            table.add(8500, State::Listen, 0, 0);
             table.add_listener(
                 8500,
                 Listener {
@@ -219,7 +239,7 @@ mod tests {
                 },
             );
         }
-        let (services, _) = table.services();
+        let (services, ..) = table.services();
         let service = services[0];
         assert_eq!((service.accept_queue, service.backlog), (66, Some(256)));
         let fullest = service.fullest.unwrap();
@@ -228,16 +248,30 @@ mod tests {
     }
 
     #[test]
+    fn bytes_in_queues_are_those_of_connections() {
+        let mut table = PortTable::new(None);
+        table.add(80, State::Listen, 3, 16);
+        table.add_listener(80, LISTENER);
+        table.add(80, State::Established, 5, 7);
+        table.add(80, State::CloseWait, u32::MAX, 0);
+        table.add(9, State::FinWait1, 1, 100);
+        let (services, _, all) = table.services();
+        let queues = |receive, send| Queues { receive, send };
+        assert_eq!(services[0].queues, Some(queues(5 + u64::from(u32::MAX), 7)));
+        assert_eq!(all, queues(6 + u64::from(u32::MAX), 107));
+    }
+
+    #[test]
     fn once_the_listeners_are_complete_no_port_gets_a_row() {
         let mut table = PortTable::new(None);
-        table.add(80, State::Listen);
+        table.add(80, State::Listen, 0, 0);
         table.add_listener(80, LISTENER);
         table.listeners_are_complete();
         for port in 0..=u16::MAX {
-            table.add(port, State::Established);
+            table.add(port, State::Established, 0, 0);
         }
         assert_eq!(table.rows.len(), 2);
-        let (services, other) = table.services();
+        let (services, other, _) = table.services();
         assert_eq!(services.len(), 1);
         assert_eq!(services[0].counts.total(), 2);
         assert_eq!(other.unwrap().total(), u64::from(u16::MAX));
@@ -247,10 +281,10 @@ mod tests {
     fn every_port_can_have_a_row() {
         let mut table = PortTable::new(None);
         for port in 0..=u16::MAX {
-            table.add(port, State::TimeWait);
+            table.add(port, State::TimeWait, 0, 0);
         }
         table.add_listener(u16::MAX, LISTENER);
-        let (services, other) = table.services();
+        let (services, other, _) = table.services();
         assert_eq!(services[0].counts.total(), 1);
         assert_eq!(other.unwrap().total(), u64::from(u16::MAX));
     }

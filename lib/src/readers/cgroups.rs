@@ -38,26 +38,45 @@ pub(crate) fn mount(proc_root: &Path) -> Result<PathBuf, Error> {
 /// is not there is left out.
 pub(crate) fn paths(mount: &Path, mut ids: HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
-    if let Ok(root) = fs::metadata(mount) {
-        if ids.remove(&root.ino()) {
-            found.insert(root.ino(), "/".to_owned());
+    each(mount, |id, path| {
+        if ids.remove(&id) {
+            found.insert(id, path.to_owned());
         }
+        !ids.is_empty()
+    });
+    found
+}
+
+/// The paths of all cgroups below `mount`.
+pub(crate) fn all(mount: &Path) -> HashMap<u64, String> {
+    let mut found = HashMap::new();
+    each(mount, |id, path| {
+        found.insert(id, path.to_owned());
+        true
+    });
+    found
+}
+
+/// Calls `found` with the ID and the path of each cgroup until it says no.
+fn each(mount: &Path, mut found: impl FnMut(u64, &str) -> bool) {
+    let root = fs::metadata(mount).map(|root| root.ino());
+    if !root.is_ok_and(|id| found(id, "/")) {
+        return;
     }
     let mut directories = vec![(mount.to_owned(), String::new())];
-    while let Some((directory, path)) = directories.pop().filter(|_| !ids.is_empty()) {
+    while let Some((directory, path)) = directories.pop() {
         // A cgroup that has just been removed, or may not be looked at, has nothing in it.
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
             let path = format!("{path}/{}", entry.file_name().to_string_lossy());
-            if ids.remove(&entry.ino()) {
-                found.insert(entry.ino(), path.clone());
+            if !found(entry.ino(), &path) {
+                return;
             }
             directories.push((entry.path(), path));
         }
     }
-    found
 }
 
 #[cfg(test)]

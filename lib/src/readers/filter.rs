@@ -327,13 +327,9 @@ mod tests {
             audit(&program);
             let [local, remote] = [local, remote].map(SocketAddr::from);
             let expected = filter.accepts(&Connection {
-                state: State::Established,
                 local,
                 remote,
-                uid: None,
-                inode: None,
-                receive_queue: 0,
-                send_queue: None,
+                ..Connection::between("0.0.0.0:0", "0.0.0.0:0", State::Established)
             });
             let accepted = accepts(&program, local, remote);
             // The kernel knows an IPv4-mapped address as one of IPv6, too: the reader decides.

@@ -19,8 +19,8 @@ use crate::namespaces::processes;
 pub(crate) struct Holders {
     /// The sets of processes that have the same sockets open.
     pub(crate) sets: Vec<Arc<[Process]>>,
-    /// For each inode that was asked for its set; `None` if no process was found.
-    pub(crate) set_of: Vec<Option<u32>>,
+    /// The inode numbers of sockets, in ascending order, and the index of the set of each.
+    set_of: Vec<(u32, u32)>,
     /// The number of processes whose descriptors may not be looked at.
     pub(crate) hidden: u64,
     /// Whether the procfs hides processes: it is mounted with `hidepid=invisible`.
@@ -28,11 +28,11 @@ pub(crate) struct Holders {
 }
 
 impl Holders {
-    /// Looks for the sockets with these inode numbers, which ascend, in all processes of a procfs.
+    /// Looks for the sockets with these inode numbers in all processes of a procfs.
     ///
     /// # Errors
     /// If the processes cannot be listed, or there are none.
-    pub(crate) fn find(proc_root: &Path, inodes: &[u64]) -> Result<Self, Error> {
+    pub(crate) fn find(proc_root: &Path, is_wanted: impl Fn(u32) -> bool) -> Result<Self, Error> {
         let pids = processes(proc_root)?;
         if pids.is_empty() {
             let proc_root = proc_root.to_owned();
@@ -47,8 +47,8 @@ impl Holders {
         for pid in pids {
             let process = proc_root.join(pid.to_string());
             let mut add = |inode| {
-                if let Ok(index) = inodes.binary_search(&inode) {
-                    held.push((index as u32, pid));
+                if is_wanted(inode) {
+                    held.push((inode, pid));
                 }
             };
             match each_socket(&process, &mut add) {
@@ -61,13 +61,12 @@ impl Holders {
         // A process may have several descriptors of a socket.
         held.dedup();
 
-        holders.set_of = vec![None; inodes.len()];
         let mut numbers: HashMap<Vec<u32>, u32> = HashMap::new();
         for same in held.chunk_by(|a, b| a.0 == b.0) {
             let pids: Vec<u32> = same.iter().map(|&(_, pid)| pid).collect();
             let next = numbers.len() as u32;
             let set = *numbers.entry(pids).or_insert(next);
-            holders.set_of[same[0].0 as usize] = Some(set);
+            holders.set_of.push((same[0].0, set));
         }
         let mut sets = vec![Vec::new(); numbers.len()];
         let mut names: HashMap<u32, String> = HashMap::new();
@@ -86,10 +85,28 @@ impl Holders {
         holders.sets = sets.into_iter().map(sorted).collect();
         Ok(holders)
     }
+
+    /// The index of the set of processes that have this socket open.
+    pub(crate) fn set(&self, inode: u32) -> Option<u32> {
+        let found = self
+            .set_of
+            .binary_search_by_key(&inode, |&(inode, _)| inode);
+        Some(self.set_of[found.ok()?].1)
+    }
 }
 
-/// Calls `each` with the inode number of every socket that a process has open.
-fn each_socket(process: &Path, each: &mut impl FnMut(u64)) -> io::Result<()> {
+/// The procfs that `proc_root` is in, if it is the directory of a process.
+pub(crate) fn procfs_of(proc_root: &Path) -> &Path {
+    let is_process = proc_root.join("fd").exists();
+    proc_root
+        .parent()
+        .filter(|_| is_process)
+        .unwrap_or(proc_root)
+}
+
+/// Calls `each` with the inode number of every socket that a process has open. The kernel's numbers
+/// of these have 32 bits (`get_next_ino`).
+fn each_socket(process: &Path, each: &mut impl FnMut(u32)) -> io::Result<()> {
     for entry in fs::read_dir(process.join("fd"))? {
         let link = match entry.and_then(|entry| fs::read_link(entry.path())) {
             Ok(link) => link,
@@ -135,7 +152,11 @@ mod tests {
         for (pid, comm, links) in [
             ("10", "nginx", &["socket:[7]", "socket:[8]", "pipe:[9]"][..]),
             ("9", "nginx", &["socket:[7]", "socket:[7]", "socket:[8]"]),
-            ("11", "a b", &["/dev/null", "socket:[x]", "socket:[12]"]),
+            (
+                "11",
+                "a b",
+                &["/dev/null", "socket:[x]", "socket:[12]", "socket:[5]"],
+            ),
             ("12", "init", &["socket:[8]"]),
             ("self", "me", &["socket:[12]"]),
         ] {
@@ -148,13 +169,13 @@ mod tests {
         }
         // A process that ends during the reading.
         fs::create_dir(root.path().join("77")).unwrap();
-        let holders = Holders::find(root.path(), &[7, 8, 9, 12]).unwrap();
+        let holders = Holders::find(root.path(), |inode| inode != 5).unwrap();
         let text = |set: Option<u32>| {
             let set = &holders.sets[set? as usize];
             let one = |process: &Process| format!("{} {}", process.comm, process.pid);
             Some(set.iter().map(one).collect::<Vec<_>>().join(", "))
         };
-        let sets: Vec<_> = holders.set_of.iter().map(|&set| text(set)).collect();
+        let sets = [7, 8, 9, 12, 5].map(|inode| text(holders.set(inode)));
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
             sets,
@@ -162,13 +183,14 @@ mod tests {
                 some("nginx 9, nginx 10"),
                 some("init 12, nginx 9, nginx 10"),
                 None,
-                some("a b 11")
+                some("a b 11"),
+                None
             ]
         );
         assert!(holders.hidden == 0 && holders.invisible);
         let nothing = tempfile::tempdir().unwrap();
         assert!(matches!(
-            Holders::find(nothing.path(), &[]),
+            Holders::find(nothing.path(), |_| true),
             Err(Error::NoProcesses { .. })
         ));
     }

@@ -67,6 +67,7 @@ pub(crate) fn parse<R: Read>(file: R, buffer: &mut [u8]) -> Result<Answer, Failu
             fullest: numbers.fullest,
             drops: Some(drops),
             counts: numbers.counts,
+            queues: None,
         });
     };
     match lines.next()? {

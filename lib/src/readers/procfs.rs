@@ -218,13 +218,13 @@ pub(crate) fn count_by_port<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
 ) -> Result<(), Failure> {
     while let Some(row) = rows.next()? {
         let (port, state) = (row.local_port()?, row.state()?);
-        table.add(port, state);
+        let (send_queue, receive_queue) = row.queues()?;
+        table.add(port, state, receive_queue, send_queue);
         if state == State::Listen {
-            let (_, accept_queue) = row.queues()?;
             table.add_listener(
                 port,
                 Listener {
-                    accept_queue,
+                    accept_queue: receive_queue,
                     backlog: None,
                     drops: None,
                 },
@@ -415,6 +415,8 @@ impl<'a> Row<'a> {
             receive_queue,
             // Of a listener, it is always zero.
             send_queue: (state != State::Listen).then_some(send_queue),
+            interface: None,
+            cgroup: None,
         })
     }
 
@@ -626,13 +628,8 @@ mod tests {
     #[test]
     fn reads_whole_connections() {
         let connection = |state, local: &str, remote: &str| Connection {
-            state,
-            local: local.parse().unwrap(),
-            remote: remote.parse().unwrap(),
-            uid: None,
-            inode: None,
-            receive_queue: 0,
             send_queue: Some(0),
+            ..Connection::between(local, remote, state)
         };
         assert_eq!(
             connections(&format!("{HEADER}{CONNECTIONS}"), IPV4_DIGITS).unwrap(),
@@ -711,7 +708,7 @@ mod tests {
             let rows = Rows::new(text.as_bytes(), IPV4_DIGITS, [0; 4096]);
             count_by_port(rows, &mut table).unwrap();
         }
-        let (services, other) = table.services();
+        let (services, other, _) = table.services();
         let [service] = services[..] else {
             panic!("{services:?}")
         };

@@ -2,6 +2,7 @@
 
 //! The output formats of `tcpstat services`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -10,23 +11,81 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
-use tcpstat::{Counts, Service, Services, State};
+use tcpstat::{Counts, Owner, Process, Queues, Service, Services, State};
 
 use crate::format::{
     Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, metrics, ratio,
     rfc3339, rounded,
 };
 use crate::netns_name::Names;
+use crate::owners::{JsonProcess, Owners, printable, processes_text};
 use crate::table::{self, Column};
 
 /// The values of `--format`.
 pub(super) const FORMATS: [Format; 3] = [Format::Json, Format::Prometheus, Format::Table];
 
+/// The services of a namespace, and whose their listeners are.
+pub(super) struct OwnedServices {
+    services: Services,
+    owners: BTreeMap<u16, PortOwners>,
+    /// Whether processes were asked for.
+    processes: bool,
+}
+
+/// Whose the listeners of a port are.
+#[derive(Default)]
+struct PortOwners {
+    units: BTreeSet<String>,
+    processes: BTreeSet<Process>,
+}
+
+impl OwnedServices {
+    /// `listeners` are those of the services, if they could be listed.
+    pub(super) fn new(
+        services: Services,
+        listeners: Option<Vec<Owner>>,
+        owners: &mut Owners,
+    ) -> Self {
+        let mut by_port: BTreeMap<u16, PortOwners> = BTreeMap::new();
+        let processes = listeners.is_some() && owners.processes(None).is_some();
+        for listener in listeners.unwrap_or_default() {
+            let port = by_port.entry(listener.port).or_default();
+            port.units.extend(owners.unit(listener.cgroup));
+            let processes = owners.processes(listener.inode);
+            port.processes
+                .extend(processes.unwrap_or_default().iter().cloned());
+        }
+        Self {
+            services,
+            owners: by_port,
+            processes,
+        }
+    }
+
+    /// The units of the listeners of a port, if they are known.
+    fn unit(&self, port: u16) -> Option<String> {
+        let units: Vec<&str> = self
+            .owners
+            .get(&port)?
+            .units
+            .iter()
+            .map(String::as_str)
+            .collect();
+        (!units.is_empty()).then(|| units.join(","))
+    }
+
+    /// The processes that listen at a port, if they were asked for.
+    fn processes(&self, port: u16) -> Option<Vec<&Process>> {
+        let processes = || Some(self.owners.get(&port)?.processes.iter().collect());
+        self.processes.then(|| processes().unwrap_or_default())
+    }
+}
+
 /// The services as text, with the final newline. `timestamp` is the time of the reading,
 /// `names` are those of the network namespaces.
 pub(super) fn text(
     format: Format,
-    answers: &[Answer<Services>],
+    answers: &[Answer<OwnedServices>],
     timestamp: Timestamp,
     names: &Names,
 ) -> Result<String, Box<dyn std::error::Error>> {
@@ -48,6 +107,8 @@ struct Json<'a> {
     services: Vec<JsonService<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     other: Option<JsonOther<'a>>,
+    /// Bytes in the queues of all of these connections.
+    queues: Option<JsonQueues>,
 }
 
 /// A service. Values that the source does not know are `null`. Shares are of its connections, so
@@ -64,6 +125,25 @@ struct JsonService<'a> {
     drops: Option<u64>,
     total: u64,
     states: Shares<'a>,
+    /// Bytes in the queues of the connections.
+    queues: Option<JsonQueues>,
+    /// Of the listeners.
+    unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<Vec<JsonProcess<'a>>>,
+}
+
+/// The bytes in the queues of connections.
+#[derive(Serialize)]
+struct JsonQueues {
+    receive: u64,
+    send: u64,
+}
+
+impl From<Queues> for JsonQueues {
+    fn from(Queues { receive, send, .. }: Queues) -> Self {
+        Self { receive, send }
+    }
 }
 
 /// The queue of one listener.
@@ -80,8 +160,9 @@ struct JsonOther<'a> {
 }
 
 impl<'a> Json<'a> {
-    fn new(answer: &'a Answer<Services>, timestamp: Timestamp, names: &Names) -> Self {
-        let services = &answer.answer;
+    fn new(answer: &'a Answer<OwnedServices>, timestamp: Timestamp, names: &Names) -> Self {
+        let owned = &answer.answer;
+        let services = &owned.services;
         Self {
             timestamp: rfc3339(timestamp),
             namespace: JsonNamespace::of(answer.namespace, names),
@@ -105,6 +186,11 @@ impl<'a> Json<'a> {
                         counts: &service.counts,
                         whole: Whole::Connections(service.connections()),
                     },
+                    queues: service.queues.map(JsonQueues::from),
+                    unit: owned.unit(service.port),
+                    processes: owned
+                        .processes(service.port)
+                        .map(|processes| processes.into_iter().map(Into::into).collect()),
                 })
                 .collect(),
             other: services.other.as_ref().map(|counts| JsonOther {
@@ -114,6 +200,7 @@ impl<'a> Json<'a> {
                     whole: Whole::Total,
                 },
             }),
+            queues: services.queues.map(JsonQueues::from),
         }
     }
 }
@@ -121,11 +208,11 @@ impl<'a> Json<'a> {
 /// Replaces the port number for the sockets at ports without a listener.
 const OTHER: &str = "other";
 
-fn prometheus(answers: &[Answer<Services>], names: &Names) -> Result<String, fmt::Error> {
+fn prometheus(answers: &[Answer<OwnedServices>], names: &Names) -> Result<String, fmt::Error> {
     let answers = answers.iter().map(|Answer { namespace, answer }| Metrics {
         labels: labels(*namespace, names),
-        services: answer.services.clone(),
-        other: answer.other,
+        services: answer.services.services.clone(),
+        other: answer.services.other,
     });
     metrics(AllMetrics(answers.collect()))
 }
@@ -171,7 +258,7 @@ impl Collector for AllMetrics {
         }
 
         type Value = fn(&Service) -> Option<u64>;
-        let gauges: [(&str, &str, Value); 6] = [
+        let gauges: [(&str, &str, Value); 8] = [
             (
                 "tcpstat_service_listeners",
                 "Number of sockets that listen on the port.",
@@ -203,6 +290,16 @@ impl Collector for AllMetrics {
                 "Number of segments and connections dropped at the current listeners.",
                 |service| service.drops,
             ),
+            (
+                "tcpstat_service_receive_queue_bytes",
+                "Bytes that wait to be read by the service.",
+                |service| Some(service.queues?.receive),
+            ),
+            (
+                "tcpstat_service_send_queue_bytes",
+                "Bytes that the clients of the service have not acknowledged yet.",
+                |service| Some(service.queues?.send),
+            ),
         ];
         for (name, help, value) in gauges {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -223,7 +320,8 @@ impl Collector for AllMetrics {
 
 /// A row for each service, a column for each state that occurs, with its share of the connections.
 /// `LISTEN` is in the column `LISTENERS`.
-fn services_table(services: &Services) -> String {
+fn services_table(owned: &OwnedServices) -> String {
+    let services = &owned.services;
     let rows = &services.services;
     let counts = rows.iter().map(|service| service.counts);
     let mut all: Counts = counts.chain(services.other).sum();
@@ -245,7 +343,22 @@ fn services_table(services: &Services) -> String {
     ]
     .map(|heading| Column::number(heading, 0))
     .to_vec();
+    // Those of the sockets in no service are what is left of these.
+    let mut left = services.queues.unwrap_or_default();
+    let has_queues = left != Queues::default();
+    if has_queues {
+        columns.extend(["RECV_BYTES", "SEND_BYTES"].map(|heading| Column::number(heading, 0)));
+    }
     columns.extend(states.iter().map(|state| Column::number(state.name(), 0)));
+    let has_units = rows
+        .iter()
+        .any(|service| owned.unit(service.port).is_some());
+    if has_units {
+        columns.push(Column::text("UNIT", 0));
+    }
+    if owned.processes {
+        columns.push(Column::text("PROCESSES", 0));
+    }
     let shares = |counts: &Counts, of| {
         let counts = *counts;
         let share = move |state| match counts.get(state) {
@@ -265,13 +378,34 @@ fn services_table(services: &Services) -> String {
             known(service.drops),
             service.counts.total().to_string(),
         ];
+        let queues = service.queues.unwrap_or_default();
+        left.receive = left.receive.saturating_sub(queues.receive);
+        left.send = left.send.saturating_sub(queues.send);
+        let queues = has_queues.then(|| bytes(queues)).into_iter().flatten();
         let shares = shares(&service.counts, service.connections());
-        cells.push(row.into_iter().chain(shares).collect());
+        let unit = owned.unit(service.port).unwrap_or_default();
+        let processes = owned.processes(service.port).map(|processes| {
+            let processes: Vec<Process> = processes.into_iter().cloned().collect();
+            processes_text(&processes)
+        });
+        let unit = has_units.then(|| printable(&unit));
+        cells.push(
+            row.into_iter()
+                .chain(queues)
+                .chain(shares)
+                .chain(unit)
+                .chain(processes)
+                .collect(),
+        );
     }
     if let Some(other) = &services.other {
         let row = [OTHER, "", "", "", "", ""].map(str::to_owned);
         let row = row.into_iter().chain([other.total().to_string()]);
-        cells.push(row.chain(shares(other, other.total())).collect());
+        let queues = has_queues.then(|| bytes(left)).into_iter().flatten();
+        let row = row.chain(queues).chain(shares(other, other.total()));
+        let mut row: Vec<String> = row.collect();
+        row.resize(columns.len(), String::new());
+        cells.push(row);
     }
 
     let mut text = table::text(&columns, &cells);
@@ -285,6 +419,11 @@ fn services_table(services: &Services) -> String {
         text += ", which is too old to know the fullest listener";
     }
     text + "\n"
+}
+
+/// The bytes in queues, as cells of a table.
+fn bytes(Queues { receive, send, .. }: Queues) -> [String; 2] {
+    [receive, send].map(|bytes| bytes.to_string())
 }
 
 /// Shown for a number that the source does not know.
@@ -302,6 +441,8 @@ pub(super) fn percent(ratio: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use tcpstat::{Namespace, Source};
 
     use super::*;
@@ -324,11 +465,15 @@ mod tests {
         services
     }
 
+    fn owned(services: Services) -> OwnedServices {
+        OwnedServices::new(services, None, &mut Owners::new(Path::new("/nonexistent")))
+    }
+
     fn text(format: Format, services: Services) -> String {
         let timestamp = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
         let answer = Answer {
             namespace: None,
-            answer: services,
+            answer: owned(services),
         };
         super::text(format, &[answer], timestamp, &Names::default()).unwrap()
     }
@@ -461,7 +606,7 @@ mod tests {
     fn several_namespaces_are_distinguished() {
         let answers = [(4026531840, 1), (4026532000, 77)].map(|(inode, pid)| Answer {
             namespace: Some(Namespace::new(inode, pid)),
-            answer: services(Source::Module),
+            answer: owned(services(Source::Module)),
         });
         let text = |format: Format| {
             super::text(format, &answers, Timestamp::UNIX_EPOCH, &Names::default()).unwrap()
@@ -472,7 +617,7 @@ mod tests {
             "\"namespace\":4026532000,\"pid\":77,\"netns_name\":null,\"source\":\"module\","
         ));
         let prometheus = text(Format::Prometheus);
-        assert_eq!(prometheus.matches("# TYPE").count(), 7);
+        assert_eq!(prometheus.matches("# TYPE").count(), 9);
         assert!(prometheus.contains(
             "tcpstat_service_drops{netns=\"4026532000\",netns_name=\"\",port=\"8080\"} 77\n"
         ));

@@ -7,12 +7,15 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tcpstat::{AcceptQueue, Interface, Listener, Listeners, Source};
+use tcpstat::{AcceptQueue, Listener, Listeners, Process, Source};
 
 use super::formats::{known, percent};
 use super::sort::SortBy;
-use crate::format::{Answer, Format, JsonNamespace, blocks, lines, rfc3339, rounded};
+use crate::format::{
+    Answer, Format, JsonInterface, JsonNamespace, blocks, interface_text, lines, rfc3339, rounded,
+};
 use crate::netns_name::Names;
+use crate::owners::{JsonProcess, Owners, printable, processes_text};
 use crate::table::{self, Column};
 
 /// Why listeners cannot be printed in this order or format, if so.
@@ -37,10 +40,38 @@ pub(super) fn sort(by: SortBy, listeners: &mut [Listener]) {
     }
 }
 
+/// The listeners of a namespace, and whose they are.
+pub(super) struct OwnedListeners {
+    source: Source,
+    listeners: Vec<Owned>,
+}
+
+/// A listener, and whose it is.
+struct Owned {
+    listener: Listener,
+    unit: Option<String>,
+    /// `None` if they were not asked for.
+    processes: Option<Vec<Process>>,
+}
+
+impl OwnedListeners {
+    pub(super) fn new(listeners: Listeners, owners: &mut Owners) -> Self {
+        let owned = |listener: Listener| Owned {
+            unit: owners.unit(listener.cgroup),
+            processes: owners.processes(listener.inode).map(<[Process]>::to_vec),
+            listener,
+        };
+        Self {
+            source: listeners.source,
+            listeners: listeners.listeners.into_iter().map(owned).collect(),
+        }
+    }
+}
+
 /// The listeners as text, with the final newline. `timestamp` is the time of the reading.
 pub(super) fn text(
     format: Format,
-    answers: &[Answer<Listeners>],
+    answers: &[Answer<OwnedListeners>],
     timestamp: Timestamp,
     names: &Names,
 ) -> serde_json::Result<String> {
@@ -78,24 +109,26 @@ struct JsonListener<'a> {
     drops: Option<u32>,
     uid: Option<u32>,
     inode: Option<u64>,
+    unit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<Vec<JsonProcess<'a>>>,
 }
 
-#[derive(Serialize)]
-struct JsonInterface<'a> {
-    index: u32,
-    name: Option<&'a str>,
-}
-
-impl<'a> From<&'a Listener> for JsonListener<'a> {
-    fn from(listener: &'a Listener) -> Self {
+impl<'a> From<&'a Owned> for JsonListener<'a> {
+    fn from(owned: &'a Owned) -> Self {
+        let Owned {
+            listener,
+            unit,
+            processes,
+        } = owned;
         let interface = listener.interface.as_ref();
+        let processes = processes.as_ref();
         Self {
+            unit: unit.as_deref(),
+            processes: processes.map(|processes| processes.iter().map(Into::into).collect()),
             address: listener.local.ip(),
             port: listener.local.port(),
-            interface: interface.map(|Interface { index, name, .. }| JsonInterface {
-                index: *index,
-                name: name.as_deref(),
-            }),
+            interface: interface.map(JsonInterface::from),
             accept_queue: listener.accept_queue,
             backlog: listener.backlog,
             accept_queue_ratio: listener.queue().map(AcceptQueue::ratio).map(rounded),
@@ -107,8 +140,8 @@ impl<'a> From<&'a Listener> for JsonListener<'a> {
 }
 
 /// A row for each listener.
-fn listeners_table(listeners: &Listeners) -> String {
-    let columns = [
+fn listeners_table(listeners: &OwnedListeners) -> String {
+    let mut columns = vec![
         Column::text("ADDRESS", 0),
         Column::number("PORT", 0),
         Column::text("INTERFACE", 0),
@@ -118,19 +151,24 @@ fn listeners_table(listeners: &Listeners) -> String {
         Column::number("DROPS", 0),
         Column::number("UID", 0),
         Column::number("INODE", 0),
+        Column::text("UNIT", 0),
     ];
+    if listeners
+        .listeners
+        .iter()
+        .any(|one| one.processes.is_some())
+    {
+        columns.push(Column::text("PROCESSES", 0));
+    }
     // An interface that is not known is not the same as none.
     let unbound = match listeners.source {
         Source::Procfs => "?",
         _ => "",
     };
-    let interface = |interface: &Interface| match &interface.name {
-        Some(name) => name.clone(),
-        None => format!("index {}", interface.index),
-    };
-    let row = |listener: &Listener| {
-        let bound = listener.interface.as_ref().map(interface);
-        vec![
+    let row = |owned: &Owned| {
+        let listener = &owned.listener;
+        let bound = listener.interface.as_ref().map(interface_text);
+        let mut row = vec![
             listener.local.ip().to_string(),
             listener.local.port().to_string(),
             bound.unwrap_or(unbound.to_owned()),
@@ -143,7 +181,10 @@ fn listeners_table(listeners: &Listeners) -> String {
             listener
                 .inode
                 .map_or(String::new(), |inode| inode.to_string()),
-        ]
+            owned.unit.as_deref().map_or(String::new(), printable),
+        ];
+        row.extend(owned.processes.as_deref().map(processes_text));
+        row
     };
     let rows: Vec<_> = listeners.listeners.iter().map(row).collect();
     let mut text = table::text(&columns, &rows);
@@ -152,7 +193,7 @@ fn listeners_table(listeners: &Listeners) -> String {
     }
     text += &format!("\nsource: {}", listeners.source);
     if listeners.source == Source::Procfs {
-        text += ", which knows neither interface nor backlog nor drops";
+        text += ", which knows neither interface, backlog, drops nor unit";
     }
     text + "\n"
 }

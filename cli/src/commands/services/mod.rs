@@ -16,13 +16,16 @@ use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
 use crate::format::{Answer, Format};
 use crate::netns_name::Names;
 use crate::output::{print, say_source, without};
+use crate::owners::Owners;
+use formats::OwnedServices;
+use listeners::OwnedListeners;
 use sort::SortBy;
 
 const AFTER_HELP: &str = "\
 Examples:
   tcpstat services --format table --sort accept-queue   what waits to be accepted, the most first
-  tcpstat services -p 443,8000-8100                     these ports only, as one line of JSON
-  tcpstat services --listeners --format table -p 443    each worker that listens there: which one is stuck?
+  tcpstat services --port 443,8000-8100                 these ports only, as one line of JSON
+  tcpstat services --listeners --format table -p        each worker that listens there: which one is stuck?
 
 The sockets of ports that nothing listens on (outgoing connections) are counted together, as \"other\"; not with --port.
 Shares are of the connections of a port: listeners count only in its total, and the ratio of LISTEN is null.
@@ -36,8 +39,12 @@ is older than this command knows no use.";
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ServicesArgs {
     /// Only these local ports: 443,8000-8100
-    #[arg(short, long, value_name = "PORTS")]
+    #[arg(long, value_name = "PORTS")]
     port: Option<Ports>,
+
+    /// Show the processes that listen (yours; as root, all)
+    #[arg(short, long)]
+    processes: bool,
 
     /// A row for each listening socket instead of one for each port
     #[arg(long)]
@@ -88,9 +95,14 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
         true => Names::read(&args.source.options().proc_root),
         false => Names::default(),
     };
+    let proc_root = args.source.options().proc_root;
+    let mut owners = Owners::new(&proc_root);
     let mut complete = true;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
+        if args.processes {
+            owners.read_processes(&proc_root)?;
+        }
         let text = if args.listeners {
             let reading = scope.read(|sampler| sampler.listeners(args.port.as_ref()))?;
             let mut answers = reading.unless_missing(&mut complete);
@@ -102,11 +114,31 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                     say_source(*namespace, &answer.tried, answer.source, found);
                 }
             }
+            let answers: Vec<_> = answers
+                .into_iter()
+                .map(|answer| answer.map(|all| OwnedListeners::new(all, &mut owners)))
+                .collect();
             listeners::text(args.format, &answers, timestamp, &names).map_err(Into::into)
         } else {
-            let reading = scope.read(|sampler| sampler.services(args.port.as_ref()))?;
+            let reading = scope.read(|sampler| {
+                let services = sampler.services(args.port.as_ref())?;
+                let ports = args.port.as_ref();
+                let owners = match services.source {
+                    // Metrics have neither units nor processes.
+                    _ if args.format == Format::Prometheus => None,
+                    // It knows no units.
+                    Source::Procfs if !args.processes => None,
+                    Source::Procfs => sampler.owners_of_services(ports, Source::Procfs)?,
+                    _ => sampler.owners_of_services(ports, Source::Netlink)?,
+                };
+                Ok((services, owners))
+            })?;
             let mut answers = reading.unless_missing(&mut complete);
-            for Answer { namespace, answer } in &mut answers {
+            for Answer {
+                namespace,
+                answer: (answer, _),
+            } in &mut answers
+            {
                 args.sort.sort(&mut answer.services);
                 if args.source.verbose {
                     let found = format!("{} services", answer.services.len());
@@ -114,6 +146,12 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                     say_source(*namespace, &answer.tried, answer.source, found);
                 }
             }
+            let answers: Vec<_> = answers
+                .into_iter()
+                .map(|answer| {
+                    answer.map(|(all, listeners)| OwnedServices::new(all, listeners, &mut owners))
+                })
+                .collect();
             formats::text(args.format, &answers, timestamp, &names)
         };
         print(&text.map_err(Failure::Format)?)

@@ -17,6 +17,7 @@ use tcpstat::{Counts, Group, GroupKey, Groups, Key, State};
 
 use crate::failure::Failure;
 use crate::format::{Format, Labels, Shares, Whole, ratio, rfc3339, write_metrics};
+use crate::owners::printable;
 use crate::table::{self, Column};
 use crate::users::Users;
 
@@ -125,8 +126,7 @@ impl Reading {
             .map(|other| row(OTHER.to_owned(), other.total(), None, other))
             .into_iter();
         let listed = self.listed().map(|group| {
-            // It reaches terminals.
-            let mut key = self.key(&group.key).replace(char::is_control, "?");
+            let mut key = printable(&self.key(&group.key));
             if let GroupKey::Netns(inode) = group.key {
                 let name = self.names.get(&inode).filter(|name| !name.is_empty());
                 key += &name.map_or(String::new(), |name| format!(" {name}"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::builder::PossibleValue;
 use jiff::Timestamp;
-use tcpstat::{Error, Grouping, Groups, Key, Namespaces, Origin, Sampler, Source, State, Weight};
+use tcpstat::{Error, Grouping, Key, Namespaces, Origin, Sampler, Source, State, Weight};
 
 use super::namespaces::{Scope, end};
 use crate::explain;
@@ -19,6 +19,7 @@ use crate::format::Format;
 use crate::names::{self, NameParser};
 use crate::netns_name::Names;
 use crate::output::{print_by, say, say_source, without};
+use crate::owners::say_hidden;
 use crate::users::Users;
 use formats::Reading;
 
@@ -183,7 +184,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
                 say_source(answer.namespace, &grouped.tried, grouped.source, method);
             }
         }
-        said = said || say_what_is_hidden(&groups);
+        said = said || say_hidden(groups.hidden, groups.invisible);
         let namespaces = answers.iter().filter_map(|answer| answer.namespace);
         let reading = Reading {
             groups,
@@ -217,22 +218,6 @@ fn say_others(sampler: &Sampler, proc_root: &Path) {
             "{others} other network namespaces are not counted: see --all-namespaces"
         )),
     }
-}
-
-/// Says that the sockets of some processes are not found. Returns whether it did.
-fn say_what_is_hidden(groups: &Groups) -> bool {
-    const ROOT: &str = "their sockets are (hidden). Run as root (CAP_SYS_PTRACE) to see all.";
-    match groups.hidden {
-        0 if groups.invisible => say(format_args!("processes are hidden (hidepid=): {ROOT}")),
-        0 => return false,
-        1 => say(format_args!(
-            "the descriptors of 1 process cannot be read: {ROOT}"
-        )),
-        hidden => say(format_args!(
-            "the descriptors of {hidden} processes cannot be read: {ROOT}"
-        )),
-    }
-    true
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::namespace::{Handle, THREAD_NET, inside};
 use super::sockstat::Sockstat;
 use crate::connections::{Connection, Filter};
 use crate::error::Error;
-use crate::listeners::{Interface, Listener};
+use crate::listeners::{Interface, Listener, Owner};
 use crate::ports::Ports;
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
@@ -154,6 +154,15 @@ impl<'a> Netlink<'a> {
         Ok(listeners)
     }
 
+    /// Whose the sockets are that listen, in the order of the kernel.
+    pub(crate) fn owners(&mut self, ports: Option<&Ports>) -> Result<Vec<Owner>, Error> {
+        let mut owners = Vec::new();
+        self.connections(&Filter::of_listeners(ports), |connection, message| {
+            owners.push(Owner::of(connection, message.cgroup()));
+        })?;
+        Ok(owners)
+    }
+
     /// Hands on the connections that `filter` accepts, with their messages.
     pub(crate) fn connections(
         &mut self,
@@ -188,7 +197,8 @@ impl<'a> Netlink<'a> {
 /// Counts the socket that `message` is about at its local port.
 #[inline]
 fn add(table: &mut PortTable<'_>, message: &InetDiagMsg) -> Result<(), String> {
-    table.add(message.local_port(), message.state()?);
+    let (receive, send) = message.queues();
+    table.add(message.local_port(), message.state()?, receive, send);
     Ok(())
 }
 
@@ -210,6 +220,7 @@ fn listener(message: &InetDiagMsg) -> Result<Option<Listener>, String> {
     Ok(Some(Listener {
         interface: interface.map(|index| Interface { index, name: None }),
         drops: message.listener()?.drops,
+        cgroup: message.cgroup(),
         ..listener
     }))
 }
@@ -226,6 +237,7 @@ fn interfaces() -> HashMap<u32, String> {
 /// The connections of an answer, received a datagram at a time.
 #[derive(Debug)]
 pub(crate) struct Listing {
+    namespace: Option<Handle>,
     answer: Answer,
     buffer: Vec<u8>,
     /// Those of the last datagram that were not given out yet.
@@ -239,6 +251,7 @@ impl Listing {
     /// Receives the first datagram too: if the kernel refuses, it says so there.
     pub(crate) fn start(namespace: Option<&Handle>, filter: &Filter) -> Result<Self, Error> {
         let mut listing = Self {
+            namespace: namespace.cloned(),
             answer: Answer::ask(namespace, Query::connections(filter))?,
             buffer: vec![0; BUFFER],
             received: VecDeque::new(),
@@ -248,10 +261,18 @@ impl Listing {
         Ok(listing)
     }
 
+    /// The names of the interfaces of the network namespace, by index; none if they are refused.
+    pub(crate) fn interfaces(&self) -> HashMap<u32, String> {
+        inside(self.namespace.as_ref(), || Ok(interfaces())).unwrap_or_default()
+    }
+
     fn receive(&mut self) -> Result<(), Error> {
         self.goes_on = false;
         self.goes_on = self.answer.receive(&mut self.buffer, |message| {
-            self.received.push_back(Ok(message.connection()?));
+            self.received.push_back(Ok(Connection {
+                cgroup: message.cgroup(),
+                ..message.connection()?
+            }));
             Ok(())
         })?;
         Ok(())
@@ -328,6 +349,7 @@ mod tests {
                 drops: Some(42),
                 uid: Some(1000),
                 inode: Some(4711),
+                cgroup: None,
             }
         );
         // `idiag_if`
@@ -354,7 +376,7 @@ mod tests {
         let message = listener_message(&memory);
         let mut table = PortTable::new(None);
         add_listener(&mut table, view(&message)).unwrap();
-        let (services, _) = table.services();
+        let (services, ..) = table.services();
         let service = services[0];
         assert_eq!((service.port, service.accept_queue), (80, 3));
         assert_eq!((service.backlog, service.drops), (Some(16), Some(42)));

@@ -148,6 +148,12 @@ impl InetDiagMsg {
         id.first_chunk().copied().map(u64::from_ne_bytes)
     }
 
+    /// The bytes in its receive and send queues; of a listener its accept queue and backlog.
+    #[inline]
+    pub(super) fn queues(&self) -> (u32, u32) {
+        (self.receive_queue.get(), self.send_queue.get())
+    }
+
     /// Whether it is about a full socket.
     pub(crate) fn is_full(&self) -> bool {
         NlAttr::ref_from_prefix(&self.attributes)
@@ -194,6 +200,9 @@ impl InetDiagMsg {
             inode: has_inode.then_some(inode.into()),
             receive_queue: self.receive_queue.get(),
             send_queue: Some(self.send_queue.get()),
+            interface: self.interface(),
+            // Whoever needs it looks for it: it is after all that is always read.
+            cgroup: None,
         })
     }
 
@@ -289,6 +298,8 @@ pub(super) mod tests {
                 inode: Some(4711),
                 receive_queue: 3,
                 send_queue: Some(16),
+                interface: None,
+                cgroup: None,
             }
         );
         let other_family = [&[1], &payload[1..]].concat();
