@@ -10,7 +10,7 @@ use tcpstat_census::state::State;
 
 use crate::outcome::Outcome;
 
-/// The counts in what a way has printed: tcpstat's JSON, of totals or of services, node_exporter's
+/// The counts in what a way has printed: tcpstat's JSON, of totals, services or groups, node_exporter's
 /// metrics, or lines of a state and its count. States have the kernel's names, those of `ss`, or
 /// numbers.
 pub(crate) fn counts(text: &str) -> Outcome<Counts> {
@@ -59,9 +59,10 @@ pub(crate) fn counts(text: &str) -> Outcome<Counts> {
     Ok(counts)
 }
 
-/// The parts of what `tcpstat services` prints that are needed here.
+/// The parts of what `tcpstat services` and `tcpstat top` print that are needed here.
 #[derive(Deserialize)]
 struct Services {
+    #[serde(alias = "groups")]
     services: Vec<ServiceRow>,
     other: ServiceRow,
 }
@@ -117,6 +118,8 @@ mod tests {
             "{\"timestamp\":\"\",\"services\":[{\"port\":1,\"states\":{\"ESTABLISHED\":{\"count\":999999,\"ratio\":1.0},\
              \"LISTEN\":{\"count\":1,\"ratio\":0.0}}}],\"other\":{\"states\":{\"ESTABLISHED\":{\"count\":1},\
              \"FIN_WAIT1\":{\"count\":2}}}}\n",
+            "{\"timestamp\":\"\",\"groups\":[{\"key\":\"a\",\"states\":{\"ESTABLISHED\":{\"count\":1000000}}}],\
+             \"other\":{\"states\":{\"LISTEN\":{\"count\":1},\"FIN_WAIT1\":{\"count\":2}}}}\n",
             "ESTAB 1000000\nUNCONN 4\nFIN-WAIT-1 2\nLISTEN 1\n",
             "ESTABLISHED 1000000\nFIN_WAIT1 2\nLISTEN 1\n",
             "1 1000000\n4 2\n10 1\n",

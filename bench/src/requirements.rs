@@ -88,6 +88,18 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Requirement
             "×",
             times(size, Way::ServicesByNetlink, Way::NetlinkFull),
         ));
+        requirements.push(at_most(
+            format!("{many} {which}: top by unit, against services by netlink"),
+            1.1,
+            "×",
+            times(size, Way::TopByUnit, Way::ServicesByNetlink),
+        ));
+        requirements.push(at_most(
+            format!("{many} {which}: peak memory of top by peer"),
+            16.0,
+            "MiB",
+            size.row(Way::TopByPeer).and_then(Row::peak_mib),
+        ));
     }
     for size in [smallest, largest] {
         requirements.push(at_most(

@@ -30,6 +30,16 @@ pub(crate) enum Way {
     Netlink,
     ServicesByProcfs,
     ServicesByNetlink,
+    TopByUnit,
+    TopByCgroup,
+    TopByProcess,
+    TopByUser,
+    TopByPeer,
+    TopByPeerPort,
+    TopByLocalPort,
+    TopByLocalAddress,
+    TopByState,
+    TopByFamily,
     Module,
     ModuleDrain,
     ServicesDrain,
@@ -66,8 +76,9 @@ pub(crate) struct Programs {
 }
 
 impl Way {
-    /// All ways, in the order of the document.
-    pub(crate) const ALL: [Way; 21] = [
+    /// All ways, in the order of the document. `top --by netns` is none: it counts every network
+    /// namespace, of which only one has the sockets that are measured.
+    pub(crate) const ALL: [Way; 31] = [
         Way::PsutilList,
         Way::PsutilGenerator,
         Way::Python,
@@ -83,6 +94,16 @@ impl Way {
         Way::Netlink,
         Way::ServicesByProcfs,
         Way::ServicesByNetlink,
+        Way::TopByUnit,
+        Way::TopByCgroup,
+        Way::TopByProcess,
+        Way::TopByUser,
+        Way::TopByPeer,
+        Way::TopByPeerPort,
+        Way::TopByLocalPort,
+        Way::TopByLocalAddress,
+        Way::TopByState,
+        Way::TopByFamily,
         Way::Module,
         Way::ModuleDrain,
         Way::ServicesDrain,
@@ -93,7 +114,7 @@ impl Way {
 
     /// Those that are measured on this machine, in the order in which they run: ways whose ratio is
     /// required are next to each other.
-    pub(crate) const NATIVE: [Way; 16] = [
+    pub(crate) const NATIVE: [Way; 26] = [
         Way::PsutilList,
         Way::PsutilGenerator,
         Way::Python,
@@ -106,6 +127,16 @@ impl Way {
         Way::NetlinkDrain,
         Way::NetlinkFull,
         Way::ServicesByNetlink,
+        Way::TopByUnit,
+        Way::TopByCgroup,
+        Way::TopByProcess,
+        Way::TopByUser,
+        Way::TopByPeer,
+        Way::TopByPeerPort,
+        Way::TopByLocalPort,
+        Way::TopByLocalAddress,
+        Way::TopByState,
+        Way::TopByFamily,
         Way::Netlink,
         Way::Ss,
         Way::Bpf,
@@ -130,6 +161,16 @@ impl Way {
             Way::Netlink => "tcpstat --source netlink",
             Way::ServicesByProcfs => "tcpstat services --source procfs",
             Way::ServicesByNetlink => "tcpstat services --source netlink",
+            Way::TopByUnit => "tcpstat top --by unit",
+            Way::TopByCgroup => "tcpstat top --by cgroup",
+            Way::TopByProcess => "tcpstat top --by process",
+            Way::TopByUser => "tcpstat top --by user",
+            Way::TopByPeer => "tcpstat top --by peer",
+            Way::TopByPeerPort => "tcpstat top --by peer-port",
+            Way::TopByLocalPort => "tcpstat top --by local-port",
+            Way::TopByLocalAddress => "tcpstat top --by local-address",
+            Way::TopByState => "tcpstat top --by state",
+            Way::TopByFamily => "tcpstat top --by family",
             Way::Module => "tcpstat --source module",
             Way::ModuleDrain => "/proc/tcpstat, one reading",
             Way::ServicesDrain => "/proc/net/tcpstat_services, one reading",
@@ -163,6 +204,24 @@ impl Way {
             Way::Netlink => Method::Tcpstat(&["--source", "netlink"]),
             Way::ServicesByProcfs => Method::Tcpstat(&["services", "--source", "procfs"]),
             Way::ServicesByNetlink => Method::Tcpstat(&["services", "--source", "netlink"]),
+            Way::TopByUnit => Method::Tcpstat(&["top", "--source", "netlink", "--by", "unit"]),
+            Way::TopByCgroup => Method::Tcpstat(&["top", "--source", "netlink", "--by", "cgroup"]),
+            Way::TopByProcess => {
+                Method::Tcpstat(&["top", "--source", "netlink", "--by", "process"])
+            }
+            Way::TopByUser => Method::Tcpstat(&["top", "--source", "netlink", "--by", "user"]),
+            Way::TopByPeer => Method::Tcpstat(&["top", "--source", "netlink", "--by", "peer"]),
+            Way::TopByPeerPort => {
+                Method::Tcpstat(&["top", "--source", "netlink", "--by", "peer-port"])
+            }
+            Way::TopByLocalPort => {
+                Method::Tcpstat(&["top", "--source", "netlink", "--by", "local-port"])
+            }
+            Way::TopByLocalAddress => {
+                Method::Tcpstat(&["top", "--source", "netlink", "--by", "local-address"])
+            }
+            Way::TopByState => Method::Tcpstat(&["top", "--source", "netlink", "--by", "state"]),
+            Way::TopByFamily => Method::Tcpstat(&["top", "--source", "netlink", "--by", "family"]),
             Way::Module => Method::Tcpstat(&["--source", "module"]),
             Way::ModuleDrain | Way::ObviousDrain | Way::OwnDrain => Method::Drain(Source::Module),
             Way::ServicesDrain | Way::OwnServicesDrain => Method::Drain(Source::Services),
@@ -206,12 +265,17 @@ impl Way {
                 | Way::NetlinkFull
                 | Way::Netlink
                 | Way::ServicesByNetlink
+                | Way::TopByUnit
+                | Way::TopByPeer
         )
     }
 
     /// Whether it is so slow that it runs in fewer rounds.
     pub(crate) fn is_slow(self) -> bool {
-        matches!(self, Way::PsutilList | Way::PsutilGenerator | Way::Netstat)
+        matches!(
+            self,
+            Way::PsutilList | Way::PsutilGenerator | Way::Netstat | Way::TopByProcess
+        )
     }
 
     /// Why it cannot be measured on this machine, if it cannot.
