@@ -7,7 +7,7 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
@@ -20,6 +20,7 @@ use std::time::Duration;
 use common::run::{self, tcpstat};
 use common::saved::proc_root;
 use common::sources;
+use tcpstat_tests::cgroup::Cgroup;
 use tcpstat_tests::netns;
 use tempfile::TempDir;
 
@@ -324,6 +325,92 @@ fn a_local_port_is_counted_whether_something_listens_there_or_not() {
     let module = ["--crit", "local-port=443:total>1", "--source", "module"];
     let (code, line) = check_on(root.path(), &module);
     assert_eq!(code, 3, "{line}");
+}
+
+/// The exit code and the line in the network namespace of this thread.
+fn check_here(arguments: &[&str]) -> (i32, String) {
+    let (code, line, stderr) = run(command(arguments));
+    assert_eq!(stderr, "");
+    (code, line)
+}
+
+#[test]
+fn units_peers_and_listeners_have_limits() {
+    if netns::must_skip() {
+        return;
+    }
+    let path = format!("/tcpstat-check-{}.slice/web.service", std::process::id());
+    let Some(service) = Cgroup::new(&path) else {
+        return;
+    };
+    netns::in_new(|| {
+        let bind = |address| TcpListener::bind(address).unwrap();
+        let web = service.while_inside(|| bind("127.0.0.1:7103")).unwrap();
+        let _other = bind("127.0.0.2:7103");
+        let connect = || service.while_inside(|| TcpStream::connect("127.0.0.1:7103").unwrap());
+        let clients = [connect().unwrap(), connect().unwrap(), connect().unwrap()];
+        let _accepted = web.accept().unwrap();
+        clients[0].shutdown(Shutdown::Write).unwrap();
+        for source in ["auto", "netlink"] {
+            let check = |limits: &str| check_here(&["--crit", limits, "--source", source]);
+            assert_eq!(
+                check("unit=web.service:close-wait>0,unit=web.service:total<8,unit=no.service:total>0"),
+                (
+                    2,
+                    "TCP CRITICAL - unit=web.service: CLOSE_WAIT 1 (> 0); unit=web.service: total 7 (< 8) | \
+                     'unit:web.service:CLOSE_WAIT'=1;;0;0 'unit:web.service:total'=7;;8:;0 \
+                     'unit:no.service:total'=0;;0;0"
+                        .to_owned()
+                )
+            );
+            assert_eq!(
+                check("unit=web.service:listeners<1,unit=web.service:CLOSE_WAIT>20%"),
+                (
+                    0,
+                    "TCP OK - unit=web.service: listeners 1; unit=web.service: CLOSE_WAIT 16.7% of 6 | \
+                     'unit:web.service:listeners'=1;;1:;0 'unit:web.service:CLOSE_WAIT%'=16.7%;;20;0"
+                        .to_owned()
+                )
+            );
+        }
+        for source in sources::names_and_auto() {
+            let check = |limits: &str| check_here(&["--crit", limits, "--source", source]);
+            assert_eq!(
+                check("peer-port=7103:total>2,peer-port=7104:total>0"),
+                (
+                    2,
+                    "TCP CRITICAL - peer-port=7103: total 3 (> 2) | 'peer-port:7103:total'=3;;2;0 \
+                     'peer-port:7104:total'=0;;0;0"
+                        .to_owned()
+                )
+            );
+            let (code, line) = check("listener=127.0.0.1:7103:accept_queue>1");
+            assert_eq!(code, 2, "{line}");
+            assert!(
+                line.starts_with("TCP CRITICAL - listener=127.0.0.1:7103: accept_queue 2 (> 1) | "),
+                "{line}"
+            );
+            let (code, line) = check("listener=127.0.0.2:7103:accept_queue>0");
+            assert_eq!(code, 0, "{line}");
+            let gone = "listener=127.0.0.3:7103";
+            let (code, line) = check(&format!("{gone}:listeners<1,{gone}:accept_queue>1"));
+            assert_eq!(code, 2, "{line}");
+            assert!(line.contains("nothing listens at 127.0.0.3:7103; "), "{line}");
+            let (code, line) = check("listener=127.0.0.1:7103:accept_queue>1%");
+            let knows = source != "procfs";
+            assert_eq!(code, if knows { 2 } else { 3 }, "{line}");
+            assert!(line.contains("1.6% of 128") || !knows, "{line}");
+            let over = ["--over", "1ms", "--source", source];
+            let limit = ["--crit", "listener=127.0.0.1:7103:drops/s>0"];
+            let (code, line) = check_here(&[&limit[..], &over].concat());
+            assert_eq!(code, if knows { 0 } else { 3 }, "{line}");
+        }
+        let (code, line) = check_here(&["--crit", "unit=x:total>1", "--source", "procfs"]);
+        assert_eq!(code, 3);
+        assert!(line.contains("it does not know the unit of a socket"), "{line}");
+        drop(clients);
+    })
+    .unwrap();
 }
 
 #[test]

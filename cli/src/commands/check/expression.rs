@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use crate::explain::typed;
 
 /// A limit: `[SCOPE:]WHAT[/s] OP NUMBER[%]`. Its `Display` is the shortest text that parses to the same
 /// limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expression {
     /// The left-hand side.
     pub(crate) subject: Subject,
@@ -29,7 +30,7 @@ pub(crate) struct Expression {
 pub(crate) struct Expressions(pub(crate) Vec<Expression>);
 
 /// A number that can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
     /// The sockets that are counted.
     pub(crate) scope: Scope,
@@ -41,13 +42,13 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// Whether two readings are compared.
-    pub(crate) fn is_rate(self) -> bool {
+    pub(crate) fn is_rate(&self) -> bool {
         self.measure == Measure::Rate
     }
 }
 
 /// The sockets that are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Those of the network namespace.
     Namespace,
@@ -55,25 +56,67 @@ pub(crate) enum Scope {
     Service(u16),
     /// `local-port=5432:`, those at this local port, whether something listens there or not.
     LocalPort(u16),
+    /// `peer-port=5432:`, those of connections to this remote port.
+    PeerPort(u16),
+    /// `unit=nginx.service:`, those that this systemd unit or container made.
+    Unit(String),
+    /// `listener=127.0.0.1:5432:`, the sockets that listen at this address.
+    Listener(SocketAddr),
 }
 
 impl Scope {
-    /// The name of [`Scope::LocalPort`].
+    /// The names of the scopes that have one.
     const LOCAL_PORT: &str = "local-port";
+    const PEER_PORT: &str = "peer-port";
+    const UNIT: &str = "unit";
+    const LISTENER: &str = "listener";
 
     /// The port of the service.
-    pub(crate) fn service(self) -> Option<u16> {
+    pub(crate) fn service(&self) -> Option<u16> {
         match self {
-            Self::Service(port) => Some(port),
-            Self::Namespace | Self::LocalPort(_) => None,
+            Self::Service(port) => Some(*port),
+            _ => None,
         }
     }
 
     /// The local port.
-    pub(crate) fn local_port(self) -> Option<u16> {
+    pub(crate) fn local_port(&self) -> Option<u16> {
         match self {
-            Self::LocalPort(port) => Some(port),
-            Self::Namespace | Self::Service(_) => None,
+            Self::LocalPort(port) => Some(*port),
+            _ => None,
+        }
+    }
+
+    /// The remote port.
+    pub(crate) fn peer_port(&self) -> Option<u16> {
+        match self {
+            Self::PeerPort(port) => Some(*port),
+            _ => None,
+        }
+    }
+
+    /// Why there is no such quantity of these sockets, if so.
+    fn refusal(&self, what: Quantity) -> Option<String> {
+        let of_listeners = matches!(what, Quantity::AcceptQueue | Quantity::Drops);
+        match (self, what) {
+            (Self::LocalPort(port), _) if of_listeners => Some(format!(
+                "queues and drops are those of a listener: {port}:{}",
+                what.name()
+            )),
+            (Self::PeerPort(_) | Self::Unit(_), _) if of_listeners => Some(format!(
+                "queues and drops are those of a listener: PORT:{}",
+                what.name()
+            )),
+            (Self::PeerPort(_), Quantity::Listeners) => {
+                Some("listeners are at a local port: local-port=PORT:listeners".to_owned())
+            }
+            (Self::Listener(address), Quantity::State(_) | Quantity::Total) => Some(format!(
+                "of a listener, accept_queue, drops and listeners are known; connections are those \
+                 of the port: {}:{}",
+                address.port(),
+                what.name()
+            )),
+            _ => None,
         }
     }
 }
@@ -230,6 +273,9 @@ impl fmt::Display for Scope {
             Self::Namespace => Ok(()),
             Self::Service(port) => write!(f, "{port}:"),
             Self::LocalPort(port) => write!(f, "{}={port}:", Self::LOCAL_PORT),
+            Self::PeerPort(port) => write!(f, "{}={port}:", Self::PEER_PORT),
+            Self::Unit(name) => write!(f, "{}={name}:", Self::UNIT),
+            Self::Listener(address) => write!(f, "{}={address}:", Self::LISTENER),
         }
     }
 }
@@ -319,11 +365,7 @@ impl FromStr for Expression {
         let first = parts.word();
         let (scope, word) = scope(&mut parts, first)?;
         let what = what(&parts, word.clone())?;
-        if let (Scope::LocalPort(port), Quantity::AcceptQueue | Quantity::Drops) = (scope, what) {
-            let problem = format!(
-                "queues and drops are those of a listener: {port}:{}",
-                what.name()
-            );
+        if let Some(problem) = scope.refusal(what) {
             return Err(parts.error(word, problem));
         }
         let is_rate = parts.skip("/");
@@ -357,7 +399,7 @@ impl FromStr for Expression {
         let is_listen_share = (what, measure) == (Quantity::State(State::Listen), Measure::Share);
         if is_listen_share && scope != Scope::Namespace {
             let problem = format!(
-                "shares at a port are of its connections, which listeners are not: compare the count, {scope}listeners{op}1"
+                "shares are of connections, which listeners are not: compare the count, {scope}listeners{op}1"
             );
             return Err(parts.error(sign, problem));
         }
@@ -423,15 +465,33 @@ fn scope(
     parts: &mut Parts<'_>,
     first: Range<usize>,
 ) -> Result<(Scope, Range<usize>), ExpressionError> {
-    if typed(&parts.text[first.clone()]) == Scope::LOCAL_PORT && parts.skip("=") {
-        let word = parts.word();
-        let port = port(parts, word)?;
+    let name = typed(&parts.text[first.clone()]);
+    let names = [
+        Scope::LOCAL_PORT,
+        Scope::PEER_PORT,
+        Scope::UNIT,
+        Scope::LISTENER,
+    ];
+    if names.contains(&&*name) && parts.skip("=") {
+        let value = parts.before_last_colon();
+        let text = parts.text[value.clone()].to_owned();
+        let scope = match &*name {
+            Scope::LOCAL_PORT => Scope::LocalPort(port(parts, value)?),
+            Scope::PEER_PORT => Scope::PeerPort(port(parts, value)?),
+            Scope::UNIT if text.is_empty() => {
+                return Err(parts.error(value, "expected a unit, as in unit=nginx.service:total"));
+            }
+            Scope::UNIT => Scope::Unit(text),
+            _ => Scope::Listener(text.parse().map_err(|_| {
+                let problem = "expected an address and a port, as in 127.0.0.1:5432 or [::1]:5432";
+                parts.error(value, problem)
+            })?),
+        };
         if !parts.skip(":") {
-            let problem =
-                "expected a colon and a quantity after the port, as in local-port=5432:total";
+            let problem = format!("expected a colon and a quantity, as in {scope}total");
             return Err(parts.error(parts.next(), problem));
         }
-        return Ok((Scope::LocalPort(port), parts.word()));
+        return Ok((scope, parts.word()));
     }
     if parts.skip(":") {
         return Ok((Scope::Service(port(parts, first)?), parts.word()));
@@ -515,6 +575,18 @@ impl Parts<'_> {
         self.take(|c| c.is_alphanumeric() || c == '_' || c == '-')
     }
 
+    /// Takes what precedes the last colon before the operator, without surrounding spaces; all of
+    /// it, if there is no colon.
+    fn before_last_colon(&mut self) -> Range<usize> {
+        let rest = &self.text[self.at..];
+        let rest = &rest[..rest.find(['<', '>']).unwrap_or(rest.len())];
+        let value = &rest[..rest.rfind(':').unwrap_or(rest.len())];
+        let end = self.at + value.trim_end().len();
+        let start = end - value.trim().len();
+        self.at = end;
+        start..end
+    }
+
     fn number(&mut self) -> Range<usize> {
         self.take(|c| !c.is_whitespace() && c != '%')
     }
@@ -596,6 +668,24 @@ mod tests {
                 "local-port=5432:TIME_WAIT>5%",
             ),
             ("local-port=1:total/s>5", "local-port=1:total/s>5"),
+            (
+                " Peer-Port = 5432 : established > 200",
+                "peer-port=5432:ESTABLISHED>200",
+            ),
+            (
+                "unit = nginx.service : close-wait>5%",
+                "unit=nginx.service:CLOSE_WAIT>5%",
+            ),
+            (
+                "unit=containerd/4f0c3a9be1d2/6f0b-1a:total/s<-1",
+                "unit=containerd/4f0c3a9be1d2/6f0b-1a:total/s<-1",
+            ),
+            ("unit=a:b@c.service:total>1", "unit=a:b@c.service:total>1"),
+            (
+                "listener=127.0.0.1:5432:accept_queue>80%",
+                "listener=127.0.0.1:5432:accept_queue>80%",
+            ),
+            ("listener=[::1]:22:drops/s>1", "listener=[::1]:22:drops/s>1"),
         ] {
             assert_eq!(read(text).to_string(), shortest, "{text}");
         }
@@ -664,6 +754,30 @@ mod tests {
                 "expected a port, 1 to",
             ),
             ("local-port=1>1", "            ^", "a colon and a quantity"),
+            ("unit=:total>1", "     ^", "expected a unit"),
+            ("unit=x>1", "      ^", "unit=x:total"),
+            ("unit=x:>1", "       ^", "a state"),
+            ("unit=x:drops>1", "       ^^^^^", "a listener: PORT:drops"),
+            (
+                "peer-port=x:total>1",
+                "          ^",
+                "expected a port, 1 to",
+            ),
+            (
+                "peer-port=1:listeners>1",
+                "            ^^^^^^^^^",
+                "local-port=PORT:listeners",
+            ),
+            (
+                "listener=5432:drops>1",
+                "         ^^^^",
+                "an address and a port",
+            ),
+            (
+                "listener=127.0.0.1:5432:CLOSE_WAIT>1",
+                "                        ^^^^^^^^^^",
+                "of the port: 5432:CLOSE_WAIT",
+            ),
             ("local-port:total>1", "^^^^^^^^^^", "expected a port, 1 to"),
             ("remote-port=1:total>1", "^^^^^^^^^^^", "a state"),
             (
@@ -764,16 +878,21 @@ mod tests {
         let scope = prop_oneof![
             Just(Scope::Namespace),
             (1u16..).prop_map(Scope::Service),
-            (1u16..).prop_map(Scope::LocalPort)
+            (1u16..).prop_map(Scope::LocalPort),
+            (1u16..).prop_map(Scope::PeerPort),
+            "[a-zA-Z0-9@:_.\\\\/-]{0,30}[a-z]".prop_map(Scope::Unit),
+            (any::<std::net::IpAddr>(), any::<u16>())
+                .prop_map(|address| Scope::Listener(address.into())),
         ];
         let measures = [Measure::Count, Measure::Share, Measure::Rate];
         let measure = prop::sample::select(measures.to_vec());
         let op = prop::sample::select(&Op::ALL[..]);
         let all = (scope, what, measure, op, 0..10u64.pow(18));
         all.prop_map(|(scope, what, measure, op, number)| {
-            let what = match (scope, what) {
-                (Scope::LocalPort(_), Quantity::AcceptQueue | Quantity::Drops) => Quantity::Total,
-                (_, what) => what,
+            let what = match (scope.refusal(what), &scope) {
+                (None, _) => what,
+                (_, Scope::Listener(_)) => Quantity::Drops,
+                _ => Quantity::Total,
             };
             let has_share = match what {
                 Quantity::State(State::Listen) => scope == Scope::Namespace,
@@ -815,14 +934,14 @@ mod tests {
         }
 
         #[test]
-        fn almost_expressions_are_read_or_pointed_at(text in "((local-port=)?[0-9]{0,3}:?[a-zA-Z_]{0,12}(/s?)?[<>=]{0,2}[0-9.é-]{0,5}%?,?){0,4}") {
+        fn almost_expressions_are_read_or_pointed_at(text in "((local-port=|unit=|listener=)?[0-9]{0,3}:?[a-zA-Z_]{0,12}(/s?)?[<>=]{0,2}[0-9.é-]{0,5}%?,?){0,4}") {
             if let Err(error) = text.parse::<Expressions>() {
                 prop_assert!(error.to_string().ends_with('^'));
             }
         }
 
         #[test]
-        fn almost_an_expression_is_read_or_pointed_at(text in "(local-port=)?[0-9]{0,6}:?[a-zA-Z_ -]{0,12}(/s?)?[<>=]{0,2}[0-9.é-]{0,22}%?.?") {
+        fn almost_an_expression_is_read_or_pointed_at(text in "(local-port=|peer-port=|unit=|listener=)?[0-9:.]{0,6}:?[a-zA-Z_ -]{0,12}(/s?)?[<>=]{0,2}[0-9.é-]{0,22}%?.?") {
             match text.parse::<Expression>() {
                 Ok(expression) => prop_assert_eq!(expression.to_string().parse(), Ok(expression)),
                 Err(error) => prop_assert!(error.to_string().ends_with('^')),

@@ -83,10 +83,10 @@ fn sentence(comparison: &Comparison, value: &Value, limit: Option<&Expression>) 
         .namespace
         .as_ref()
         .map_or(String::new(), |name| format!("netns {name}: "));
-    let scope = match (comparison.subject.scope, value.port) {
-        (scope @ Scope::LocalPort(_), _) => format!("{scope} "),
-        (_, Some(port)) => format!("{port}: "),
-        (_, None) => String::new(),
+    let scope = match (&comparison.subject.scope, value.port) {
+        (Scope::Namespace | Scope::Service(_), Some(port)) => format!("{port}: "),
+        (Scope::Namespace | Scope::Service(_), None) => String::new(),
+        (scope, _) => format!("{scope} "),
     };
     let what = comparison.subject.what.name();
     let (number, unit) = (number(comparison, value), unit(comparison));
@@ -144,7 +144,7 @@ fn name(comparison: &Comparison) -> String {
 
 /// `'443:accept_queue%'=91.0%;80;90;0`. A number that only grows has the unit `c`.
 fn perfdata(comparison: &Comparison) -> String {
-    let subject = comparison.subject;
+    let subject = &comparison.subject;
     let value = match &comparison.value {
         Ok(value) => {
             let unit = match (subject.measure, subject.what) {
@@ -175,7 +175,7 @@ fn unit(comparison: &Comparison) -> &'static str {
 }
 
 /// Whether the number may be negative. The drops at a listener only grow.
-fn may_fall(subject: Subject) -> bool {
+fn may_fall(subject: &Subject) -> bool {
     subject.is_rate() && subject.what != Quantity::Drops
 }
 
@@ -183,7 +183,7 @@ fn may_fall(subject: Subject) -> bool {
 /// one range cannot express the limits.
 fn range(limits: &[Expression]) -> String {
     match limits {
-        [one] => match (one.op, may_fall(one.subject)) {
+        [one] => match (one.op, may_fall(&one.subject)) {
             (Op::Above, false) => one.limit.to_string(),
             (Op::Above, true) => format!("~:{}", one.limit),
             (Op::AtLeast, _) => format!("@{}:", one.limit),
@@ -245,7 +245,7 @@ mod tests {
     /// `amount` of `of`, compared with these limits.
     fn compared(amount: u64, of: Option<u64>, warn: &[&str], crit: &[&str]) -> Comparison {
         let (warn, crit) = (limits(warn), limits(crit));
-        let subject = warn.first().or(crit.first()).unwrap().subject;
+        let subject = warn.first().or(crit.first()).unwrap().subject.clone();
         let port = subject.scope.service();
         Comparison {
             namespace: None,

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,8 +23,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tcpstat::{
-    Connections, Counts, Error, Filter, Listeners, Namespace, Ports, Sampler, Service, Services,
-    Snapshot, Source, State,
+    Connections, Counts, Error, Filter, GroupKey, Groups, Key, Listener, Listeners, Namespace,
+    Ports, Sampler, Service, Services, Snapshot, Source, State,
 };
 
 use super::namespaces;
@@ -40,6 +41,12 @@ const AFTER_HELP: &str = "\
 Expressions: [SCOPE:]WHAT[/s] OP NUMBER[%]
   SCOPE     443             the service at this port; UNKNOWN if nothing listens there
             local-port=5432 the sockets at this local port, whether something listens there or not
+            peer-port=5432  the connections to this remote port
+            unit=nginx.service
+                            the sockets of this systemd unit, or of a container as tcpstat top --by unit
+                            names it
+            listener=127.0.0.1:5432
+                            the sockets that listen at this address: their accept_queue and drops
             without it, the whole network namespace
   WHAT      a state such as CLOSE_WAIT, total, listeners, or
             accept_queue: connections waiting for accept() (without SCOPE: the longest queue)
@@ -49,7 +56,7 @@ Expressions: [SCOPE:]WHAT[/s] OP NUMBER[%]
   OP        > >= < <=
   NUMBER    a count; with /s, also 0.5 or -10
   NUMBER%   without SCOPE: of all sockets
-            at a port: of its connections without listeners
+            at a port or of a unit: of its connections without listeners
             for accept_queue: the queue of the fullest listener, of its backlog
 
 Without --warn and --crit, the line has the totals, and the status is OK if a source could answer.
@@ -60,6 +67,7 @@ Examples:
   tcpstat check --warn 'TIME_WAIT>50%' --crit 'total>1000000'
   tcpstat check --warn '8080:CLOSE_WAIT>100' --crit '443:accept_queue>80%,443:listeners<1'
   tcpstat check --crit '443:drops/s>1' --over 10s
+  tcpstat check --warn 'peer-port=5432:ESTABLISHED>200' --crit 'unit=nginx.service:CLOSE_WAIT>100'
   tcpstat check --warn 'local-port=5432:ESTABLISHED>100' --all-namespaces
 
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: no answer, nothing listens at the port, the source does not
@@ -96,7 +104,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     let mut subjects: Vec<Subject> = Vec::new();
     for limit in each(&args.warn).chain(each(&args.crit)) {
         if !subjects.contains(&limit.subject) {
-            subjects.push(limit.subject);
+            subjects.push(limit.subject.clone());
         }
     }
     if subjects.is_empty() {
@@ -104,8 +112,8 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
     }
     let rates: Vec<Subject> = subjects
         .iter()
-        .copied()
         .filter(|one| one.is_rate())
+        .cloned()
         .collect();
     if args.over.is_some() && rates.is_empty() {
         return Err(Failure::Usage(
@@ -175,10 +183,10 @@ fn compare(
     let namespaces: Vec<_> = after.iter().map(|one| one.namespace).collect();
     let names = Names::read(&args.source.options().proc_root).unique(&namespaces);
     let mut comparisons = Vec::new();
-    for &subject in subjects {
+    for subject in subjects {
         let limits = |limits| {
-            let on_it = each(limits).filter(|limit| limit.subject == subject);
-            on_it.copied().collect()
+            let on_it = each(limits).filter(|limit| limit.subject == *subject);
+            on_it.cloned().collect()
         };
         // A service is in some namespaces, and not in the others.
         let is_anywhere = after.iter().any(|one| !one.is_absent(subject));
@@ -190,7 +198,7 @@ fn compare(
             }
             comparisons.push(Comparison {
                 namespace: name.clone(),
-                subject,
+                subject: subject.clone(),
                 value: one.value(subject, before),
                 warn: limits(&args.warn),
                 crit: limits(&args.crit),
@@ -222,7 +230,7 @@ fn read(
         let asked = round.ask_next(&mut |sampler| {
             at = Instant::now();
             let mut answers = Answers::new(sampler, subjects);
-            let level = |&subject| (subject, answers.level(subject));
+            let level = |subject: &Subject| (subject.clone(), answers.level(subject));
             levels = subjects.iter().map(level).collect();
             let failure = answers.failure.take();
             sources = answers.into_sources();
@@ -232,7 +240,7 @@ fn read(
             return Ok((readings, round.is_partial()));
         };
         if let (true, Err(error)) = (levels.is_empty(), &asked) {
-            let unknown = |&subject| (subject, Err(error.to_string()));
+            let unknown = |subject: &Subject| (subject.clone(), Err(error.to_string()));
             levels = subjects.iter().map(unknown).collect();
         }
         if verbose {
@@ -299,6 +307,13 @@ struct Answers<'a> {
     totals: Option<Result<Snapshot, String>>,
     services: Option<Result<Services, String>>,
     at_local_ports: Option<Result<Listed, String>>,
+    /// The remote ports whose connections are counted.
+    peer_ports: Option<Ports>,
+    by_peer_port: Option<Result<Groups, String>>,
+    by_unit: Option<Result<Groups, String>>,
+    /// The ports of single listeners.
+    listener_ports: Option<Ports>,
+    listeners_at: Option<Result<Listeners, String>>,
     /// `None` inside if no source lists them.
     listeners: Option<Result<Option<Listeners>, String>>,
     /// The first error of a source.
@@ -313,8 +328,8 @@ struct Listed {
 
 impl<'a> Answers<'a> {
     fn new(sampler: &'a mut Sampler, subjects: &[Subject]) -> Self {
-        let ports = |of: fn(Scope) -> Option<u16>| -> Option<Ports> {
-            let ports = subjects.iter().filter_map(|subject| of(subject.scope));
+        let ports = |of: fn(&Scope) -> Option<u16>| -> Option<Ports> {
+            let ports = subjects.iter().filter_map(|subject| of(&subject.scope));
             let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
             // Without ports, the empty text does not parse. Then they are not requested.
             ports.join(",").parse().ok()
@@ -330,6 +345,14 @@ impl<'a> Answers<'a> {
             totals: None,
             services: None,
             at_local_ports: None,
+            peer_ports: ports(Scope::peer_port),
+            by_peer_port: None,
+            by_unit: None,
+            listener_ports: ports(|scope| match scope {
+                Scope::Listener(address) => Some(address.port()),
+                _ => None,
+            }),
+            listeners_at: None,
             listeners: None,
             failure: None,
         }
@@ -359,8 +382,80 @@ impl<'a> Answers<'a> {
         answer.as_ref().map_err(Clone::clone)
     }
 
+    fn by_peer_port(&mut self) -> Result<&Groups, String> {
+        let answer = self.by_peer_port.get_or_insert_with(|| {
+            let mut filter = Filter::default();
+            filter.remote_ports.clone_from(&self.peer_ports);
+            let groups = self.sampler.groups(Key::PeerPort, &filter);
+            groups.map_err(|error| noted(&mut self.failure, error))
+        });
+        answer.as_ref().map_err(Clone::clone)
+    }
+
+    fn by_unit(&mut self) -> Result<&Groups, String> {
+        let answer = self.by_unit.get_or_insert_with(|| {
+            let groups = self.sampler.groups(Key::Unit, &Filter::default());
+            groups.map_err(|error| noted(&mut self.failure, error))
+        });
+        answer.as_ref().map_err(Clone::clone)
+    }
+
+    /// The same for the sockets that listen at this address.
+    fn level_of_listener(
+        &mut self,
+        address: SocketAddr,
+        subject: &Subject,
+    ) -> Result<Level, String> {
+        let (what, share) = (subject.what, subject.measure == Measure::Share);
+        let answer = self.listeners_at.get_or_insert_with(|| {
+            let listeners = self.sampler.listeners(self.listener_ports.as_ref());
+            listeners.map_err(|error| noted(&mut self.failure, error))
+        });
+        let Listeners {
+            listeners, source, ..
+        } = answer.as_ref().map_err(|error| error.clone())?;
+        let at_address = |one: &&Listener| {
+            (one.local.ip().to_canonical(), one.local.port())
+                == (address.ip().to_canonical(), address.port())
+        };
+        let all: Vec<&Listener> = listeners.iter().filter(at_address).collect();
+        if all.is_empty() {
+            return Ok(Level::Absent);
+        }
+        if what == Quantity::Drops {
+            let drops = all
+                .iter()
+                .map(|one| Some(((one.inode, one.local), one.drops?)));
+            let drops: Option<BTreeMap<_, _>> = drops.collect();
+            let drops = drops.ok_or_else(|| unknown_drops(*source))?;
+            return Ok(match subject.measure {
+                Measure::Rate => Level::Drops(Drops::OfListeners(drops)),
+                _ => Level::Value(Value::count(
+                    drops.values().map(|&drops| u64::from(drops)).sum(),
+                )),
+            });
+        }
+        let queues = all.iter().map(|one| u64::from(one.accept_queue));
+        Ok(Level::Value(match what {
+            Quantity::AcceptQueue if share => {
+                let fullest = all.iter().filter_map(|one| one.queue()).max();
+                let fullest =
+                    fullest.ok_or_else(|| format!("{source} does not know the backlog"))?;
+                Value {
+                    whole: Some(fullest.backlog.into()),
+                    ..Value::count(fullest.length.into())
+                }
+            }
+            Quantity::AcceptQueue => Value::count(queues.sum()),
+            _ => Value::count(all.len() as u64),
+        }))
+    }
+
     /// What is read for a subject, or why it is not known.
-    fn level(&mut self, subject: Subject) -> Result<Level, String> {
+    fn level(&mut self, subject: &Subject) -> Result<Level, String> {
+        if let Scope::Listener(address) = subject.scope {
+            return self.level_of_listener(address, subject);
+        }
         let port = subject.scope.service();
         if (subject.measure, subject.what) == (Measure::Rate, Quantity::Drops) {
             if let Some(drops) = self.drops_of_listeners(port)? {
@@ -419,11 +514,25 @@ impl<'a> Answers<'a> {
     }
 
     /// The number, or why it is not known.
-    fn value(&mut self, subject: Subject) -> Result<Value, String> {
+    fn value(&mut self, subject: &Subject) -> Result<Value, String> {
         let (what, share) = (subject.what, subject.measure == Measure::Share);
         if let Some(port) = subject.scope.local_port() {
             let counts = self.at_local_ports()?.counts.get(&port);
             return Ok(at_local_port(counts.copied().unwrap_or_default(), what));
+        }
+        let key = match &subject.scope {
+            Scope::PeerPort(port) => Some(GroupKey::Port(*port)),
+            Scope::Unit(name) => Some(GroupKey::Unit(name.as_str().into())),
+            _ => None,
+        };
+        if let Some(key) = key {
+            let groups = match key {
+                GroupKey::Port(_) => self.by_peer_port()?,
+                _ => self.by_unit()?,
+            };
+            let group = groups.iter().find(|group| group.key == key);
+            let counts = group.map_or(Counts::ZERO, |group| group.counts);
+            return Ok(at_local_port(counts, what));
         }
         match (subject.scope.service(), what) {
             (Some(port), _) => {
@@ -465,7 +574,11 @@ impl<'a> Answers<'a> {
             totals: self.totals.and_then(Result::ok),
             services: self.services.and_then(Result::ok),
             listed: self.at_local_ports.and_then(Result::ok),
-            listeners: self.listeners.and_then(Result::ok).flatten(),
+            listeners: [
+                self.listeners.and_then(Result::ok).flatten(),
+                self.listeners_at.and_then(Result::ok),
+            ],
+            groups: [self.by_peer_port, self.by_unit].map(|groups| groups.and_then(Result::ok)),
         }
     }
 }
@@ -476,7 +589,8 @@ struct Sources {
     totals: Option<Snapshot>,
     services: Option<Services>,
     listed: Option<Listed>,
-    listeners: Option<Listeners>,
+    listeners: [Option<Listeners>; 2],
+    groups: [Option<Groups>; 2],
 }
 
 impl Sources {
@@ -489,7 +603,14 @@ impl Sources {
             let method = without("counted by port", services.missing.as_deref());
             say_source(namespace, &services.tried, services.source, method);
         }
-        if let Some(listeners) = &self.listeners {
+        for groups in self.groups.iter().flatten() {
+            if let Some(&source) = groups.sources.first() {
+                let method = format!("groups sockets by {}", groups.key);
+                let method = without(method, groups.missing.as_deref());
+                say_source(namespace, &[], source, method);
+            }
+        }
+        for listeners in self.listeners.iter().flatten() {
             let method = "listed the listeners";
             say_source(namespace, &listeners.tried, listeners.source, method);
         }

@@ -45,19 +45,19 @@ impl Reading {
         self.namespace.map(|namespace| namespace.inode)
     }
 
-    fn level(&self, subject: Subject) -> Result<&Level, String> {
-        let level = self.levels.iter().find(|(read, _)| *read == subject);
+    fn level(&self, subject: &Subject) -> Result<&Level, String> {
+        let level = self.levels.iter().find(|(read, _)| read == subject);
         let (_, level) = level.ok_or("it was not read")?;
         level.as_ref().map_err(Clone::clone)
     }
 
     /// Whether nothing listens at the port of a subject.
-    pub(super) fn is_absent(&self, subject: Subject) -> bool {
+    pub(super) fn is_absent(&self, subject: &Subject) -> bool {
         matches!(self.level(subject), Ok(Level::Absent))
     }
 
     /// The number, or why it is not known; for a rate, its change since `before`.
-    pub(super) fn value(&self, subject: Subject, before: Option<&Self>) -> Result<Value, String> {
+    pub(super) fn value(&self, subject: &Subject, before: Option<&Self>) -> Result<Value, String> {
         let after = self.level(subject)?;
         let Some(before) = before.filter(|_| subject.is_rate()) else {
             return after.value(subject);
@@ -112,7 +112,7 @@ fn increase(before: &Drops, after: &Drops) -> Result<i128, String> {
 
 impl Level {
     /// The number at this time, or why it is not known.
-    fn value(&self, Subject { scope, what, .. }: Subject) -> Result<Value, String> {
+    fn value(&self, Subject { scope, what, .. }: &Subject) -> Result<Value, String> {
         match (self, scope, what) {
             (Self::Value(value), ..) => Ok(*value),
             (Self::Drops(_), ..) => Err("only its change is known".into()),
@@ -121,9 +121,13 @@ impl Level {
                 Scope::Service(port),
                 Quantity::Listeners | Quantity::State(State::Listen),
             ) => Ok(Value {
-                port: Some(port),
+                port: Some(*port),
                 ..Value::count(0)
             }),
+            (Self::Absent, Scope::Listener(_), Quantity::Listeners) => Ok(Value::count(0)),
+            (Self::Absent, Scope::Listener(address), _) => Err(format!(
+                "nothing listens at {address}; {scope}listeners<1 reports that"
+            )),
             (Self::Absent, ..) => Err(format!(
                 "nothing listens at this port; {scope}listeners<1 reports that"
             )),
@@ -156,10 +160,10 @@ mod tests {
         let reading = |at, level| Reading {
             namespace: None,
             at,
-            levels: vec![(subject, Ok(level))],
+            levels: vec![(subject.clone(), Ok(level))],
         };
         let after = reading(at + Duration::from_secs(2), after);
-        after.value(subject, Some(&reading(at, before)))
+        after.value(&subject, Some(&reading(at, before)))
     }
 
     #[test]
