@@ -185,6 +185,7 @@ fn explanations(roff: &mut Roff) {
             ("Many:", topic.many),
             ("Look:", topic.look),
             ("Act:", topic.act),
+            ("Next:", topic.next),
         ] {
             roff.control("br", []);
             roff.text([italic(label), roman(format!(" {line}"))]);

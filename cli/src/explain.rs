@@ -12,7 +12,8 @@ use std::fmt;
 use clap::builder::PossibleValue;
 use tcpstat::State;
 
-/// The explanation of a state, a queue, or another number of a service. Its `Display` is four lines of at most 100 columns.
+/// The explanation of a state, a queue, or another number of a service. Its `Display` is five lines of
+/// at most 100 columns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Topic {
     /// The state as the kernel spells it, or the number.
@@ -25,6 +26,8 @@ pub struct Topic {
     pub look: &'static str,
     /// The side that has to act, and the timeout or limit that ends the state otherwise.
     pub act: &'static str,
+    /// The command to type next.
+    pub next: &'static str,
 }
 
 impl Topic {
@@ -56,7 +59,8 @@ impl fmt::Display for Topic {
         writeln!(f, "{}: {}", self.name, self.means)?;
         writeln!(f, "Many: {}", self.many)?;
         writeln!(f, "Look: {}", self.look)?;
-        writeln!(f, "Act:  {}", self.act)
+        writeln!(f, "Act:  {}", self.act)?;
+        writeln!(f, "Next: {}", self.next)
     }
 }
 
@@ -69,13 +73,15 @@ pub const TOPICS: &[Topic] = &[
         many: "the normal load. If the number only grows, neither side closes its connections.",
         look: "ss -tnop state established: Recv-Q stays above 0: not read here; Send-Q: not read there.",
         act: "either side: idle timeouts; SO_KEEPALIVE finds dead peers (net.ipv4.tcp_keepalive_time).",
+        next: "tcpstat top --by process --state established --format table",
     },
     Topic {
         name: State::SynSent.name(),
         means: "this side has sent a SYN, and there is no answer yet.",
         many: "the other machine is down, a firewall drops the SYN, or a queue of the listener is full.",
-        look: "ss -tnp state syn-sent: the processes, and the address that most of them connect to.",
+        look: "tcpstat top --by process --state syn-sent: whose they are; and --by peer: to which address.",
         act: "the other side, or the path. connect() fails after net.ipv4.tcp_syn_retries (6: 2 minutes).",
+        next: "tcpstat top --by peer --state syn-sent --format table",
     },
     Topic {
         name: State::SynRecv.name(),
@@ -83,6 +89,7 @@ pub const TOPICS: &[Topic] = &[
         many: "lost packets, a SYN flood, or a full accept queue, so that the ACK is dropped.",
         look: "tcpstat connections --state syn-recv: few addresses or many? tcpstat services: a full queue?",
         act: "this side if its queue is full, else the clients; net.ipv4.tcp_synack_retries (5: 63 s).",
+        next: "tcpstat top --by peer --state syn-recv --format table",
     },
     Topic {
         name: State::FinWait1.name(),
@@ -90,6 +97,7 @@ pub const TOPICS: &[Topic] = &[
         many: "peers that vanished or no longer read (their window is 0), or a path that loses packets.",
         look: "ss -tno state fin-wait-1: timer:(persist,...): the peer does not read; (on,...): it is silent.",
         act: "the other side. Without a process: net.ipv4.tcp_orphan_retries, net.ipv4.tcp_max_orphans.",
+        next: "tcpstat top --by peer --state fin-wait1 --format table",
     },
     Topic {
         name: State::FinWait2.name(),
@@ -97,6 +105,7 @@ pub const TOPICS: &[Topic] = &[
         many: "programs on the other side that do not close; these are in CLOSE_WAIT there.",
         look: "ss -tnop state fin-wait-2: with a process: shutdown() without close(), it may stay for ever.",
         act: "the other side. Without a process, it ends after net.ipv4.tcp_fin_timeout (60 s).",
+        next: "tcpstat top --by peer --state fin-wait2 --format table",
     },
     Topic {
         name: State::TimeWait.name(),
@@ -104,6 +113,7 @@ pub const TOPICS: &[Topic] = &[
         many: "many short connections that this side closes: 1,000 a second make 60,000. No harm by itself.",
         look: "tcpstat connections --state time-wait. If connect() fails (EADDRNOTAVAIL), no port is left.",
         act: "this side: keep connections open (pools, keep-alive), or widen net.ipv4.ip_local_port_range.",
+        next: "tcpstat top --by peer-port --state time-wait --format table",
     },
     Topic {
         name: State::Close.name(),
@@ -111,6 +121,7 @@ pub const TOPICS: &[Topic] = &[
         many: "not seen in practice. Unconnected sockets that programs hold are not in this count.",
         look: "/proc/net/sockstat and sockstat6: such sockets exist if alloc is far above inuse (TCP, TCP6).",
         act: "this side: the program that holds them must close() them; ls -l /proc/PID/fd counts them.",
+        next: "tcpstat connections --state close --format table -p",
     },
     Topic {
         name: State::CloseWait.name(),
@@ -118,6 +129,7 @@ pub const TOPICS: &[Topic] = &[
         many: "a program here that leaks sockets or is stuck. Only the program can end them.",
         look: "ss -tnp state close-wait. Recv-Q 0: it read EOF, did not close; above 0: it stopped reading.",
         act: "this side: close() once read() gives 0. No sysctl helps; a restart of the program clears them.",
+        next: "tcpstat top --by process --state close-wait --format table",
     },
     Topic {
         name: State::LastAck.name(),
@@ -125,13 +137,15 @@ pub const TOPICS: &[Topic] = &[
         many: "peers that vanished after they closed, or a firewall that forgot the connection too early.",
         look: "ss -tno state last-ack: timer:(on,TIME,N): N retransmissions. Do the peers share a path?",
         act: "neither side: it ends with the ACK, a reset, or after net.ipv4.tcp_orphan_retries.",
+        next: "tcpstat top --by peer --state last-ack --format table",
     },
     Topic {
         name: State::Listen.name(),
         means: "waits for connections: one socket for each address and port, or one for each worker.",
         many: "workers that share a port (SO_REUSEPORT). Growth without new services is a leak.",
-        look: "ss -ltnp: the processes; tcpstat services: listeners and accept queue of each port.",
+        look: "tcpstat services -p: listeners, their processes and the accept queue of each port.",
         act: "this side. Fewer than expected is worse: tcpstat check --crit '443:listeners<1' reports it.",
+        next: "tcpstat services --listeners --format table -p",
     },
     Topic {
         name: State::Closing.name(),
@@ -139,6 +153,7 @@ pub const TOPICS: &[Topic] = &[
         many: "rare, since two FINs must cross on their way. Many mean lost packets or vanished peers.",
         look: "ss -tno state closing: timer:(persist,...): the peer does not read; (on,...): it is silent.",
         act: "neither side: it goes on to TIME_WAIT with the ACK, or ends as FIN_WAIT1 does.",
+        next: "tcpstat top --by peer --state closing --format table",
     },
     Topic {
         name: "syn-queue",
@@ -146,6 +161,7 @@ pub const TOPICS: &[Topic] = &[
         many: "a SYN flood, clients behind a bad path, or a full accept-queue, which blocks them.",
         look: "tcpstat connections --state syn-recv --port PORT; nstat -az 'TcpExtTCPReqQFull*': was it full?",
         act: "this side: the backlog of listen(), net.core.somaxconn, net.ipv4.tcp_syncookies (1).",
+        next: "tcpstat top --by local-port --state syn-recv --format table",
     },
     Topic {
         name: "accept-queue",
@@ -153,6 +169,7 @@ pub const TOPICS: &[Topic] = &[
         many: "the program accepts too slowly: too few workers, or all busy. When full, SYNs are dropped.",
         look: "tcpstat services: accept_queue and its backlog; nstat -az TcpExtListenOverflows: drops.",
         act: "this side: accept faster; the limit is listen()'s backlog, at most net.core.somaxconn (4096).",
+        next: "tcpstat services --listeners --sort use --format table -p",
     },
     Topic {
         name: "backlog",
@@ -160,6 +177,7 @@ pub const TOPICS: &[Topic] = &[
         many: "a high limit: connections wait long at a slow program before any is dropped.",
         look: "tcpstat services --format table: USE is the queue in per cent of it; ss -ltn: Send-Q.",
         act: "this side: listen()'s backlog, at most net.core.somaxconn (4096); restart the program.",
+        next: "tcpstat services --sort use --format table -p",
     },
     Topic {
         name: "drops",
@@ -167,13 +185,15 @@ pub const TOPICS: &[Topic] = &[
         many: "a full accept-queue or syn-queue. The clients try again after 1 s, 3 s, ..., or give up.",
         look: "tcpstat check --crit '443:drops/s>1': is it growing now? nstat -az TcpExtListenDrops: in all.",
         act: "this side: accept faster, more workers, or a higher backlog; see accept-queue.",
+        next: "tcpstat services --sort drops --format table -p",
     },
     Topic {
         name: "other",
         means: "the sockets at local ports without a listener: mostly connections that this side opened.",
         many: "many clients here, of a database or an upstream; or a listener closed before its connections.",
-        look: "tcpstat connections --remote-port 5432: those to one service; ss -tnp: their processes.",
+        look: "tcpstat top --by process --remote-port 5432: whose connections to one service they are.",
         act: "this side: reuse connections (pools, keep-alive), and close those that are not needed.",
+        next: "tcpstat top --by peer-port --no-loopback --format table",
     },
 ];
 
@@ -191,13 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn four_lines_that_fit_a_terminal() {
+    fn five_lines_that_fit_a_terminal() {
         for topic in TOPICS {
             let text = topic.to_string();
-            assert_eq!(text.lines().count(), 4, "{text}");
+            assert_eq!(text.lines().count(), 5, "{text}");
             for line in text.lines() {
                 assert!(line.chars().count() <= 100, "{} {line}", line.len());
-                assert!(line.ends_with('.') || line.ends_with('?'), "{line}");
+                let is_command = line.starts_with("Next: tcpstat ");
+                assert!(is_command || line.ends_with(['.', '?']), "{line}");
             }
         }
     }

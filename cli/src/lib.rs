@@ -172,7 +172,11 @@ mod tests {
                     .split(' ')
                     .map(|word| word.trim_matches(['.', ',', ';', ':', '?', '\'']));
                 let mut arguments = vec!["tcpstat", words.next().unwrap()];
-                while let Some(option) = words.next().filter(|word| word.starts_with("--")) {
+                while let Some(option) = words.next().filter(|word| word.starts_with('-')) {
+                    if option == "-p" {
+                        arguments.push(option);
+                        continue;
+                    }
                     let value = words.next().unwrap();
                     arguments.extend([option, if value == "PORT" { "443" } else { value }]);
                 }
@@ -183,6 +187,11 @@ mod tests {
             }
         }
         assert!(typed > 5, "{typed}");
+        for topic in TOPICS {
+            if let Err(error) = Args::try_parse_from(topic.next.split(' ')) {
+                panic!("{}: {error}", topic.next);
+            }
+        }
     }
 
     #[test]

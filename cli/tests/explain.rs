@@ -25,7 +25,7 @@ fn explain(arguments: &[&str]) -> Result<String, (i32, String)> {
 }
 
 #[test]
-fn every_line_of_the_list_is_a_topic_of_four_lines() {
+fn every_line_of_the_list_is_a_topic_of_five_lines() {
     let list = explain(&[]).unwrap();
     let names: Vec<&str> = list
         .lines()
@@ -38,7 +38,7 @@ fn every_line_of_the_list_is_a_topic_of_four_lines() {
         let text = explain(&[name]).unwrap();
         let means = line.strip_prefix(name).unwrap().trim_start();
         assert!(text.starts_with(&format!("{name}: {means}\n")), "{text}");
-        assert_eq!(text.lines().count(), 4, "{text}");
+        assert_eq!(text.lines().count(), 5, "{text}");
         for typed in [
             name.to_lowercase(),
             name.to_uppercase(),

@@ -20,7 +20,7 @@ pub(crate) struct ExplainArgs {
     topic: Option<&'static Topic>,
 }
 
-/// Prints the four lines of the topic; without a topic, one line for each.
+/// Prints the five lines of the topic; without a topic, one line for each.
 pub(crate) fn run(args: &ExplainArgs) -> Result<(), Failure> {
     match args.topic {
         Some(topic) => print(&topic.to_string()),
