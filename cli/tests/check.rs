@@ -498,6 +498,55 @@ fn rates_are_changes_between_two_readings() {
     );
 }
 
+/// The kernel's numbers, with this many overflows.
+fn netstat(overflows: u64) -> String {
+    format!("TcpExt: ListenOverflows ListenDrops\nTcpExt: {overflows} 22\n")
+}
+
+const SOCKSTAT: &str = "TCP: inuse 1 orphan 7 tw 0 alloc 8 mem 3\n";
+
+#[test]
+fn numbers_of_the_kernel_have_limits() {
+    let root = proc_root(&[
+        ("tcpstat", MODULE),
+        ("net/netstat", &netstat(5)),
+        ("net/sockstat", SOCKSTAT),
+        ("sys/net/ipv4/tcp_max_orphans", "8\n"),
+    ]);
+    let limits = "ListenOverflows>4,listendrops>22,orphan>80%,alloc<9,mem>3";
+    assert_eq!(
+        check_on(root.path(), &["--crit", limits]),
+        (
+            2,
+            "TCP CRITICAL - ListenOverflows 5 (> 4); orphan 87.5% of 8 (> 80%); alloc 8 (< 9) | \
+             'ListenOverflows'=5c;;4;0 'ListenDrops'=22c;;22;0 'orphan%'=87.5%;;80;0 \
+             'alloc'=8;;9:;0 'mem'=3;;3;0"
+                .to_owned()
+        )
+    );
+    let (code, line) = check_on(root.path(), &["--crit", "SyncookiesSent>0"]);
+    assert_eq!(code, 3);
+    assert!(
+        line.contains("not known: this kernel has no SyncookiesSent"),
+        "{line}"
+    );
+    let path = root.path().join("net/netstat");
+    let rate = |text: fn(u64) -> String| {
+        let limit = ["--crit", "ListenOverflows/s>0", "--over", "50ms"];
+        changing(&path, text, || check_on(root.path(), &limit))
+    };
+    let (code, line) = rate(|step| netstat(5 + step));
+    assert!(
+        code == 2 && line.contains("CRITICAL - ListenOverflows "),
+        "{line}"
+    );
+    let (code, line) = rate(|step| netstat(1_000_000 - step));
+    assert!(
+        code == 0 && line.ends_with("'ListenOverflows/s'=0.0;;0;0"),
+        "{line}"
+    );
+}
+
 /// A sample with two namespaces, of which the first is a container's; a service at port 443 is in
 /// the second.
 fn two_namespaces() -> TempDir {

@@ -308,6 +308,55 @@ fn wrong_usage_has_its_own_exit_code() {
 }
 
 #[test]
+fn the_report_has_the_numbers_of_the_kernel() {
+    let root = proc_root(&[
+        ("net/tcp", TCP),
+        ("net/tcp6", TCP6),
+        ("net/netstat", "TcpExt: ListenDrops\nTcpExt: 22\n"),
+        ("net/sockstat", "TCP: inuse 1 orphan 7 tw 0 alloc 8 mem 3\n"),
+        ("sys/net/core/somaxconn", "4096\n"),
+    ]);
+    let kernel = &report(root.path(), &[])["kernel"];
+    let first = serde_json::json!({"count": 22, "rate": null});
+    assert_eq!(kernel["counters"]["ListenDrops"], first);
+    assert_eq!(kernel["counters"]["OutRsts"]["count"], Value::Null);
+    assert_eq!(
+        kernel["sockets"],
+        serde_json::json!({"alloc": 8, "orphan": 7, "mem": 3})
+    );
+    assert_eq!(kernel["limits"]["somaxconn"], 4096);
+    assert_eq!(kernel["limits"]["tcp_max_orphans"], Value::Null);
+    let twice = ["--format", "report", "--interval", "1ms", "--count", "2"];
+    let lines = run(tcpstat_on(root.path(), &twice)).unwrap();
+    let second: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+    assert_eq!(second["kernel"]["counters"]["ListenDrops"]["rate"], 0.0);
+    let metrics = run(tcpstat_on(root.path(), &["--format", "prometheus"])).unwrap();
+    for line in [
+        "tcpstat_kernel_listen_drops_total 22",
+        "tcpstat_kernel_sockets_orphan 7",
+        "tcpstat_kernel_limit{limit=\"somaxconn\"} 4096",
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}: {metrics}"
+        );
+    }
+    // What explains the counts is not needed to print them.
+    std::fs::write(
+        root.path().join("net/netstat"),
+        "TcpExt: ListenDrops\nTcpExt: x\n",
+    )
+    .unwrap();
+    let broken = report(root.path(), &[]);
+    assert_eq!(
+        (&broken["kernel"], &broken["total"]),
+        (&Value::Null, &5.into())
+    );
+    let metrics = run(tcpstat_on(root.path(), &["--format", "prometheus"])).unwrap();
+    assert!(!metrics.contains("tcpstat_kernel"), "{metrics}");
+}
+
+#[test]
 fn help_and_version_are_answers() {
     let help = run(tcpstat(&["--help"])).unwrap();
     for expected in [

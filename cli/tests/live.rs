@@ -64,6 +64,14 @@ fn every_source_sees_every_state() {
             let report = report(&[]);
             assert_eq!(report["source"], first);
             assert_eq!(counts(&report), fixture.expected(), "{family:?}, {first}");
+            // In a new namespace, only this fixture has sent segments again.
+            let kernel = &report["kernel"];
+            assert!(kernel["counters"]["RetransSegs"]["count"].as_u64() < Some(10_000));
+            assert!(kernel["sockets"]["alloc"].as_u64() > Some(10), "{kernel}");
+            assert!(
+                kernel["limits"]["somaxconn"].as_u64() >= Some(128),
+                "{kernel}"
+            );
         })
         .unwrap();
     }

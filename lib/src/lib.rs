@@ -90,6 +90,7 @@ mod groups;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod kernel;
 mod listeners;
 mod namespaces;
 mod networks;
@@ -107,6 +108,7 @@ pub use connections::{Connection, Filter};
 pub use error::{Attempt, Error};
 pub use grouping::{Grouping, Groups};
 pub use groups::{Family, Group, GroupKey, Key, Process, Weight};
+pub use kernel::{Ceiling, Counter, Gauge, Kernel};
 pub use listeners::{Interface, Listener, Listeners, Owner};
 pub use namespaces::{Named, Namespace, Namespaces, Origin};
 pub use networks::{Networks, NetworksError};

@@ -9,6 +9,7 @@ use crate::connections::{Connection, Filter};
 use crate::error::{Attempt, Error};
 use crate::grouping::{Grouping, Groups};
 use crate::groups::{Key, Weight};
+use crate::kernel::Kernel;
 use crate::listeners::{Interface, Listener, Listeners, Owner};
 use crate::namespaces::Origin;
 use crate::options::Options;
@@ -16,7 +17,7 @@ use crate::ports::Ports;
 use crate::readers::by_port::PortTable;
 use crate::readers::netlink::{self, Netlink};
 use crate::readers::root::Root;
-use crate::readers::{difference, module, module_services, procfs};
+use crate::readers::{difference, kernel, module, module_services, procfs};
 use crate::services::Services;
 use crate::snapshot::{Method, Snapshot};
 use crate::source::Source;
@@ -280,6 +281,16 @@ impl Sampler {
         };
         grouping.add(part, source, missing);
         Ok(Grouped { source, tried })
+    }
+
+    /// Reads the kernel's counters of events that explain the states, and its limits, now. No
+    /// sockets are counted for it.
+    ///
+    /// # Errors
+    /// If a file is there and cannot be read, or is malformed; about a process that does not exist.
+    pub fn kernel(&self) -> Result<Kernel, Error> {
+        self.root.hold()?;
+        kernel::read(&self.root)
     }
 
     /// Whose the sockets are that listen at `ports`, in no particular order: what

@@ -10,6 +10,7 @@ mod filter;
 pub(crate) mod heavy;
 pub(crate) mod holders;
 mod interrupted;
+pub(crate) mod kernel;
 pub(crate) mod lines;
 pub(crate) mod module;
 pub(crate) mod module_services;

@@ -190,6 +190,18 @@ impl Root {
         }
     }
 
+    /// Opens the file `name` below `sys`, as the network namespace has it. That of another one is
+    /// seen from inside alone, so that the namespace is entered.
+    pub(crate) fn open_sysctl(&self, name: &str) -> Result<(PathBuf, File), Error> {
+        match self.kind {
+            Kind::Own | Kind::Saved => open(self.path.join("sys").join(name)),
+            Kind::Process(_) | Kind::File(..) => {
+                let own = Path::new(Options::PROC_ROOT).join("sys");
+                inside(self.namespace()?, || open(own.join(name)))
+            }
+        }
+    }
+
     /// `net` is a link to `self/net`, the namespace of the process's first thread, and is missing
     /// where a procfs is mounted with `subset=pid`. The calling thread's, which a netlink socket
     /// would belong to, is in `thread-self`. `known` is the usual name, for the error.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::str::FromStr;
 
-use tcpstat::State;
+use tcpstat::{Counter, Gauge, State};
 
 use crate::explain::typed;
 
@@ -107,6 +107,11 @@ impl Scope {
                 "queues and drops are those of a listener: PORT:{}",
                 what.name()
             )),
+            (Self::Namespace, _) => None,
+            (_, Quantity::Counter(_) | Quantity::Gauge(_)) => Some(format!(
+                "{} is a number of the whole network namespace: leave out {self}",
+                what.name()
+            )),
             (Self::PeerPort(_), Quantity::Listeners) => {
                 Some("listeners are at a local port: local-port=PORT:listeners".to_owned())
             }
@@ -146,6 +151,10 @@ pub(crate) enum Quantity {
     Drops,
     /// The listeners.
     Listeners,
+    /// Events that the kernel counts.
+    Counter(Counter),
+    /// Numbers that the kernel keeps for the machine.
+    Gauge(Gauge),
 }
 
 impl Quantity {
@@ -164,15 +173,17 @@ impl Quantity {
             Quantity::AcceptQueue => "accept_queue",
             Quantity::Drops => "drops",
             Quantity::Listeners => "listeners",
+            Quantity::Counter(counter) => counter.name(),
+            Quantity::Gauge(gauge) => gauge.name(),
         }
     }
 
     fn find(text: &str) -> Option<Self> {
-        text.parse().ok().map(Quantity::State).or_else(|| {
-            Self::NAMED
-                .into_iter()
-                .find(|what| typed(what.name()) == typed(text))
-        })
+        let named = Self::NAMED.into_iter();
+        let kernels = Counter::ALL.map(Quantity::Counter).into_iter();
+        let kernels = kernels.chain(Gauge::ALL.map(Quantity::Gauge));
+        let state = text.parse().ok().map(Quantity::State);
+        state.or_else(|| { named.chain(kernels) }.find(|what| typed(what.name()) == typed(text)))
     }
 }
 
@@ -389,11 +400,14 @@ impl FromStr for Expression {
             (false, true) => Measure::Share,
             (false, false) => Measure::Count,
         };
-        if measure == Measure::Share && !matches!(what, Quantity::State(_) | Quantity::AcceptQueue)
-        {
+        let has_share = matches!(
+            what,
+            Quantity::State(_) | Quantity::AcceptQueue | Quantity::Gauge(Gauge::Orphan)
+        );
+        if measure == Measure::Share && !has_share {
             return Err(parts.error(
                 sign,
-                "only states and accept_queue can be compared as a share",
+                "only states, accept_queue and orphan can be compared as a share",
             ));
         }
         let is_listen_share = (what, measure) == (Quantity::State(State::Listen), Measure::Share);
@@ -521,7 +535,8 @@ fn what(parts: &Parts<'_>, word: Range<usize>) -> Result<Quantity, ExpressionErr
         format!("a port must be followed by a colon and a quantity: {name}:total")
     } else {
         format!(
-            "expected total, accept_queue, drops, listeners or a state: {}",
+            "expected total, accept_queue, drops, listeners, a number of the kernel such as \
+             ListenOverflows, or a state: {}",
             State::ALL.map(State::name).join(", ")
         )
     };
@@ -686,6 +701,10 @@ mod tests {
                 "listener=127.0.0.1:5432:accept_queue>80%",
             ),
             ("listener=[::1]:22:drops/s>1", "listener=[::1]:22:drops/s>1"),
+            ("listenoverflows/s>0", "ListenOverflows/s>0"),
+            ("TCPReqQFullDrop>1", "TCPReqQFullDrop>1"),
+            ("Orphan>80%", "orphan>80%"),
+            ("mem>1000", "mem>1000"),
         ] {
             assert_eq!(read(text).to_string(), shortest, "{text}");
         }
@@ -712,11 +731,15 @@ mod tests {
             ("total>1k", "      ^^", "a number such as"),
             ("total>.5", "      ^^", "a number such as"),
             ("total>1.5", "      ^^^", "is a % missing?"),
-            ("total>50%", "        ^", "only states and accept_queue"),
+            (
+                "total>50%",
+                "        ^",
+                "only states, accept_queue and orphan",
+            ),
             (
                 "drops > 50 %",
                 "           ^",
-                "only states and accept_queue",
+                "only states, accept_queue and orphan",
             ),
             (
                 "443:LISTEN>5%",
@@ -754,6 +777,16 @@ mod tests {
                 "expected a port, 1 to",
             ),
             ("local-port=1>1", "            ^", "a colon and a quantity"),
+            (
+                "443:ListenDrops>1",
+                "    ^^^^^^^^^^^",
+                "whole network namespace: leave out 443:",
+            ),
+            (
+                "alloc>5%",
+                "       ^",
+                "only states, accept_queue and orphan",
+            ),
             ("unit=:total>1", "     ^", "expected a unit"),
             ("unit=x>1", "      ^", "unit=x:total"),
             ("unit=x:>1", "       ^", "a state"),
@@ -874,7 +907,12 @@ mod tests {
 
     fn expressions() -> impl Strategy<Value = Expression> {
         let states = prop::sample::select(&State::ALL[..]).prop_map(Quantity::State);
-        let what = prop_oneof![states, prop::sample::select(&Quantity::NAMED[..])];
+        let what = prop_oneof![
+            states,
+            prop::sample::select(&Quantity::NAMED[..]),
+            prop::sample::select(&Counter::ALL[..]).prop_map(Quantity::Counter),
+            prop::sample::select(&Gauge::ALL[..]).prop_map(Quantity::Gauge),
+        ];
         let scope = prop_oneof![
             Just(Scope::Namespace),
             (1u16..).prop_map(Scope::Service),
@@ -897,6 +935,7 @@ mod tests {
             let has_share = match what {
                 Quantity::State(State::Listen) => scope == Scope::Namespace,
                 Quantity::State(_) | Quantity::AcceptQueue => true,
+                Quantity::Gauge(Gauge::Orphan) => true,
                 _ => false,
             };
             let measure = match measure {
@@ -906,7 +945,9 @@ mod tests {
             let hundredths = i64::from(number as u32);
             let limit = match (measure, what) {
                 (Measure::Count, _) => Limit::Count(number),
-                (Measure::Share, Quantity::AcceptQueue) => Limit::Share(Decimal(hundredths)),
+                (Measure::Share, Quantity::AcceptQueue | Quantity::Gauge(_)) => {
+                    Limit::Share(Decimal(hundredths))
+                }
                 (Measure::Share, _) => Limit::Share(Decimal(hundredths % 10_001)),
                 (Measure::Rate, _) if number % 2 == 0 => Limit::Rate(Decimal(-hundredths)),
                 (Measure::Rate, _) => Limit::Rate(Decimal(hundredths)),

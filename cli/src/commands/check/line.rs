@@ -149,7 +149,7 @@ fn perfdata(comparison: &Comparison) -> String {
         Ok(value) => {
             let unit = match (subject.measure, subject.what) {
                 (Measure::Share, _) => "%",
-                (Measure::Count, Quantity::Drops) => "c",
+                (Measure::Count, Quantity::Drops | Quantity::Counter(_)) => "c",
                 _ => "",
             };
             format!("{}{unit}", number(comparison, value))
@@ -174,9 +174,9 @@ fn unit(comparison: &Comparison) -> &'static str {
     }
 }
 
-/// Whether the number may be negative. The drops at a listener only grow.
+/// Whether the number may be negative. The drops at a listener and the kernel's counters only grow.
 fn may_fall(subject: &Subject) -> bool {
-    subject.is_rate() && subject.what != Quantity::Drops
+    subject.is_rate() && !matches!(subject.what, Quantity::Drops | Quantity::Counter(_))
 }
 
 /// The limits as a range: values outside it, or with an `@` inside it, cross the limit. Empty if

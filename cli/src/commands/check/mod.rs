@@ -23,8 +23,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tcpstat::{
-    Connections, Counts, Error, Filter, GroupKey, Groups, Key, Listener, Listeners, Namespace,
-    Ports, Sampler, Service, Services, Snapshot, Source, State,
+    Ceiling, Connections, Counts, Error, Filter, Gauge, GroupKey, Groups, Kernel, Key, Listener,
+    Listeners, Namespace, Ports, Sampler, Service, Services, Snapshot, Source, State,
 };
 
 use super::namespaces;
@@ -51,6 +51,9 @@ Expressions: [SCOPE:]WHAT[/s] OP NUMBER[%]
   WHAT      a state such as CLOSE_WAIT, total, listeners, or
             accept_queue: connections waiting for accept() (without SCOPE: the longest queue)
             drops: dropped by the current listeners since each started
+            without SCOPE also what the kernel counts: ListenOverflows, ListenDrops, TCPReqQFullDrop,
+            SyncookiesSent, RetransSegs, OutRsts, EstabResets, AttemptFails, TCPTimeWaitOverflow,
+            and keeps for the machine: alloc, orphan, mem
   /s        the change per second, between two readings that are --over TIME apart: negative if the
             number falls; of drops, those at listeners that were there at both
   OP        > >= < <=
@@ -58,6 +61,7 @@ Expressions: [SCOPE:]WHAT[/s] OP NUMBER[%]
   NUMBER%   without SCOPE: of all sockets
             at a port or of a unit: of its connections without listeners
             for accept_queue: the queue of the fullest listener, of its backlog
+            for orphan: of net.ipv4.tcp_max_orphans
 
 Without --warn and --crit, the line has the totals, and the status is OK if a source could answer.
 With --all-namespaces, each limit holds for each network namespace, and the worst is named; a limit on
@@ -66,7 +70,7 @@ a service, for those in which it listens, and UNKNOWN if it listens in none.
 Examples:
   tcpstat check --warn 'TIME_WAIT>50%' --crit 'total>1000000'
   tcpstat check --warn '8080:CLOSE_WAIT>100' --crit '443:accept_queue>80%,443:listeners<1'
-  tcpstat check --crit '443:drops/s>1' --over 10s
+  tcpstat check --crit '443:drops/s>1' --warn 'ListenOverflows/s>0' --over 10s
   tcpstat check --warn 'peer-port=5432:ESTABLISHED>200' --crit 'unit=nginx.service:CLOSE_WAIT>100'
   tcpstat check --warn 'local-port=5432:ESTABLISHED>100' --all-namespaces
 
@@ -311,6 +315,7 @@ struct Answers<'a> {
     peer_ports: Option<Ports>,
     by_peer_port: Option<Result<Groups, String>>,
     by_unit: Option<Result<Groups, String>>,
+    kernel: Option<Result<Kernel, String>>,
     /// The ports of single listeners.
     listener_ports: Option<Ports>,
     listeners_at: Option<Result<Listeners, String>>,
@@ -348,6 +353,7 @@ impl<'a> Answers<'a> {
             peer_ports: ports(Scope::peer_port),
             by_peer_port: None,
             by_unit: None,
+            kernel: None,
             listener_ports: ports(|scope| match scope {
                 Scope::Listener(address) => Some(address.port()),
                 _ => None,
@@ -378,6 +384,14 @@ impl<'a> Answers<'a> {
         let answer = self.at_local_ports.get_or_insert_with(|| {
             let listed = listed(self.sampler, self.local_ports.as_ref());
             listed.map_err(|error| noted(&mut self.failure, error))
+        });
+        answer.as_ref().map_err(Clone::clone)
+    }
+
+    fn kernel(&mut self) -> Result<&Kernel, String> {
+        let answer = self.kernel.get_or_insert_with(|| {
+            let kernel = self.sampler.kernel();
+            kernel.map_err(|error| noted(&mut self.failure, error))
         });
         answer.as_ref().map_err(Clone::clone)
     }
@@ -565,6 +579,24 @@ impl<'a> Answers<'a> {
                 Ok(Value::count(self.totals()?.counts.get(State::Listen)))
             }
             (None, Quantity::Total) => Ok(Value::count(self.totals()?.counts.total())),
+            (None, Quantity::Counter(counter)) => {
+                let count = self.kernel()?.counter(counter);
+                Ok(Value::count(count.ok_or_else(|| unknown_to_kernel(what))?))
+            }
+            (None, Quantity::Gauge(gauge)) => {
+                let kernel = self.kernel()?;
+                let number = kernel.gauge(gauge).ok_or_else(|| unknown_to_kernel(what))?;
+                let whole = match (gauge, share) {
+                    (Gauge::Orphan, true) => Some(kernel.limit(Ceiling::MaxOrphans).ok_or(
+                        "net.ipv4.tcp_max_orphans is read in the machine's first network namespace",
+                    )?),
+                    _ => None,
+                };
+                Ok(Value {
+                    whole,
+                    ..Value::count(number)
+                })
+            }
         }
     }
 
@@ -654,8 +686,12 @@ fn at_local_port(counts: Counts, what: Quantity) -> Value {
         },
         Quantity::Listeners => Value::count(counts.get(State::Listen)),
         // The others are not of a local port.
-        Quantity::Total | Quantity::AcceptQueue | Quantity::Drops => Value::count(counts.total()),
+        _ => Value::count(counts.total()),
     }
+}
+
+fn unknown_to_kernel(what: Quantity) -> String {
+    format!("this kernel has no {}", what.name())
 }
 
 fn unknown_drops(source: Source) -> String {
@@ -691,7 +727,10 @@ fn at_service(
                 ));
             }
         },
-        Quantity::AcceptQueue => Value::count(service.accept_queue),
+        // The numbers of the kernel are of no service.
+        Quantity::AcceptQueue | Quantity::Counter(_) | Quantity::Gauge(_) => {
+            Value::count(service.accept_queue)
+        }
     };
     Ok(Value {
         port: Some(service.port),

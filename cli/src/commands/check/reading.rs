@@ -77,7 +77,9 @@ impl Reading {
                 // The longest queue may be that of another port now.
                 let is_other = |port| before.port.is_some_and(|before| before != port);
                 let port = after.port.filter(|&port| !is_other(port));
-                (port, after.amount - before.amount)
+                let change = after.amount - before.amount;
+                let only_grows = matches!(subject.what, Quantity::Counter(_));
+                (port, if only_grows { change.max(0) } else { change })
             }
         };
         Ok(Value {

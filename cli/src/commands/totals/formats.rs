@@ -8,8 +8,10 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde::{Serialize, Serializer};
-use tcpstat::{Counts, Snapshot};
+use tcpstat::{Counts, Kernel};
 
+use super::Totals;
+use super::kernel::{self, JsonKernel};
 use crate::format::{
     Answer, Format, JsonNamespace, Labels, Shares, Whole, blocks, labels, lines, metrics, ratio,
     rfc3339,
@@ -29,15 +31,15 @@ pub(super) const FORMATS: [Format; 4] = [
 /// `names` are those of the network namespaces.
 pub(super) fn text(
     format: Format,
-    answers: &[Answer<Snapshot>],
+    answers: &[Answer<Totals>],
     timestamp: Timestamp,
     names: &Names,
 ) -> Result<String, Box<dyn std::error::Error>> {
-    let json = |answer: &Answer<Snapshot>| {
+    let json = |answer: &Answer<Totals>| {
         let Answer { namespace, answer } = answer;
         serde_json::to_string(&Json {
             namespace: JsonNamespace::of(*namespace, names),
-            states: States(&answer.counts),
+            states: States(&answer.snapshot.counts),
         })
     };
     let report = |answer| serde_json::to_string(&Report::new(answer, timestamp, names));
@@ -75,11 +77,13 @@ struct Report<'a> {
     source: &'static str,
     total: u64,
     states: Shares<'a>,
+    /// `null` if it cannot be read.
+    kernel: Option<JsonKernel<'a>>,
 }
 
 impl<'a> Report<'a> {
-    fn new(answer: &'a Answer<Snapshot>, timestamp: Timestamp, names: &Names) -> Self {
-        let snapshot = &answer.answer;
+    fn new(answer: &'a Answer<Totals>, timestamp: Timestamp, names: &Names) -> Self {
+        let Totals { snapshot, kernel } = &answer.answer;
         Self {
             timestamp: rfc3339(timestamp),
             namespace: JsonNamespace::of(answer.namespace, names),
@@ -89,23 +93,35 @@ impl<'a> Report<'a> {
                 counts: &snapshot.counts,
                 whole: Whole::Total,
             },
+            kernel: kernel.as_ref().map(JsonKernel::from),
         }
     }
 }
 
 /// The names are those of node_exporter's tcpstat collector.
-fn prometheus(answers: &[Answer<Snapshot>], names: &Names) -> Result<String, std::fmt::Error> {
-    let counts = answers
-        .iter()
-        .map(|answer| (labels(answer.namespace, names), answer.answer.counts));
-    metrics(StateMetrics(counts.collect()))
+fn prometheus(answers: &[Answer<Totals>], names: &Names) -> Result<String, std::fmt::Error> {
+    let counts = answers.iter().map(|answer| {
+        let counts = answer.answer.snapshot.counts;
+        (labels(answer.namespace, names), counts)
+    });
+    let kernels = answers.iter().filter_map(|answer| {
+        let kernel = answer.answer.kernel.as_ref()?.numbers().clone();
+        Some((labels(answer.namespace, names), kernel))
+    });
+    metrics(AllMetrics {
+        counts: counts.collect(),
+        kernels: kernels.collect(),
+    })
 }
 
 /// Prints states in kernel order. A `Family` of the library would print them in random order.
 #[derive(Debug)]
-struct StateMetrics(Vec<(Labels, Counts)>);
+struct AllMetrics {
+    counts: Vec<(Labels, Counts)>,
+    kernels: Vec<(Labels, Kernel)>,
+}
 
-impl Collector for StateMetrics {
+impl Collector for AllMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let name = "node_tcp_connection_states";
         let mut metric = encoder.encode_descriptor(
@@ -114,18 +130,22 @@ impl Collector for StateMetrics {
             None,
             MetricType::Gauge,
         )?;
-        for (namespace, counts) in &self.0 {
+        for (namespace, counts) in &self.counts {
             for (state, count) in counts.iter() {
                 let mut labels = namespace.clone();
                 labels.push(("state", state.name().to_ascii_lowercase()));
                 ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
             }
         }
-        Ok(())
+        if self.kernels.is_empty() {
+            return Ok(());
+        }
+        kernel::encode(&self.kernels, &mut encoder)
     }
 }
 
-fn totals_table(snapshot: &Snapshot) -> String {
+fn totals_table(totals: &Totals) -> String {
+    let snapshot = &totals.snapshot;
     const COLUMNS: [Column; 3] = [
         Column::text("STATE", 12),
         Column::number("COUNT", 0),
@@ -146,11 +166,11 @@ fn totals_table(snapshot: &Snapshot) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tcpstat::{Namespace, Source, State};
+    use tcpstat::{Namespace, Snapshot, Source, State};
 
     use super::*;
 
-    fn snapshot() -> Answer<Snapshot> {
+    fn snapshot() -> Answer<Totals> {
         let mut counts = Counts::ZERO;
         counts.set(State::Established, 100);
         counts.set(State::Listen, 14);
@@ -158,14 +178,17 @@ mod tests {
         of(counts)
     }
 
-    fn of(counts: Counts) -> Answer<Snapshot> {
+    fn of(counts: Counts) -> Answer<Totals> {
         Answer {
             namespace: None,
-            answer: Snapshot::new(Source::Module, counts),
+            answer: Totals {
+                snapshot: Snapshot::new(Source::Module, counts),
+                kernel: None,
+            },
         }
     }
 
-    fn text(format: Format, answer: &Answer<Snapshot>) -> String {
+    fn text(format: Format, answer: &Answer<Totals>) -> String {
         let timestamp = Timestamp::from_millisecond(1_700_000_000_120).unwrap();
         super::text(
             format,

@@ -3,16 +3,18 @@
 //! `tcpstat` without a command: the number of connections in each state.
 
 mod formats;
+mod kernel;
 
 use jiff::Timestamp;
-use tcpstat::Sampler;
+use tcpstat::Snapshot;
 
 use super::namespaces::{Scope, end};
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
 use crate::format::Format;
 use crate::netns_name::Names;
-use crate::output::{print, say_source};
+use crate::output::{print, say, say_source};
+use kernel::{KernelReading, Last};
 
 /// The options of `tcpstat` without a command.
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,13 @@ impl TotalsArgs {
     }
 }
 
+/// What is known of a network namespace.
+pub(crate) struct Totals {
+    snapshot: Snapshot,
+    /// `None` if it was not asked for, or cannot be read.
+    kernel: Option<KernelReading>,
+}
+
 /// Counts and prints, once or at each tick.
 pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
     if args.repeat.interval.is_some() && !args.format.is_one_line() {
@@ -52,13 +61,24 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
         true => Names::read(&args.source.options().proc_root),
         false => Names::default(),
     };
+    let with_kernel = matches!(args.format, Format::Report | Format::Prometheus);
+    let mut last = Last::default();
     let mut complete = true;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
-        let answers = scope.read(Sampler::sample)?.unless_missing(&mut complete);
+        let reading = scope.read(|sampler| {
+            let snapshot = sampler.sample()?;
+            // What explains the counts must not be missing for them to be printed.
+            let kernel = with_kernel.then(|| sampler.kernel());
+            Ok((snapshot, kernel))
+        })?;
+        let answers = reading.unless_missing(&mut complete);
         if args.source.verbose {
             for answer in &answers {
-                let snapshot = &answer.answer;
+                let (snapshot, kernel) = &answer.answer;
+                if let Some(Err(error)) = kernel {
+                    say(format_args!("no counters of the kernel: {error}"));
+                }
                 say_source(
                     answer.namespace,
                     &snapshot.tried,
@@ -67,6 +87,18 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
                 );
             }
         }
+        let answers: Vec<_> = answers
+            .into_iter()
+            .map(|answer| {
+                let namespace = answer.namespace;
+                answer.map(|(snapshot, kernel)| Totals {
+                    snapshot,
+                    kernel: kernel
+                        .and_then(Result::ok)
+                        .map(|kernel| last.reading(namespace, kernel)),
+                })
+            })
+            .collect();
         print(&formats::text(args.format, &answers, timestamp, &names).map_err(Failure::Format)?)
     })?;
     end(complete)
