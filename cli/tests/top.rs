@@ -191,6 +191,10 @@ fn filters_agree_with_ss() {
             // Whoever has `ss` has it, too.
             let mut ip = Command::new("ip");
             ip.args(["address", "add", address, "dev", "lo"]);
+            if address.contains("::") {
+                // Else it can be used a moment later.
+                ip.arg("nodad");
+            }
             assert!(ip.status().unwrap().success(), "{address}");
         }
         let outgoing = outgoing.map(|(from, to)| {
