@@ -188,7 +188,10 @@ fn measure_module(rows: &mut Vec<Row>, totals: Way, services: Way, expected: &Co
         let mut buffer = vec![0; 1 << 16];
         for _ in 0..RUST_ROUNDS {
             let mut length = 0;
-            let run = timed(|| Ok(length = file.read_at(&mut buffer, 0)?))?;
+            let run = timed(|| {
+                length = file.read_at(&mut buffer, 0)?;
+                Ok(())
+            })?;
             keep(rows, way, run);
             let text = std::str::from_utf8(&buffer[..length])?;
             let counts = if way == totals {

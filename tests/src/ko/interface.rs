@@ -31,8 +31,9 @@ pub(super) fn imports(module: &Module, config: &Config, list: &str, found: &mut 
         let Some((pattern, when)) = line.split_once(char::is_whitespace) else {
             continue;
         };
+        let when = when.trim();
         allowed.push(pattern);
-        let must = when.trim().split(',').all(|one| match one {
+        let must = when.split(',').all(|one| match one {
             "always" => true,
             "x86" => module.machine == Machine::X86,
             "arm64" => module.machine == Machine::Arm64,
