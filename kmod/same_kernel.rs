@@ -65,7 +65,7 @@ impl Place {
             if first & 1 == 0 {
                 // A socket, whose address is not 0.
                 (first != 0).then_some(())?;
-            } else if first == self.base.wrapping_add(number) << 1 | 1 {
+            } else if first == (self.base.wrapping_add(number) << 1) | 1 {
                 empty = empty.wrapping_add(1);
             } else {
                 return None;

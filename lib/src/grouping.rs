@@ -190,7 +190,7 @@ impl Sockets {
         // The kernel's inode numbers of sockets have 32 bits.
         match inode.and_then(|inode| u32::try_from(inode).ok()) {
             Some(inode) => {
-                let packed = u64::from(inode) << CODE | u64::from(state.code());
+                let packed = (u64::from(inode) << CODE) | u64::from(state.code());
                 self.held.push(packed);
             }
             None => self.unheld.add_one(state),

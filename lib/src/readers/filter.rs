@@ -286,7 +286,7 @@ mod tests {
                 let mapped = Ipv4Addr::from_bits((126 << 24) + (bits << 22));
                 mapped.to_ipv6_mapped().into()
             }),
-            (0u128..4).prop_map(|bits| Ipv6Addr::from_bits((bits & 2) << 126 | bits).into()),
+            (0u128..4).prop_map(|bits| Ipv6Addr::from_bits(((bits & 2) << 126) | bits).into()),
         ]
     }
 
