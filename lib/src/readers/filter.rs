@@ -244,7 +244,7 @@ mod tests {
             },
             _ => return false,
         };
-        let bit = |octets: &[u8], bit: usize| octets[bit / 8] >> (7 - bit % 8) & 1;
+        let bit = |octets: &[u8], bit: usize| (octets[bit / 8] >> (7 - bit % 8)) & 1;
         (0..prefix).all(|at| bit(&octets, at) == bit(expected, at))
     }
 
