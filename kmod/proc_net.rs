@@ -99,7 +99,8 @@ pub(crate) unsafe fn show<T: Show>(
     }
 }
 
-/// Fails with `EEXIST` if there is a file at `path`, and names it in the kernel's log.
+/// Fails with `EBUSY` if there is a file at `path`, and names it in the kernel's log. (`EEXIST` is for
+/// a module that is loaded already.)
 ///
 /// The kernel would only warn, and then have two files of one name. That another module makes it
 /// right after this cannot be excluded.
@@ -108,7 +109,7 @@ pub(crate) fn ensure_free(path: &CStr) -> Result {
     if unsafe { bindings::tcpstat_exists(path.as_char_ptr()) } {
         // SAFETY: As above.
         unsafe { bindings::tcpstat_err_exists(path.as_char_ptr()) };
-        return Err(EEXIST);
+        return Err(EBUSY);
     }
     Ok(())
 }

@@ -99,8 +99,8 @@ fn always(machine: &str, code: &str, words: &[&str]) {
 
 /// A table of places, as objtool makes it.
 fn table(name: &str, places: &[&str]) -> String {
-    let entries: String = places.iter().map(|p| format!(".long {p} - .\n")).collect();
-    format!(".section {name}, \"a\"\n{entries}")
+    let entries: Vec<_> = places.iter().map(|p| format!(".long {p} - .\n")).collect();
+    format!(".section {name}, \"a\"\n{}", entries.concat())
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub mod code {
         EINTR = 4, "Interrupted system call.";
         ENOEXEC = 8, "Exec format error.";
         ENOMEM = 12, "Out of memory.";
-        EEXIST = 17, "File exists.";
+        EBUSY = 16, "Device or resource busy.";
         ENODEV = 19, "No such device.";
         EINVAL = 22, "Invalid argument.";
         ERANGE = 34, "Math result not representable.";

@@ -151,8 +151,8 @@ fn beside_a_file() -> Outcome {
     let result = finit_module(&module, c"", ModuleInitFlags::empty());
     umount("/proc")?;
     ensure!(
-        result == Err(Errno::EEXIST),
-        "loading gives {result:?}, not EEXIST"
+        result == Err(Errno::EBUSY),
+        "loading gives {result:?}, not EBUSY"
     );
     ensure_logged("/proc/tcpstat exists already")?;
     module::ensure_gone()?;
