@@ -162,10 +162,11 @@ fn perform() -> Outcome {
 }
 
 fn misbehave(fault: Fault) -> Outcome {
-    // scripts/vm-test looks for this line, which shows that the machine came so far. By the kernel's
-    // log, which a panic writes out; what the terminal has not sent by then is lost.
-    let line = format!("<5>init: misbehaves as it was told: {fault:?}\n");
-    fs::write("/dev/kmsg", line)?;
+    // scripts/vm-test looks for this line, which shows that the machine came so far. By the terminal,
+    // and by the kernel's log, which a panic writes out: what the terminal has not sent is lost then.
+    let line = format!("init: misbehaves as it was told: {fault:?}");
+    say(&line);
+    fs::write("/dev/kmsg", format!("<5>{line}\n"))?;
     match fault {
         Fault::Panic => fs::write("/proc/sysrq-trigger", "c")?,
         Fault::Hang => loop {
