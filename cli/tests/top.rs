@@ -682,3 +682,13 @@ fn memory_does_not_grow_with_the_number_of_groups() {
     let metrics = limited(&["--by", "peer", "--limit", "1", "--format", "prometheus"]);
     assert!(metrics.contains("tcpstat_group_error{peer="), "{metrics}");
 }
+
+#[test]
+fn the_help_fits_a_terminal() {
+    for command in ["top", "connections"] {
+        let (code, help, _) = run(&mut tcpstat(&[command, "--help"]));
+        assert_eq!(code, Some(0));
+        let longest = help.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(120), "{longest:?}: {help}");
+    }
+}

@@ -22,8 +22,7 @@ pub(crate) struct ConnectionsArgs {
     #[command(flatten)]
     filter: FilterFlags,
 
-    /// Show the processes that have each connection open (yours; as root, all). Memory grows with
-    /// the sockets of the machine
+    /// Show the processes that have each connection open (yours; as root, all): takes more memory
     #[arg(short, long)]
     processes: bool,
 

@@ -45,14 +45,14 @@ have no cgroup, process or user any more or yet, listeners have no peer. (gone) 
 What is not in the listed groups is counted as \"other\".
 Up to 65,536 groups are counted exactly. If there are more, as there may be peers in an attack, exact is false, and the
 groups with the most sockets stay, by --sort: a total is too high by at most its error, and its states add up to total
-minus error. Memory stays below 16 MiB, except by process: about 32 bytes for each socket that passes the filter.";
+minus error. Memory stays below 16 MiB, except by process: about 32 bytes for each socket that passes the filter,
+and 8 for each further descriptor of it.";
 
 /// Count sockets in groups: by unit, process, user, peer, ... the largest first
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct TopArgs {
-    /// What the sockets of a group have in common: unit, cgroup, process, user, peer, peer-port,
-    /// local-port, local-address, state, family, netns
+    /// What the sockets of a group have in common: unit, process, peer, ... (see Keys, below)
     #[arg(long, value_name = "KEY", value_parser = KEY, hide_possible_values = true)]
     by: Key,
 
