@@ -84,6 +84,7 @@ extern "C" {
     pub(crate) fn tcpstat_local_bh_disable();
     pub(crate) fn tcpstat_local_bh_enable();
     pub(crate) fn tcpstat_cond_resched();
+    pub(crate) fn tcpstat_assert_rcu_read_lock();
     pub(crate) fn tcpstat_fatal_signal_pending() -> bool;
     pub(crate) fn tcpstat_read_nofault(to: *mut c_void, from: *const c_void, size: usize) -> bool;
     pub(crate) fn tcpstat_same_sockets() -> c_int;

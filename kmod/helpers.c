@@ -13,6 +13,7 @@
 #include <linux/net.h>
 #include <linux/path.h>
 #include <linux/proc_fs.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include <linux/version.h>
@@ -62,6 +63,16 @@ void tcpstat_local_bh_enable(void)
 void tcpstat_cond_resched(void)
 {
 	cond_resched();
+}
+
+/*
+ * Without PROVE_RCU, nothing. rcu_dereference() would check this in C. In the table of connections
+ * nothing else could show that the lock is missing, since disabled softirqs delay grace periods too.
+ */
+void tcpstat_assert_rcu_read_lock(void)
+{
+	RCU_LOCKDEP_WARN(!rcu_read_lock_held(),
+			 "tcpstat reads a chain without rcu_read_lock()");
 }
 
 bool tcpstat_fatal_signal_pending(void)

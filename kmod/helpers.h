@@ -22,6 +22,7 @@ void tcpstat_spin_unlock(spinlock_t *lock);
 void tcpstat_local_bh_disable(void);
 void tcpstat_local_bh_enable(void);
 void tcpstat_cond_resched(void);
+void tcpstat_assert_rcu_read_lock(void);
 bool tcpstat_fatal_signal_pending(void);
 bool tcpstat_read_nofault(void *to, const void *from, size_t size);
 int tcpstat_same_sockets(void);

@@ -50,5 +50,7 @@ static void __used offsets(void)
 #else
 	OFFSET(SKC_NET, sock_common, skc_net);
 #endif
+	/* Whether lockdep knows when rcu_read_lock() is held. */
+	DEFINE(PROVE_RCU, IS_ENABLED(CONFIG_PROVE_RCU));
 	FIELD(TW_SUBSTATE, inet_timewait_sock, tw_substate, unsigned char);
 }

@@ -414,6 +414,10 @@ impl<'section> Link<'section> {
         node: *const bindings::hlist_nulls_node,
         _guard: &'section rcu::Guard,
     ) -> Option<Self> {
+        if bindings::PROVE_RCU != 0 {
+            // SAFETY: It only looks at what this thread holds.
+            unsafe { bindings::tcpstat_assert_rcu_read_lock() };
+        }
         if is_a_nulls(node) {
             return None;
         }

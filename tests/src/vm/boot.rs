@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -54,6 +55,8 @@ enum Fault {
     /// The debug kernel is given a module with every fault of [`FAULTY`]. It must complain of each
     /// in its log, and kmemleak must find the leak.
     Faulty,
+    /// The debug kernel is given a `tcpstat` whose walk does not take the RCU read lock.
+    Unlocked,
 }
 
 /// The faults of the faulty module, one after the other. Lockdep turns itself off after its own
@@ -78,6 +81,7 @@ impl Task {
                 "tcpstat.fault=silent" => Task::Fault(Fault::Silent),
                 "tcpstat.fault=warn" => Task::Fault(Fault::Warn),
                 "tcpstat.fault=faulty" => Task::Fault(Fault::Faulty),
+                "tcpstat.fault=unlocked" => Task::Fault(Fault::Unlocked),
                 DEBUG => task,
                 other if other.starts_with(SEED) || other.starts_with(SCENARIO) => task,
                 other if other.starts_with("tcpstat.") => {
@@ -193,6 +197,12 @@ fn misbehave(fault: Fault) -> Outcome {
                 Err(e) => (ktap::Outcome::Failed, e.to_string()),
             };
             one_result("nothing is leaked", &outcome, &notes)?;
+        }
+        Fault::Unlocked => {
+            let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            module::load_file("unlocked.ko", c"")?;
+            fs::read(module::FILES[0])?;
+            one_result("the module reads", &ktap::Outcome::Passed, "")?;
         }
     }
     Ok(())
