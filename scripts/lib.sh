@@ -120,5 +120,8 @@ if [ "$(id -u)" != 0 ]; then
     test_runner=("CARGO_TARGET_$(tr '[:lower:]-' '[:upper:]_' <<<"$STATIC_TARGET")_RUNNER=unshare --user --map-root-user")
 fi
 
+# has_kasan FOLDER: whether the kernel in a folder of kernel-tree has KASAN.
+has_kasan() { grep -qx 'CONFIG_KASAN=y' "$1/tree/include/config/auto.conf"; }
+
 # is_debug_kernel FOLDER: whether a folder of kernel-tree has a debug kernel.
 is_debug_kernel() { grep -qx 'CONFIG_DEBUG_KMEMLEAK=y' "$1/tree/include/config/auto.conf"; }

@@ -63,7 +63,7 @@ static int inversion(void)
 	return 0;
 }
 
-/* For KASAN. */
+/* For KASAN, or for SLUB's poison, which is looked at when the memory is used again. */
 static int use_after_free(void)
 {
 	char *text = kmalloc(64, GFP_KERNEL);
@@ -73,6 +73,8 @@ static int use_after_free(void)
 	kfree(text);
 	OPTIMIZER_HIDE_VAR(text);
 	WRITE_ONCE(text[8], 'x');
+	for (int i = 0; i < 10; i++)
+		kfree(kmalloc(64, GFP_KERNEL));
 	return 0;
 }
 

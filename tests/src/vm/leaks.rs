@@ -60,14 +60,18 @@ fn checks_are_on() -> Outcome {
     read("/sys/kernel/debug/failslab/probability")?;
     read(KMEMLEAK)?;
     let symbols = read("/proc/kallsyms")?;
-    for symbol in [
-        " __asan_load8",
-        " __might_sleep",
-        " debug_lockdep_rcu_enabled",
+    // KASAN, or grace periods that are as short as they can be: see tests/strict-kernel.config.
+    for either in [
+        &[" __asan_load8", " rcu_strict_gp_boundary"][..],
+        &[" __might_sleep"],
+        &[" debug_lockdep_rcu_enabled"],
     ] {
         ensure!(
-            symbols.lines().any(|line| line.ends_with(symbol)),
-            "the kernel has no{symbol}"
+            symbols
+                .lines()
+                .any(|line| either.iter().any(|symbol| line.ends_with(symbol))),
+            "the kernel has no{}",
+            either.join(", and no")
         );
     }
     Ok(())
