@@ -2,13 +2,15 @@
 
 # The Debian kernel that the module is tested on: a name of scripts/kernels, or a release as
 # `uname -r` prints it. By default what each verb's script chooses.
-# With -debug after it (for vm, check): the debug kernel of the same source.
+# With -debug or -strict after it (for vm, check): the debug kernels of the same source.
 TEST_KERNEL ?=
 # The Rust that the module is built with: kernel (the kernel's own) or own (the module's). By default
 # the kernel's where the tree has it.
 TCPSTAT_RUST ?=
 # The kernel tree that `make module` builds against.
 KDIR ?= /lib/modules/$(shell uname -r)/build
+# Only these rows of scripts/test-configs.
+CONFIGS ?=
 # A Debian kernel, as for TEST_KERNEL: `make module` then fetches its headers, and ignores KDIR.
 KERNEL ?=
 # The architecture that `make static` builds for, if not that of this machine.
@@ -21,7 +23,7 @@ export TCPSTAT_CACHE TCPSTAT_RUST
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-kernels test-debug test-repeat check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-kernels test-debug test-configs test-repeat check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -52,6 +54,9 @@ test-kernels: ## build and try the module on every kernel of scripts/kernels, an
 
 test-debug: ## run the tests of the virtual machine on a kernel with lockdep, KASAN and kmemleak
 	scripts/vm-test $(or $(TEST_KERNEL),$$(scripts/kernels default))-debug
+
+test-configs: ## build the module for configurations that no distribution has, run both debug kernels, print a table
+	scripts/test-configs $(CONFIGS)
 
 test-repeat: ## run the tests with sockets that come and go twenty times
 	scripts/test-repeat
