@@ -22,10 +22,12 @@ const AT_START: [&str; 2] = [
 ];
 
 /// Complaints anywhere in a line: all of the words, in this order.
-const ANYWHERE: [&[&str]; 47] = [
+const ANYWHERE: [&[&str]; 48] = [
     &["cut here ]---"],
     &["BUG:"],
     &["kernel BUG at"],
+    // Rust, in the kernel or in a program of the tests.
+    &["panicked at"],
     &["Oops"],
     &["Kernel panic"],
     &["Call Trace:"],

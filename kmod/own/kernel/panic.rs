@@ -19,7 +19,7 @@ struct Line {
 impl fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for (to, from) in self.text.iter_mut().skip(self.len).zip(text.bytes()) {
-            *to = from;
+            *to = if from == b'\n' { b' ' } else { from };
             // It may not panic here.
             self.len = self.len.wrapping_add(1);
         }

@@ -57,6 +57,9 @@ enum Fault {
     Faulty,
     /// The debug kernel is given a `tcpstat` whose walk does not take the RCU read lock.
     Unlocked,
+    /// The machine is given a `tcpstat` in which a reading panics. With our own `kernel` crate the
+    /// log must have the panic's text, and then a BUG.
+    Panics,
 }
 
 /// The faults of the faulty module, one after the other. Lockdep turns itself off after its own
@@ -82,6 +85,7 @@ impl Task {
                 "tcpstat.fault=warn" => Task::Fault(Fault::Warn),
                 "tcpstat.fault=faulty" => Task::Fault(Fault::Faulty),
                 "tcpstat.fault=unlocked" => Task::Fault(Fault::Unlocked),
+                "tcpstat.fault=panics" => Task::Fault(Fault::Panics),
                 DEBUG => task,
                 other if other.starts_with(SEED) || other.starts_with(SCENARIO) => task,
                 other if other.starts_with("tcpstat.") => {
@@ -198,14 +202,18 @@ fn misbehave(fault: Fault) -> Outcome {
             };
             one_result("nothing is leaked", &outcome, &notes)?;
         }
-        Fault::Unlocked => {
-            let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            module::load_file("unlocked.ko", c"")?;
-            fs::read(module::FILES[0])?;
-            one_result("the module reads", &ktap::Outcome::Passed, "")?;
-        }
+        Fault::Unlocked => read_with("unlocked.ko")?,
+        Fault::Panics => read_with("panics.ko")?,
     }
     Ok(())
+}
+
+/// One reading of the module in the file `name`.
+fn read_with(name: &str) -> Outcome {
+    let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    module::load_file(name, c"")?;
+    fs::read(module::FILES[0])?;
+    one_result("the module reads", &ktap::Outcome::Passed, "")
 }
 
 /// The verdict of a run with one test.
