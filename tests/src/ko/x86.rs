@@ -289,6 +289,7 @@ const NO_POINTERS: &[&str] = &[
     "__bug_table",
     "__ex_table",
     "__jump_table",
+    "__kcfi_traps",
     "__mcount_loc",
     "__patchable_function_entries",
 ];
