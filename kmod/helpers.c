@@ -161,3 +161,8 @@ u32 tcpstat_sk_drops(const struct sock_common *skc)
 	return atomic_read(&tcpstat_full_sock(skc)->sk_drops);
 #endif
 }
+
+bool tcpstat_sk_v6only(const struct sock_common *skc)
+{
+	return skc->skc_ipv6only;
+}

@@ -35,6 +35,7 @@ void tcpstat_warn_unknown_state(u8 state);
 u32 tcpstat_sk_ack_backlog(const struct sock_common *skc);
 u32 tcpstat_sk_max_ack_backlog(const struct sock_common *skc);
 u32 tcpstat_sk_drops(const struct sock_common *skc);
+bool tcpstat_sk_v6only(const struct sock_common *skc);
 
 /* files.c */
 char *tcpstat_text_alloc(struct tcpstat_file *file, size_t len);

@@ -41,6 +41,15 @@ static void __used offsets(void)
 
 	/* The fields that full, request and time-wait sockets have in common. */
 	FIELD(SKC_NUM, sock_common, skc_num, __u16);
+	FIELD(SKC_RCV_SADDR, sock_common, skc_rcv_saddr, __be32);
+	FIELD(SKC_FAMILY, sock_common, skc_family, unsigned short);
+	DEFINE(AF_INET6, AF_INET6);
+	/* Without CONFIG_IPV6 there are no sockets of that family, and no such field. */
+#if IS_ENABLED(CONFIG_IPV6)
+	FIELD(SKC_V6_RCV_SADDR, sock_common, skc_v6_rcv_saddr, struct in6_addr);
+#else
+	DEFINE(SKC_V6_RCV_SADDR, 0);
+#endif
 	FIELD(SKC_STATE, sock_common, skc_state, unsigned char);
 	FIELD(SKC_NULLS_NODE, sock_common, skc_nulls_node, struct hlist_nulls_node);
 	/* Without CONFIG_NET_NS there is one namespace, init_net, and no field. */

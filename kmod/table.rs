@@ -44,6 +44,7 @@
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use core::arch::asm;
 use core::marker::PhantomData;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::slice;
 
 use kernel::prelude::*;
@@ -520,6 +521,23 @@ impl<B: Bucket> Socket for Sock<'_, B> {
         // SAFETY: By the type's invariant this is a socket, whose `skc_num` is an aligned `u16`.
         unsafe { read_once(field(self.0, bindings::SKC_NUM)) }
     }
+
+    fn local_address(&self) -> IpAddr {
+        // SAFETY: By the type's invariant this is a socket, whose family is an aligned `u16`.
+        let family: u16 = unsafe { read_once(field(self.0, bindings::SKC_FAMILY)) };
+        if usize::from(family) != bindings::AF_INET6 {
+            // SAFETY: The address is an aligned `u32`.
+            let address: u32 = unsafe { read_once(field(self.0, bindings::SKC_RCV_SADDR)) };
+            return Ipv4Addr::from(address.to_ne_bytes()).into();
+        }
+        let words: *const u32 = field(self.0, bindings::SKC_V6_RCV_SADDR);
+        let words = [0, 1, 2, 3].map(|word| {
+            // SAFETY: A socket of this family has an address of four aligned `u32`.
+            let word: u32 = unsafe { read_once(words.wrapping_add(word)) };
+            u128::from(u32::from_be(word))
+        });
+        Ipv6Addr::from_bits(words.into_iter().fold(0, |all, word| all << 32 | word)).into()
+    }
 }
 
 impl Listener for Sock<'_, bindings::inet_listen_hashbucket> {
@@ -536,5 +554,10 @@ impl Listener for Sock<'_, bindings::inet_listen_hashbucket> {
     fn drops(&self) -> u32 {
         // SAFETY: As in `accept_queue`.
         unsafe { bindings::tcpstat_sk_drops(self.0) }
+    }
+
+    fn v6only(&self) -> bool {
+        // SAFETY: As in `accept_queue`.
+        unsafe { bindings::tcpstat_sk_v6only(self.0) }
     }
 }

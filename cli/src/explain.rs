@@ -189,7 +189,7 @@ pub const TOPICS: &[Topic] = &[
     },
     Topic {
         name: "other",
-        means: "the sockets at local ports without a listener: mostly connections that this side opened.",
+        means: "the sockets that no listener here has: mostly connections that this side opened.",
         many: "many clients here, of a database or an upstream; or a listener closed before its connections.",
         look: "tcpstat top --by process --remote-port 5432: whose connections to one service they are.",
         act: "this side: reuse connections (pools, keep-alive), and close those that are not needed.",

@@ -18,6 +18,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use serde_json::{Value, json};
+use tcpstat_tests::at_addresses::{self, AtAddresses};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 
@@ -232,6 +233,34 @@ fn each_listener_has_a_row() {
                 "source: procfs, which knows neither interface, backlog, drops nor unit\n"
             )
         );
+    })
+    .unwrap();
+}
+
+/// A connection of a port is that of its listener only if it has the listener's family and address.
+#[test]
+fn a_connection_at_another_address_is_not_that_of_the_listener() {
+    if netns::must_skip() {
+        return;
+    }
+    netns::in_new(|| {
+        let _sockets = AtAddresses::new().unwrap();
+        for source in ["netlink", "netlink-full", "procfs"] {
+            let all = answer(&["services", "--source", source]);
+            let established = |row: &Value| row["states"]["ESTABLISHED"]["count"].as_u64().unwrap();
+            let rows = all["services"].as_array().unwrap().iter();
+            let mut rows: Vec<_> = rows
+                .map(|row| (row["port"].as_u64().unwrap(), established(row)))
+                .collect();
+            let mut other = established(&all["other"]);
+            if source == "procfs" {
+                rows[4].1 -= at_addresses::PROCFS_MORE;
+                other += at_addresses::PROCFS_MORE;
+            }
+            let want = at_addresses::CONNECTIONS.map(|(port, count)| (u64::from(port), count));
+            assert_eq!(rows, want, "{source}");
+            assert_eq!(other, at_addresses::OTHER, "{source}");
+        }
     })
     .unwrap();
 }

@@ -10,6 +10,7 @@
 #[cfg(not(MODULE))]
 mod collection;
 pub mod counts;
+pub mod local_addresses;
 #[cfg(not(MODULE))]
 pub mod names;
 #[cfg(not(MODULE))]

@@ -3,13 +3,15 @@
 //! Counts for each local port that has a listener; their `Display` is the text of
 //! `/proc/net/tcpstat_services`.
 //!
-//! There are two steps, since nothing can be allocated under a lock. First the ports that have a
-//! listener are marked ([`Marks`]), which gives the number of rows. Then listeners and other
-//! sockets are counted into these rows ([`Tally`]). The caller provides all memory.
+//! There are three steps, since nothing can be allocated under a lock, and a listener says whose a
+//! connection is. First the ports that have a listener are marked ([`Marks`]), which gives the number
+//! of rows. Then listeners are counted into these rows, and then all other sockets ([`Tally`]). The
+//! caller provides all memory.
 
 use core::fmt;
 
 use super::counts::Counts;
+use super::local_addresses::LocalAddresses;
 use super::queue::AcceptQueue;
 use super::state::{State, UnknownState};
 use super::table::{Listener, Socket, Table};
@@ -65,7 +67,8 @@ impl<'a> Marks<'a> {
         self.0.iter().map(|bits| bits.count_ones() as usize).sum()
     }
 
-    /// The number of rows that a [`Tally`] needs: one for each marked port, and one for all others.
+    /// The number of rows that a [`Tally`] needs: one for each marked port, and one for all other
+    /// sockets.
     pub fn rows(&self) -> usize {
         self.ports().saturating_add(1)
     }
@@ -140,10 +143,11 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// The counts of one local port, or of all that have no listener.
+/// The counts of one local port, or of all sockets that no listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     port: Option<u16>,
+    addresses: LocalAddresses,
     listeners: u64,
     accept_queue: u64,
     backlog: u64,
@@ -160,13 +164,14 @@ pub const COLUMNS: [&str; 5] = ["PORT", "LISTENERS", "ACCEPT_QUEUE", "BACKLOG", 
 /// queue.
 pub const FULLEST: [&str; 2] = ["FULLEST_QUEUE", "FULLEST_BACKLOG"];
 
-/// The port that is written for sockets whose local port has no listener.
+/// The port that is written for the sockets that no listener has.
 pub const NO_LISTENER: &str = "-";
 
 impl Row {
     /// No port, and all counts 0.
     pub const ZERO: Self = Self {
         port: None,
+        addresses: LocalAddresses::NONE,
         listeners: 0,
         accept_queue: 0,
         backlog: 0,
@@ -188,6 +193,8 @@ impl Row {
         add(&mut self.backlog, queue.backlog);
         add(&mut self.drops, listener.drops());
         self.fullest = self.fullest.max(queue);
+        self.addresses
+            .insert(listener.local_address(), listener.v6only());
     }
 }
 
@@ -217,6 +224,10 @@ impl fmt::Display for Row {
 }
 
 /// The sockets of one network namespace, counted by state for each port that has a listener.
+///
+/// A connection counts at its local port only if a listener of that port has its family and the
+/// unspecified or the connection's own address: see [`LocalAddresses`]. So all listeners must be
+/// counted before the first connection.
 pub struct Tally<'a> {
     rows_of: Rows<'a>,
     rows: &'a mut [Row],
@@ -234,6 +245,7 @@ impl<'a> Tally<'a> {
         for (row, port) in rows.iter_mut().zip(named) {
             *row = Row { port, ..Row::ZERO };
         }
+        rows.last_mut()?.addresses = LocalAddresses::ALL;
         Some(Self {
             rows_of: Rows::new(marks, numbers)?,
             rows,
@@ -241,13 +253,17 @@ impl<'a> Tally<'a> {
         })
     }
 
-    /// Counts every socket of `table` that belongs to `net`.
+    /// Counts every connection of `table` that belongs to `net`.
     ///
     /// # Errors
     /// The walk was ended; the counts are not complete.
     pub fn count<T: Table>(&mut self, table: &T, net: T::Net) -> Result<(), T::Interrupt> {
         walk(table, |socket| {
-            self.add(socket, &net);
+            if let Some(state) = self.state(socket, &net) {
+                if let Some(row) = self.row_of(socket) {
+                    row.counts.add_one(state);
+                }
+            }
         })
     }
 
@@ -266,30 +282,39 @@ impl<'a> Tally<'a> {
         for<'lock> T::Socket<'lock>: Listener,
     {
         walk(table, |listener| {
-            if let Some(row) = self.add(listener, &net) {
-                row.add_listener(listener);
+            let row = self.rows_of.of(listener.local_port());
+            let (Some(state), Some(row)) = (self.state(listener, &net), row) else {
+                return;
+            };
+            if let Some(row) = self.rows.get_mut(row) {
+                row.counts.add_one(state);
+                if row.port.is_some() {
+                    row.add_listener(listener);
+                }
             }
         })
     }
 
-    /// Counts `socket` if it belongs to `net`, and gives the row of its port, if the port is
-    /// marked.
+    /// The state of `socket`, if it belongs to `net` and the state is known.
     #[inline(always)] // Into the walk: nothing else happens under a lock.
-    fn add<S: Socket>(&mut self, socket: &S, net: &S::Net) -> Option<&mut Row> {
+    fn state<S: Socket>(&mut self, socket: &S, net: &S::Net) -> Option<State> {
         if socket.net() != *net {
             return None;
         }
-        match State::of_entry(socket.state(), || socket.tw_substate()) {
-            Ok(state) => {
-                let row = self.rows_of.of(socket.local_port())?;
-                let row = self.rows.get_mut(row)?;
-                row.counts.add_one(state);
-                row.port.is_some().then_some(row)
-            }
-            Err(code) => {
-                self.unknown = Some(code);
-                None
-            }
+        State::of_entry(socket.state(), || socket.tw_substate())
+            .map_err(|code| self.unknown = Some(code))
+            .ok()
+    }
+
+    /// The row of a connection.
+    #[inline(always)]
+    fn row_of<S: Socket>(&mut self, socket: &S) -> Option<&mut Row> {
+        let row = self.rows_of.of(socket.local_port())?;
+        let addresses = &self.rows.get(row)?.addresses;
+        if addresses.is_all() || addresses.contains(socket.local_address()) {
+            self.rows.get_mut(row)
+        } else {
+            self.rows.last_mut()
         }
     }
 
@@ -305,7 +330,8 @@ impl<'a> Tally<'a> {
     }
 }
 
-/// A row for each port that has a listener, in ascending order, and one for all other sockets.
+/// A row for each port that has a listener, in ascending order, and one for the sockets that no
+/// listener has.
 pub struct Services<'a>(&'a [Row]);
 
 #[cfg(not(MODULE))]

@@ -4,6 +4,8 @@
 //!
 //! The census knows neither locks nor pointers: a [`Table`] gives it buckets, and locks them.
 
+use core::net::IpAddr;
+
 /// A hash table entry, as long as its bucket is locked.
 pub trait Socket {
     /// The identity of a network namespace.
@@ -20,6 +22,9 @@ pub trait Socket {
 
     /// `skc_num`: the local port, in host byte order.
     fn local_port(&self) -> u16;
+
+    /// The local address: `skc_rcv_saddr`, or of an IPv6 socket `skc_v6_rcv_saddr`.
+    fn local_address(&self) -> IpAddr;
 }
 
 /// A socket of the table of listening sockets.
@@ -32,6 +37,9 @@ pub trait Listener: Socket {
 
     /// `sk_drops`: requests and connections that were dropped at this listener.
     fn drops(&self) -> u32;
+
+    /// `sk_ipv6only`: whether it takes no IPv4.
+    fn v6only(&self) -> bool;
 }
 
 /// A hash table of sockets: buckets, each a chain of entries under a lock.

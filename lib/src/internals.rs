@@ -67,8 +67,9 @@ pub fn procfs(text: &[u8], ipv6: bool, step: usize, buffer: usize) -> Result<Cou
 /// The line and what is wrong with it.
 pub fn procfs_services(text: &[u8], ipv6: bool) -> Result<(Vec<Service>, Counts), Problem> {
     let mut table = PortTable::new(None);
-    let rows = Rows::new(text, digits(ipv6), vec![0; LONGEST]);
-    procfs::count_by_port(rows, &mut table).map_err(wrong)?;
+    let rows = || Rows::new(text, digits(ipv6), vec![0; LONGEST]);
+    procfs::add_listeners(rows(), false, &mut table).map_err(wrong)?;
+    procfs::count_by_port(rows(), &mut table).map_err(wrong)?;
     Ok(services(table))
 }
 
@@ -123,7 +124,7 @@ pub fn netlink_services<'a>(
     datagrams: impl IntoIterator<Item = Datagram<'a>>,
 ) -> Result<Option<(Vec<Service>, Counts)>, Error> {
     let mut table = PortTable::new(None);
-    let each = |message: &InetDiagMsg| netlink::add_listener(&mut table, message);
+    let each = |message: &InetDiagMsg| netlink::add(&mut table, message);
     let complete = fed(sequence, datagrams, each)?;
     Ok(complete.then(|| services(table)))
 }

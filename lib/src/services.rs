@@ -11,8 +11,11 @@ use tcpstat_census::state::State;
 use crate::error::Attempt;
 use crate::source::Source;
 
-/// The sockets of one local port that has a listener: the listeners, and every connection at that
-/// port.
+/// The sockets of one local port that has a listener: the listeners, and their connections. A
+/// connection is one of theirs if a listener of its local port has its family, or is IPv6 and takes
+/// IPv4 too, and the unspecified address or the connection's own local address. With listeners at
+/// more than eight addresses, every connection of the port is. Procfs does not know whether a
+/// listener takes IPv6 alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -95,8 +98,8 @@ impl Service {
 pub struct Services {
     /// The services, by port in ascending order.
     pub services: Vec<Service>,
-    /// The sockets at ports without a listener, mostly outgoing connections. `None` if only some
-    /// ports were requested.
+    /// The sockets that no listener has, mostly outgoing connections. `None` if only some ports were
+    /// requested.
     pub other: Option<Counts>,
     /// The bytes in the queues of all connections, or of those at the requested ports. `None` if
     /// the source does not know them (the module).

@@ -2,10 +2,10 @@
 
 //! What the tests of every package share, and the tests in the virtual machine.
 //!
-//! For all tests and the benchmark: [`sockets`] in every state and processes that hold them
-//! ([`holder`]), connections that come and go ([`churn`]), cgroups ([`cgroup`]), network namespaces
-//! ([`netns`]) and processes in them ([`idle`]), a [`terminal`], [`limits`], and two counts to
-//! compare with ([`naive`], [`ss`]).
+//! For all tests and the benchmark: [`sockets`] in every state, listeners and connections at
+//! specified addresses ([`at_addresses`]), processes that hold them ([`holder`]), connections that
+//! come and go ([`churn`]), cgroups ([`cgroup`]), network namespaces ([`netns`]) and processes in
+//! them ([`idle`]), a [`terminal`], [`limits`], and two counts to compare with ([`naive`], [`ss`]).
 //!
 //! For a built module: whether it is as its kernel's configuration asks ([`ko`]).
 //!
@@ -13,6 +13,7 @@
 //! ([`launch`], [`tsc`]) and judges ([`verdict`]) its results ([`ktap`]) and its console
 //! ([`splat`]).
 
+pub mod at_addresses;
 pub mod cgroup;
 pub mod churn;
 pub mod holder;

@@ -3,7 +3,7 @@
 //! Counts sockets in the simplest way, for tests to compare with. It shares no code with the
 //! command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -38,6 +38,8 @@ pub fn procfs(net: &Path) -> io::Result<Counts> {
 /// A line of `/proc/net/tcp`.
 struct Socket {
     port: u16,
+    /// The digits of the local address: those of IPv4, if it is an IPv4-mapped IPv6 address.
+    address: String,
     state: State,
     /// `rx_queue`: of a listener, its accept queue.
     rx_queue: u64,
@@ -47,11 +49,15 @@ impl Socket {
     fn parse(line: &str) -> Option<Socket> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-        let (_, port) = words.get(1)?.split_once(':')?;
+        let (address, port) = words.get(1)?.split_once(':')?;
         let (_, rx_queue) = words.get(4)?.split_once(':')?;
         let code = hex(words.get(3)?)?.checked_sub(1)?;
         Some(Socket {
             port: hex(port)?.try_into().ok()?,
+            address: address
+                .strip_prefix("0000000000000000FFFF0000")
+                .unwrap_or(address)
+                .to_owned(),
             state: *State::ALL.get(usize::try_from(code).ok()?)?,
             rx_queue: hex(rx_queue)?,
         })
@@ -97,20 +103,39 @@ pub struct Service {
 /// Rows by port; `None` is the row of the sockets whose local port has no listener.
 pub type Services = BTreeMap<Option<u16>, Service>;
 
-/// The same as [`procfs`], for each local port that has a listener. Backlogs, drops and the fullest queue are 0.
+/// The same as [`procfs`], for each local port that has a listener: a socket is counted there if a
+/// listener of the port has its address, or the unspecified one of its family; that of IPv6 takes
+/// IPv4, too. With more than eight addresses of listeners, every socket of the port is. Backlogs,
+/// drops and the fullest queue are 0.
 pub fn procfs_services(net: &Path) -> io::Result<Services> {
     let mut sockets = Vec::new();
     for_each_socket(net, |socket| sockets.push(socket))?;
     let mut services = Services::from([(None, Service::default())]);
+    let mut addresses: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
     for socket in &sockets {
         if socket.state == State::Listen {
             let service = services.entry(Some(socket.port)).or_default();
             service.listeners += 1;
             service.accept_queue += socket.rx_queue;
+            let addresses = addresses.entry(socket.port).or_default();
+            addresses.insert(socket.address.clone());
         }
     }
+    let [any_v4, any_v6] = ["0".repeat(8), "0".repeat(32)];
+    let is_counted = |socket: &Socket| {
+        let Some(addresses) = addresses.get(&socket.port) else {
+            return false;
+        };
+        let specified = addresses
+            .iter()
+            .filter(|one| **one != any_v4 && **one != any_v6);
+        specified.count() > 8
+            || addresses.contains(&socket.address)
+            || addresses.contains(&any_v6)
+            || (addresses.contains(&any_v4) && socket.address.len() == any_v4.len())
+    };
     for socket in &sockets {
-        let port = Some(socket.port).filter(|port| services.contains_key(&Some(*port)));
+        let port = Some(socket.port).filter(|_| is_counted(socket));
         let service = services.entry(port).or_default();
         service.counts.add_one(socket.state);
     }

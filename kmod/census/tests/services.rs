@@ -3,6 +3,7 @@
 //! Counts for each port, compared with a naive count and with the totals; and their text.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 use tcpstat_census::counts::Counts;
@@ -20,12 +21,15 @@ struct Entry {
     state: u8,
     tw_substate: u8,
     port: u16,
+    address: IpAddr,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Listening {
     net: u64,
     port: u16,
+    address: IpAddr,
+    v6only: bool,
     /// Accept queue, backlog, drops.
     values: [u32; 3],
 }
@@ -45,12 +49,14 @@ impl Machine {
         for (nth, listener) in listeners.iter().enumerate() {
             listening.set(nth, listener.net, State::Listen.code(), 0);
             listening.set_port(nth, listener.port);
+            listening.set_address(nth, listener.address, listener.v6only);
             listening.set_listener(nth, listener.values);
             listening.insert(nth, usize::from(listener.port) % 16);
         }
         for (nth, entry) in entries.iter().enumerate() {
             established.set(nth, entry.net, entry.state, entry.tw_substate);
             established.set_port(nth, entry.port);
+            established.set_address(nth, entry.address, false);
             established.insert(nth, nth * 7 % 64);
         }
         Self {
@@ -89,6 +95,8 @@ impl Machine {
 fn used_bits() -> Box<[u64; BLOCKS]> {
     Box::new([0x0123_4567_89ab_cdef; BLOCKS])
 }
+
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 const HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS FULLEST_QUEUE FULLEST_BACKLOG \
     ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING";
@@ -139,7 +147,7 @@ fn naive(net: u64, listeners: &[Listening], entries: &[Entry]) -> BTreeMap<Optio
         row[STATES + 10] += 1;
     }
     for entry in entries.iter().filter(|entry| entry.net == net) {
-        let port = Some(entry.port).filter(|port| rows.contains_key(&Some(*port)));
+        let port = Some(entry.port).filter(|_| is_theirs(net, listeners, entry));
         let state = match entry.state {
             12 => 3,
             6 => entry.tw_substate,
@@ -148,6 +156,27 @@ fn naive(net: u64, listeners: &[Listening], entries: &[Entry]) -> BTreeMap<Optio
         rows.get_mut(&port).unwrap()[STATES + usize::from(state)] += 1;
     }
     rows
+}
+
+/// Whether a connection is one of the listeners of its port.
+fn is_theirs(net: u64, listeners: &[Listening], entry: &Entry) -> bool {
+    let of_port: Vec<_> = listeners
+        .iter()
+        .filter(|listener| (listener.net, listener.port) == (net, entry.port))
+        .collect();
+    let specific: BTreeSet<_> = of_port
+        .iter()
+        .map(|listener| listener.address.to_canonical())
+        .filter(|address| !address.is_unspecified())
+        .collect();
+    let address = entry.address.to_canonical();
+    let takes = |listener: &Listening| match (listener.address.to_canonical(), address) {
+        (IpAddr::V4(own), IpAddr::V4(address)) => own.is_unspecified() || own == address,
+        (IpAddr::V6(own), IpAddr::V6(address)) => own.is_unspecified() || own == address,
+        (IpAddr::V6(own), IpAddr::V4(_)) => own.is_unspecified() && !listener.v6only,
+        (IpAddr::V4(_), IpAddr::V6(_)) => false,
+    };
+    specific.len() > 8 || of_port.into_iter().any(takes)
 }
 
 /// The fuller of two queues, each with its backlog.
@@ -191,23 +220,44 @@ fn port() -> impl Strategy<Value = u16> {
     ]
 }
 
+/// Few, of both families and mapped, so that listeners and connections share them.
+fn address() -> impl Strategy<Value = IpAddr> {
+    let v4 = prop_oneof![
+        Just(Ipv4Addr::UNSPECIFIED),
+        (1u8..4).prop_map(|last| Ipv4Addr::new(127, 0, 0, last)),
+    ];
+    prop_oneof![
+        v4.clone().prop_map(IpAddr::V4),
+        v4.prop_map(|address| IpAddr::V6(address.to_ipv6_mapped())),
+        prop_oneof![Just(Ipv6Addr::UNSPECIFIED), Just(Ipv6Addr::LOCALHOST)].prop_map(IpAddr::V6),
+    ]
+}
+
 fn entry() -> impl Strategy<Value = Entry> {
-    (1u64..4, 1u8..=12, 5u8..=6, port()).prop_map(|(net, state, tw_substate, port)| Entry {
-        net,
-        state,
-        tw_substate,
-        port,
-    })
+    (1u64..4, 1u8..=12, 5u8..=6, port(), address()).prop_map(
+        |(net, state, tw_substate, port, address)| Entry {
+            net,
+            state,
+            tw_substate,
+            port,
+            address,
+        },
+    )
 }
 
 fn listening() -> impl Strategy<Value = Listening> {
     let value = || prop_oneof![3 => 0u32..5000, 1 => Just(u32::MAX)];
     // No socket can listen on port 0.
-    (1u64..4, port(), [value(), value(), value()]).prop_map(|(net, port, values)| Listening {
-        net,
-        port: port.max(1),
-        values,
-    })
+    let values = [value(), value(), value()];
+    (1u64..4, port(), address(), any::<bool>(), values).prop_map(
+        |(net, port, address, v6only, values)| Listening {
+            net,
+            port: port.max(1),
+            address,
+            v6only,
+            values,
+        },
+    )
 }
 
 proptest! {
@@ -230,7 +280,7 @@ proptest! {
         port in port(),
     ) {
         let (state, tw_substate) = if time_wait { (6, unknown) } else { (unknown, 0) };
-        entries.push(Entry { net: 2, state, tw_substate, port });
+        entries.push(Entry { net: 2, state, tw_substate, port, address: ANY });
         let machine = Machine::new(&listeners, &entries);
         prop_assert_eq!(machine.text(2), Err(UnknownState(unknown)));
         prop_assert!(machine.text(1).is_ok());
@@ -276,6 +326,8 @@ fn a_listener_on_every_port_has_a_row_each() {
         .map(|port| Listening {
             net: 1,
             port,
+            address: ANY,
+            v6only: false,
             values: [1, 2, 3],
         })
         .collect();
@@ -285,6 +337,7 @@ fn a_listener_on_every_port_has_a_row_each() {
             state: 1,
             tw_substate: 0,
             port: nth.wrapping_mul(13),
+            address: ANY,
         })
         .collect();
     let machine = Machine::new(&listeners, &entries);
@@ -302,6 +355,8 @@ fn the_text_is_what_it_is() {
     let listener = |port, values| Listening {
         net: 1,
         port,
+        address: ANY,
+        v6only: false,
         values,
     };
     let entry = |state, port| Entry {
@@ -309,6 +364,7 @@ fn the_text_is_what_it_is() {
         state,
         tw_substate: 5,
         port,
+        address: ANY,
     };
     let machine = Machine::new(
         &[
@@ -342,6 +398,8 @@ fn columns_add_up_to_what_there_is_when_it_is_counted() {
     let listeners = [80, 443, 22].map(|port| Listening {
         net: 1,
         port,
+        address: ANY,
+        v6only: false,
         values: [1, 1, 1],
     });
     let machine = Machine::new(&listeners, &[]);
@@ -360,4 +418,35 @@ fn columns_add_up_to_what_there_is_when_it_is_counted() {
     ];
     assert!(text.lines().skip(1).eq(want), "{text}");
     assert_eq!(machine.totals(1).get(State::Listen), 2);
+}
+
+/// With nine addresses at one port, every connection there is that of its listeners.
+#[test]
+fn more_addresses_than_eight_are_all_addresses() {
+    for addresses in [8, 9] {
+        let at = |last: u8| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+        let listeners: Vec<_> = (1..=addresses)
+            .flat_map(|last| [last, last])
+            .map(|last| Listening {
+                net: 1,
+                port: 80,
+                address: at(last),
+                v6only: false,
+                values: [0; 3],
+            })
+            .collect();
+        let entries =
+            [at(1), at(8), at(9), at(10), Ipv6Addr::LOCALHOST.into()].map(|address| Entry {
+                net: 1,
+                state: 1,
+                tw_substate: 0,
+                port: 80,
+                address,
+            });
+        let machine = Machine::new(&listeners, &entries);
+        check(&machine, &listeners, &entries).unwrap();
+        let rows = parse(&machine.text(1).unwrap()).unwrap();
+        let established = rows[0].1[STATES + 1];
+        assert_eq!(established, if addresses == 8 { 2 } else { 5 });
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use proptest::prelude::*;
@@ -40,6 +41,10 @@ impl Socket for Entry {
 
     fn local_port(&self) -> u16 {
         unreachable!("the totals need no port")
+    }
+
+    fn local_address(&self) -> IpAddr {
+        unreachable!("the totals need no address")
     }
 }
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Sockets counted by local port and state, from which services are made once all listeners are
-//! known.
+//! Sockets counted by local port and state, once all listeners are known.
+//!
+//! A connection is counted at its local port if it is that of a listener there: see
+//! [`LocalAddresses`]. So one from `127.0.0.88:7103` is none of a listener at `127.0.0.1:7103`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use crate::ports::Ports;
 use crate::services::{Queues, Service};
 use tcpstat_census::counts::Counts;
+use tcpstat_census::local_addresses::LocalAddresses;
 use tcpstat_census::queue::AcceptQueue;
 use tcpstat_census::state::State;
 
@@ -18,21 +22,20 @@ pub(crate) struct PortTable<'a> {
     ports: Option<&'a Ports>,
     /// For each port the number of its row, or [`OTHER`].
     numbers: Vec<u32>,
-    /// The first row is that of the ports without a listener.
+    /// The first row is that of the sockets that no listener has.
     rows: Vec<Row>,
-    /// Whether a port without a row may still get one.
-    grows: bool,
     listeners: BTreeMap<u16, Listeners>,
 }
 
 /// The sockets at a port.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Row {
     counts: Counts,
     queues: Queues,
+    addresses: LocalAddresses,
 }
 
-/// The number of the row of all ports that have no other.
+/// The number of the row of all sockets that have no other.
 const OTHER: u32 = 0;
 
 /// The listeners of a port together.
@@ -48,27 +51,24 @@ struct Listeners {
 /// What a source knows about a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listener {
+    pub(crate) address: IpAddr,
+    /// Whether it takes no IPv4, though its address is the unspecified one of IPv6. Procfs does not
+    /// know it, and says no.
+    pub(crate) v6only: bool,
     pub(crate) accept_queue: u32,
     pub(crate) backlog: Option<u32>,
     pub(crate) drops: Option<u32>,
 }
 
 impl<'a> PortTable<'a> {
-    /// No sockets yet. Connections and listeners may follow in any order.
+    /// No sockets yet. All listeners must be added before the first connection.
     pub(crate) fn new(ports: Option<&'a Ports>) -> Self {
         Self {
             ports,
             numbers: vec![OTHER; usize::from(u16::MAX) + 1],
             rows: vec![Row::default()],
-            grows: true,
             listeners: BTreeMap::new(),
         }
-    }
-
-    /// Call this when all listeners are counted. Ports without a row get none from now on, so that
-    /// memory does not grow with the number of ports that connections use.
-    pub(crate) fn listeners_are_complete(&mut self) {
-        self.grows = false;
     }
 
     /// Whether the sockets at `port` are counted.
@@ -77,37 +77,46 @@ impl<'a> PortTable<'a> {
         self.ports.is_none_or(|ports| ports.contains(port))
     }
 
-    /// Counts a socket, whether it listens or not, and the bytes in its receive and send queues: those
-    /// of a listener are no bytes, and are ignored.
+    /// Counts a socket that does not listen, and the bytes in its receive and send queues. Its local
+    /// address is read only where it matters.
     #[inline]
-    pub(crate) fn add(&mut self, port: u16, state: State, receive: u32, send: u32) {
-        if self.is_asked_for(port) {
-            let mut number = self.numbers[usize::from(port)];
-            if number == OTHER && self.grows {
-                number = self.add_row(port);
-            }
-            let row = &mut self.rows[number as usize];
-            row.counts.add_one(state);
-            if state != State::Listen {
-                row.queues.add(receive.into(), send.into());
+    pub(crate) fn add<E>(
+        &mut self,
+        port: u16,
+        state: State,
+        (receive, send): (u32, u32),
+        address: impl FnOnce() -> Result<IpAddr, E>,
+    ) -> Result<(), E> {
+        if !self.is_asked_for(port) {
+            return Ok(());
+        }
+        let mut number = self.numbers[usize::from(port)];
+        if number != OTHER {
+            let addresses = &self.rows[number as usize].addresses;
+            if !addresses.is_all() && !addresses.contains(address()?) {
+                number = OTHER;
             }
         }
+        let row = &mut self.rows[number as usize];
+        row.counts.add_one(state);
+        row.queues.add(receive.into(), send.into());
+        Ok(())
     }
 
-    #[cold]
-    fn add_row(&mut self, port: u16) -> u32 {
-        // At most one row for each port, and OTHER.
-        let number = self.rows.len() as u32;
-        self.rows.push(Row::default());
-        self.numbers[usize::from(port)] = number;
-        number
-    }
-
-    /// Adds the numbers of a listener, after [`PortTable::add`] has counted it.
+    /// Counts a listener, with its queue.
     pub(crate) fn add_listener(&mut self, port: u16, listener: Listener) {
         if !self.is_asked_for(port) {
             return;
         }
+        let number = &mut self.numbers[usize::from(port)];
+        if *number == OTHER {
+            // At most one row for each port, and OTHER.
+            *number = self.rows.len() as u32;
+            self.rows.push(Row::default());
+        }
+        let row = &mut self.rows[*number as usize];
+        row.counts.add_one(State::Listen);
+        row.addresses.insert(listener.address, listener.v6only);
         let all = self.listeners.entry(port).or_default();
         let add = |sum: Option<u64>, one: Option<u32>| {
             one.map(|one| sum.unwrap_or(0).saturating_add(one.into()))
@@ -123,8 +132,8 @@ impl<'a> PortTable<'a> {
         all.drops = add(all.drops, listener.drops);
     }
 
-    /// The services, by port in ascending order; the sockets at ports without a listener, `None`
-    /// where only some ports are asked for; and the queues of all.
+    /// The services, by port in ascending order; the sockets that no listener has, `None` where only
+    /// some ports are asked for; and the queues of all.
     pub(crate) fn services(mut self) -> (Vec<Service>, Option<Counts>, Queues) {
         let mut all = Queues::default();
         for Row { queues, .. } in &self.rows {
@@ -145,35 +154,50 @@ impl<'a> PortTable<'a> {
             }
         });
         let services = services.collect();
-        // The rows of ports that turned out to have no listener are left.
-        let rows = self.rows.into_iter().map(|row| row.counts);
-        let other = self.ports.is_none().then(|| rows.sum());
+        let other = self
+            .ports
+            .is_none()
+            .then(|| self.rows[OTHER as usize].counts);
         (services, other, all)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use tcpstat_census::local_addresses::MOST;
+
     use super::*;
 
     const LISTENER: Listener = Listener {
+        address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        v6only: false,
         accept_queue: 3,
         backlog: Some(16),
         drops: Some(5),
     };
 
+    fn add_at(table: &mut PortTable<'_>, port: u16, state: State, address: &str) {
+        let address = || Ok::<_, Infallible>(address.parse().unwrap());
+        let Ok(()) = table.add(port, state, (0, 0), address);
+    }
+
+    fn add(table: &mut PortTable<'_>, port: u16, state: State) {
+        let unread = || -> Result<IpAddr, Infallible> { panic!("the address does not matter") };
+        let Ok(()) = table.add(port, state, (0, 0), unread);
+    }
+
     fn counted(ports: Option<&Ports>) -> (Vec<Service>, Option<Counts>) {
         let mut table = PortTable::new(ports);
-        // The connections of a port before its listeners, and after them.
-        table.add(u16::MAX, State::CloseWait, 0, 0);
-        table.add(80, State::Listen, 0, 0);
         table.add_listener(80, LISTENER);
-        table.add(0, State::Established, 0, 0);
         for _ in 0..2 {
-            table.add(u16::MAX, State::Listen, 0, 0);
             table.add_listener(u16::MAX, LISTENER);
         }
-        table.add(80, State::Closing, 0, 0);
+        add(&mut table, u16::MAX, State::CloseWait);
+        add(&mut table, 0, State::Established);
+        add(&mut table, 80, State::Closing);
         let (services, other, _) = table.services();
         (services, other)
     }
@@ -201,6 +225,87 @@ mod tests {
     }
 
     #[test]
+    fn sockets_are_those_of_listeners_of_their_family_and_address() {
+        // Listeners; whether they are IPv6 only; local addresses of their connections; of others.
+        type Case<'a> = (&'a [&'a str], bool, &'a [&'a str], &'a [&'a str]);
+        let cases: [Case<'_>; 8] = [
+            (
+                &["127.0.0.1"],
+                false,
+                &["127.0.0.1", "::ffff:127.0.0.1"],
+                &["127.0.0.88", "::1"],
+            ),
+            (
+                &["0.0.0.0"],
+                false,
+                &["10.0.0.1", "::ffff:10.0.0.1"],
+                &["::1"],
+            ),
+            (&["::"], false, &["::1", "10.0.0.1", "::ffff:10.0.0.1"], &[]),
+            (&["::"], true, &["::1"], &["10.0.0.1", "::ffff:10.0.0.1"]),
+            (&["::1"], true, &["::1"], &["fd00::1", "127.0.0.1"]),
+            (
+                &["::ffff:10.0.0.1"],
+                false,
+                &["10.0.0.1"],
+                &["10.0.0.2", "::1"],
+            ),
+            (&["::ffff:0.0.0.0"], false, &["10.0.0.1"], &["::1"]),
+            (
+                &["127.0.0.1", "::", "127.0.0.1"],
+                true,
+                &["127.0.0.1", "::1"],
+                &["127.0.0.2"],
+            ),
+        ];
+        for (listeners, v6only, own, others) in cases {
+            let mut table = PortTable::new(None);
+            for address in listeners {
+                let address = address.parse().unwrap();
+                let listener = Listener {
+                    address,
+                    v6only,
+                    ..LISTENER
+                };
+                table.add_listener(7103, listener);
+            }
+            for address in own {
+                add_at(&mut table, 7103, State::Established, address);
+            }
+            for address in others {
+                add_at(&mut table, 7103, State::SynSent, address);
+            }
+            let (services, other, _) = table.services();
+            let [service] = services[..] else {
+                panic!("{services:?}")
+            };
+            let counted = |counts: Counts| {
+                [State::Established, State::SynSent].map(|state| counts.get(state) as usize)
+            };
+            assert_eq!(counted(service.counts), [own.len(), 0], "{listeners:?}");
+            assert_eq!(counted(other.unwrap()), [0, others.len()], "{listeners:?}");
+        }
+    }
+
+    #[test]
+    fn listeners_at_many_addresses_have_every_socket_of_the_port() {
+        for (addresses, expected) in [(MOST, 0), (MOST + 1, 1)] {
+            let mut table = PortTable::new(None);
+            for number in (0..addresses).chain(0..addresses) {
+                let address = Ipv4Addr::new(127, 0, 0, number as u8).into();
+                let listener = Listener {
+                    address,
+                    ..LISTENER
+                };
+                table.add_listener(80, listener);
+            }
+            add_at(&mut table, 80, State::TimeWait, "10.0.0.1");
+            let (services, ..) = table.services();
+            assert_eq!(services[0].counts.get(State::TimeWait), expected);
+        }
+    }
+
+    #[test]
     fn ports_that_are_not_asked_for_are_passed_over() {
         let (services, other) = counted(Some(&"0-100".parse().unwrap()));
         assert_eq!((services.len(), services[0].port), (1, 80));
@@ -210,7 +315,6 @@ mod tests {
     #[test]
     fn what_a_source_does_not_know_stays_unknown() {
         let mut table = PortTable::new(None);
-        table.add(1, State::Listen, 0, 0);
         table.add_listener(
             1,
             Listener {
@@ -229,7 +333,6 @@ mod tests {
     fn a_full_listener_is_seen_beside_others_that_are_empty() {
         let mut table = PortTable::new(None);
         for accept_queue in [0, 65, 0, 1] {
-            table.add(8500, State::Listen, 0, 0);
             table.add_listener(
                 8500,
                 Listener {
@@ -250,11 +353,11 @@ mod tests {
     #[test]
     fn bytes_in_queues_are_those_of_connections() {
         let mut table = PortTable::new(None);
-        table.add(80, State::Listen, 3, 16);
         table.add_listener(80, LISTENER);
-        table.add(80, State::Established, 5, 7);
-        table.add(80, State::CloseWait, u32::MAX, 0);
-        table.add(9, State::FinWait1, 1, 100);
+        for (port, queues) in [(80, (5, 7)), (80, (u32::MAX, 0)), (9, (1, 100))] {
+            let address = || Ok::<_, Infallible>(Ipv4Addr::LOCALHOST.into());
+            let Ok(()) = table.add(port, State::CloseWait, queues, address);
+        }
         let (services, _, all) = table.services();
         let queues = |receive, send| Queues { receive, send };
         assert_eq!(services[0].queues, Some(queues(5 + u64::from(u32::MAX), 7)));
@@ -262,13 +365,11 @@ mod tests {
     }
 
     #[test]
-    fn once_the_listeners_are_complete_no_port_gets_a_row() {
+    fn connections_at_many_ports_get_no_rows() {
         let mut table = PortTable::new(None);
-        table.add(80, State::Listen, 0, 0);
         table.add_listener(80, LISTENER);
-        table.listeners_are_complete();
         for port in 0..=u16::MAX {
-            table.add(port, State::Established, 0, 0);
+            add(&mut table, port, State::Established);
         }
         assert_eq!(table.rows.len(), 2);
         let (services, other, _) = table.services();
@@ -281,11 +382,12 @@ mod tests {
     fn every_port_can_have_a_row() {
         let mut table = PortTable::new(None);
         for port in 0..=u16::MAX {
-            table.add(port, State::TimeWait, 0, 0);
+            table.add_listener(port, LISTENER);
         }
-        table.add_listener(u16::MAX, LISTENER);
+        add(&mut table, u16::MAX, State::TimeWait);
         let (services, other, _) = table.services();
-        assert_eq!(services[0].counts.total(), 1);
-        assert_eq!(other.unwrap().total(), u64::from(u16::MAX));
+        assert_eq!(services.len(), 65_536);
+        assert_eq!(services[65_535].counts.total(), 2);
+        assert_eq!(other, Some(Counts::ZERO));
     }
 }

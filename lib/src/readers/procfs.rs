@@ -46,7 +46,7 @@ impl Procfs {
     /// Counts, and the file of a saved sample that is missing.
     pub(crate) fn sample(&mut self, root: &Root) -> Result<(Counts, Option<PathBuf>), Error> {
         let mut counts = Counts::ZERO;
-        let missing = self.each_file(root, |rows| count(rows, &mut counts))?;
+        let missing = self.each_file(root, |rows, _| count(rows, &mut counts))?;
         Ok((counts, missing))
     }
 
@@ -57,20 +57,22 @@ impl Procfs {
         ports: Option<&'a Ports>,
     ) -> Result<(PortTable<'a>, Option<PathBuf>), Error> {
         let mut table = PortTable::new(ports);
-        let missing = self.each_file(root, |rows| count_by_port(rows, &mut table))?;
+        self.each_file(root, |rows, live| add_listeners(rows, live, &mut table))?;
+        let missing = self.each_file(root, |rows, _| count_by_port(rows, &mut table))?;
         Ok((table, missing))
     }
 
-    /// Reads `tcp6` and then `tcp`. Returns the file of a saved sample that is missing.
+    /// Reads `tcp6` and then `tcp`, and says of each whether the kernel answers. Returns the file of
+    /// a saved sample that is missing.
     fn each_file(
         &mut self,
         root: &Root,
-        mut read: impl FnMut(Rows<File, &mut [u8]>) -> Result<(), Failure>,
+        mut read: impl FnMut(Rows<File, &mut [u8]>, bool) -> Result<(), Failure>,
     ) -> Result<Option<PathBuf>, Error> {
         self.buffer.resize(BUFFER, 0);
         let mut read = |Table { path, file, live }, digits| {
             let rows = Rows::of(file, live, digits, &mut self.buffer[..]);
-            read(rows).map_err(|failure| failure.of(&path))
+            read(rows, live).map_err(|failure| failure.of(&path))
         };
         // One file is open at a time.
         let absent = match Table::open_tcp6(root)? {
@@ -211,24 +213,44 @@ pub(crate) fn count<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
     Ok(())
 }
 
-/// The same by port.
+/// Adds the listeners of one file to a table by port. The kernel shows them first.
+pub(crate) fn add_listeners<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
+    mut rows: Rows<R, B>,
+    live: bool,
+    table: &mut PortTable<'_>,
+) -> Result<(), Failure> {
+    while let Some(row) = rows.next()? {
+        if row.state()? == State::Listen {
+            let (_, accept_queue) = row.queues()?;
+            table.add_listener(
+                row.local_port()?,
+                Listener {
+                    address: row.local()?.ip(),
+                    v6only: false,
+                    accept_queue,
+                    backlog: None,
+                    drops: None,
+                },
+            );
+        } else if live {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the connections of one file to a table by port, which has the listeners.
 pub(crate) fn count_by_port<R: Read, B: AsRef<[u8]> + AsMut<[u8]>>(
     mut rows: Rows<R, B>,
     table: &mut PortTable<'_>,
 ) -> Result<(), Failure> {
     while let Some(row) = rows.next()? {
         let (port, state) = (row.local_port()?, row.state()?);
-        let (send_queue, receive_queue) = row.queues()?;
-        table.add(port, state, receive_queue, send_queue);
-        if state == State::Listen {
-            table.add_listener(
-                port,
-                Listener {
-                    accept_queue: receive_queue,
-                    backlog: None,
-                    drops: None,
-                },
-            );
+        let (send, receive) = row.queues()?;
+        if state != State::Listen {
+            table.add(port, state, (receive, send), || {
+                Ok::<_, BadLine>(row.local()?.ip())
+            })?;
         }
     }
     Ok(())
@@ -702,11 +724,18 @@ mod tests {
     fn counts_by_port_whatever_the_order() {
         let mut table = PortTable::new(None);
         let text: Vec<&str> = CONNECTIONS.lines().collect();
-        for lines in [&text[1..], &text[..1]] {
+        let files = [&text[1..], &text[..1]].map(|lines| {
             let text = format!("{HEADER}{}\n", lines.join("\n"));
-            let text = text.replace("1F90", "07E8");
-            let rows = Rows::new(text.as_bytes(), IPV4_DIGITS, [0; 4096]);
-            count_by_port(rows, &mut table).unwrap();
+            text.replace("1F90", "07E8")
+        });
+        fn rows(text: &str) -> Rows<&[u8], [u8; 4096]> {
+            Rows::new(text.as_bytes(), IPV4_DIGITS, [0; 4096])
+        }
+        for file in &files {
+            add_listeners(rows(file), false, &mut table).unwrap();
+        }
+        for file in &files {
+            count_by_port(rows(file), &mut table).unwrap();
         }
         let (services, other, _) = table.services();
         let [service] = services[..] else {
@@ -805,7 +834,9 @@ mod tests {
             text.extend(bytes);
             let rows = || Rows::new(&text[..], digits, vec![0; size]);
             let _ = count(rows(), &mut Counts::default());
-            let _ = count_by_port(rows(), &mut PortTable::new(None));
+            let mut table = PortTable::new(None);
+            let _ = add_listeners(rows(), false, &mut table);
+            let _ = count_by_port(rows(), &mut table);
         }
 
         #[test]

@@ -25,6 +25,7 @@ use super::reading::{
     SERVICES, command_services, every_source_gives, same, same_services, services, steady,
 };
 use super::scenario::{Outcome, Scenario, ensure, fail};
+use crate::at_addresses::{self, AtAddresses};
 use crate::limits::allow_many_files;
 use crate::naive::{self, SERVICES_HEADER, Service};
 use crate::netns;
@@ -54,6 +55,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 30,
         needs: &[Need::Ipv6, Need::TcpDiag],
         run: reuse_port,
+    },
+    Scenario {
+        name: "services: a connection is that of a listener at its address",
+        seconds: 60,
+        needs: &[Need::Ipv6, Need::TcpDiag],
+        run: at_addresses,
     },
     Scenario {
         name: "services: thousands of listening ports",
@@ -234,6 +241,27 @@ fn reuse_port() -> Outcome {
     want.set(State::Listen, 5);
     want.set(State::Established, 2);
     every_source_gives(&want)
+}
+
+fn at_addresses() -> Outcome {
+    let _sockets = AtAddresses::new()?;
+    for source in ["module", "netlink"] {
+        let said = command_services(source)?;
+        let established: Vec<_> = said
+            .iter()
+            .map(|(port, row)| (*port, row.counts.get(State::Established)))
+            .collect();
+        let want = at_addresses::CONNECTIONS.map(|(port, count)| (Some(port), count));
+        let want: Vec<_> = [(None, at_addresses::OTHER)]
+            .into_iter()
+            .chain(want)
+            .collect();
+        ensure!(
+            established == want,
+            "tcpstat services --source {source}: {established:?}"
+        );
+    }
+    Ok(())
 }
 
 fn ten_thousand() -> Outcome {

@@ -27,7 +27,9 @@ Examples:
   tcpstat services --port 443,8000-8100                 these ports only, as one line of JSON
   tcpstat services --listeners --format table -p        each worker that listens there: which one is stuck?
 
-The sockets of ports that nothing listens on (outgoing connections) are counted together, as \"other\"; not with --port.
+A socket counts at its local port if a listener there has its family (or is IPv6 and takes IPv4, too) and the
+unspecified address or the socket's own one. All others (outgoing connections) are counted together, as \"other\"; not
+with --port.
 Shares are of the connections of a port: listeners count only in its total, and the ratio of LISTEN is null.
 Accept queue, backlog and drops are sums over the listeners of the port. The use is that of the fullest listener,
 which has the greatest queue / backlog: one full queue drops connections, however empty the others are. A value that

@@ -13,10 +13,13 @@ use std::arch::asm;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::ptr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, AtomicU8, Ordering,
+};
 
 use tcpstat_census::state::State;
 use tcpstat_census::table::{Listener, Socket, Table};
@@ -24,19 +27,27 @@ use tcpstat_census::table::{Listener, Socket, Table};
 /// The fields of a `struct tcp_sock` that are read and written here, at the kernel's offsets.
 #[repr(C, align(64))]
 pub(crate) struct Sock {
-    _0: [u8; 8],
+    _0: [u8; 4],
+    /// `skc_rcv_saddr`, offset 4, of IPv4.
+    rcv_saddr: AtomicU32,
     /// `skc_hash`: here the number of the bucket.
     hash: AtomicU32,
     _12: [u8; 2],
     /// `skc_num`, offset 14.
     num: AtomicU16,
-    _16: [u8; 2],
+    /// `skc_family`, offset 16: 0 is IPv4 here, too.
+    family: AtomicU16,
     /// `skc_state`, offset 18.
     state: AtomicU8,
-    _19: [u8; 29],
+    /// `skc_ipv6only`, offset 19, a bit of it.
+    v6only: AtomicBool,
+    _20: [u8; 28],
     /// `skc_net`, offset 48.
     net: AtomicU64,
-    _56: [u8; 48],
+    _56: [u8; 16],
+    /// `skc_v6_rcv_saddr`, offset 72: the second cache line.
+    v6_rcv_saddr: [AtomicU64; 2],
+    _88: [u8; 16],
     /// `skc_nulls_node.next`, offset 104: the second cache line.
     next: AtomicPtr<Sock>,
     /// `skc_nulls_node.pprev`.
@@ -51,6 +62,9 @@ pub(crate) struct Sock {
 }
 
 const _: () = assert!(size_of::<Sock>() == 2304);
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 
 /// The end of a chain: an odd address (`NULLS_MARKER`).
 fn nulls(bucket: usize) -> *mut Sock {
@@ -182,6 +196,25 @@ impl Hashinfo {
     /// Sets the local port of `socket`.
     pub(crate) fn set_port(&self, socket: usize, port: u16) {
         self.sockets[socket].num.store(port, Ordering::Relaxed);
+    }
+
+    /// Sets the local address of `socket`, and whether it takes no IPv4.
+    pub(crate) fn set_address(&self, socket: usize, address: IpAddr, v6only: bool) {
+        let socket = &self.sockets[socket];
+        socket.v6only.store(v6only, Ordering::Relaxed);
+        match address {
+            IpAddr::V4(address) => {
+                socket.family.store(AF_INET, Ordering::Relaxed);
+                socket.rcv_saddr.store(address.to_bits(), Ordering::Relaxed);
+            }
+            IpAddr::V6(address) => {
+                socket.family.store(AF_INET6, Ordering::Relaxed);
+                let bits = address.to_bits();
+                for (to, shift) in socket.v6_rcv_saddr.iter().zip([64, 0]) {
+                    to.store((bits >> shift) as u64, Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     /// Sets the accept queue, the backlog and the drops of `socket` as a listener.
@@ -355,6 +388,15 @@ impl Socket for Sock {
     fn local_port(&self) -> u16 {
         self.num.load(Ordering::Relaxed)
     }
+
+    fn local_address(&self) -> IpAddr {
+        if self.family.load(Ordering::Relaxed) != AF_INET6 {
+            return Ipv4Addr::from_bits(self.rcv_saddr.load(Ordering::Relaxed)).into();
+        }
+        let [high, low] =
+            [0, 1].map(|word: usize| u128::from(self.v6_rcv_saddr[word].load(Ordering::Relaxed)));
+        Ipv6Addr::from_bits(high << 64 | low).into()
+    }
 }
 
 impl Listener for Sock {
@@ -368,6 +410,10 @@ impl Listener for Sock {
 
     fn drops(&self) -> u32 {
         self.listener[2].load(Ordering::Relaxed)
+    }
+
+    fn v6only(&self) -> bool {
+        self.v6only.load(Ordering::Relaxed)
     }
 }
 

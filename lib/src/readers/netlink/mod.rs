@@ -128,8 +128,7 @@ impl<'a> Netlink<'a> {
     ) -> Result<PortTable<'p>, Error> {
         let mut table = PortTable::new(ports);
         let [listeners, others] = Query::by_port(ports);
-        self.each(listeners, |message| add_listener(&mut table, message))?;
-        table.listeners_are_complete();
+        self.each(listeners, |message| add(&mut table, message))?;
         self.each(others, |message| add(&mut table, message))?;
         Ok(table)
     }
@@ -194,21 +193,15 @@ impl<'a> Netlink<'a> {
     }
 }
 
-/// Counts the socket that `message` is about at its local port.
+/// Counts the socket that `message` is about at its local port, with its queue if it listens.
 #[inline]
-fn add(table: &mut PortTable<'_>, message: &InetDiagMsg) -> Result<(), String> {
-    let (receive, send) = message.queues();
-    table.add(message.local_port(), message.state()?, receive, send);
-    Ok(())
-}
-
-/// The same, and its queue if it listens.
-pub(crate) fn add_listener(table: &mut PortTable<'_>, message: &InetDiagMsg) -> Result<(), String> {
-    add(table, message)?;
-    if message.state()? == State::Listen {
-        table.add_listener(message.local_port(), message.listener()?);
+pub(crate) fn add(table: &mut PortTable<'_>, message: &InetDiagMsg) -> Result<(), String> {
+    let (port, state) = (message.local_port(), message.state()?);
+    if state == State::Listen {
+        table.add_listener(port, message.listener()?);
+        return Ok(());
     }
-    Ok(())
+    table.add(port, state, message.queues(), || message.local_address())
 }
 
 /// The socket that `message` is about, if it listens; its interface has no name yet.
@@ -375,14 +368,13 @@ mod tests {
         memory[32..].copy_from_slice(&42u32.to_ne_bytes());
         let message = listener_message(&memory);
         let mut table = PortTable::new(None);
-        add_listener(&mut table, view(&message)).unwrap();
+        add(&mut table, view(&message)).unwrap();
         let (services, ..) = table.services();
         let service = services[0];
         assert_eq!((service.port, service.accept_queue), (80, 3));
         assert_eq!((service.backlog, service.drops), (Some(16), Some(42)));
 
-        let problem =
-            |message: &[u8]| add_listener(&mut PortTable::new(None), view(message)).unwrap_err();
+        let problem = |message: &[u8]| add(&mut PortTable::new(None), view(message)).unwrap_err();
         assert_eq!(
             problem(&message[..SOCKET]),
             "a listener without INET_DIAG_SKMEMINFO"
@@ -394,7 +386,7 @@ mod tests {
         // The attributes cut anywhere: the same is read, or it is refused.
         for cut in SOCKET..message.len() {
             let mut table = PortTable::new(None);
-            if add_listener(&mut table, view(&message[..cut])).is_ok() {
+            if add(&mut table, view(&message[..cut])).is_ok() {
                 assert_eq!(table.services().0, services, "cut at byte {cut}");
             }
         }

@@ -33,6 +33,10 @@ const SK_MEMINFO_DROPS: usize = 8;
 /// reader.
 const INET_DIAG_SHUTDOWN: u16 = 8;
 
+/// The attribute of IPv6 listeners that says whether they take no IPv4, unasked
+/// (`inet_diag_msg_attrs_fill`).
+const INET_DIAG_SKV6ONLY: u16 = 11;
+
 /// The attribute of every full socket with the ID of its cgroup, since Linux 5.9
 /// (`inet_diag_msg_attrs_fill`).
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -148,6 +152,12 @@ impl InetDiagMsg {
         id.first_chunk().copied().map(u64::from_ne_bytes)
     }
 
+    /// The local address.
+    #[inline]
+    pub(super) fn local_address(&self) -> Result<IpAddr, String> {
+        self.address(&self.id.source)
+    }
+
     /// The bytes in its receive and send queues; of a listener its accept queue and backlog.
     #[inline]
     pub(super) fn queues(&self) -> (u32, u32) {
@@ -169,6 +179,10 @@ impl InetDiagMsg {
         let (memory, _) = <[U32; SK_MEMINFO_DROPS + 1]>::ref_from_prefix(memory)
             .map_err(|_| "INET_DIAG_SKMEMINFO has no SK_MEMINFO_DROPS")?;
         Ok(Listener {
+            address: self.local_address()?,
+            v6only: self
+                .attribute(INET_DIAG_SKV6ONLY)
+                .is_some_and(|only| only.first() == Some(&1)),
             accept_queue: self.receive_queue.get(),
             backlog: Some(self.send_queue.get()),
             drops: Some(memory[SK_MEMINFO_DROPS].get()),
