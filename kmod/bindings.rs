@@ -96,6 +96,13 @@ extern "C" {
     pub(crate) fn tcpstat_sk_max_ack_backlog(skc: *const sock_common) -> u32;
     pub(crate) fn tcpstat_sk_drops(skc: *const sock_common) -> u32;
     pub(crate) fn tcpstat_sk_v6only(skc: *const sock_common) -> bool;
+    pub(crate) fn tcpstat_get_namespaces(
+        nets: *mut *mut net,
+        room: usize,
+        len: *mut usize,
+        all: *mut usize,
+    ) -> c_int;
+    pub(crate) fn tcpstat_put_net(net: *mut net);
     pub(crate) fn tcpstat_text_alloc(file: *mut tcpstat_file, len: usize) -> *mut c_char;
     pub(crate) fn tcpstat_register_files() -> c_int;
     pub(crate) fn tcpstat_unregister_files();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The files in /proc/net of every network namespace, and the structures through which the kernel
- * calls the module.
+ * The files in /proc/net of every network namespace, the one in /proc with all of them, and the
+ * structures through which the kernel calls the module.
  *
  * They are in C, since their layout changes between kernel versions, and so that the kernel has the
  * address of no Rust function: what it calls was compiled by its own compiler with all its flags,
@@ -11,17 +11,21 @@
  * from it; it is freed at the end of the file, or when the file is closed. seq_file would walk again
  * for each doubling of its buffer, and keep the buffer until the file is closed.
  */
+#include <linux/capability.h>
+#include <linux/err.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/proc_fs.h>
 #include <linux/slab.h>
 #include <linux/uio.h>
+#include <linux/user_namespace.h>
 #include <net/net_namespace.h>
 
 #include "helpers.h"
 
 struct tcpstat_file {
-	/* The namespace, to which the file has a reference. */
+	/* The namespace, to which the file has a reference; of the file with all of them, the first. */
 	struct net *net;
 	/* Writes the text of `net` by tcpstat_text_alloc(): 0, or a negative errno. */
 	int (*show)(struct net *net, struct tcpstat_file *file);
@@ -61,15 +65,14 @@ static int make_text(struct tcpstat_file *file)
 	return error;
 }
 
-static int tcpstat_open(struct inode *inode, struct file *filp,
+/* Takes over the reference to @net, also if it fails. NULL is a namespace that is ending. */
+static int tcpstat_open(struct file *filp, struct net *net,
 			int (*show)(struct net *net, struct tcpstat_file *file))
 {
-	/* As for the files of seq_open_net(): a namespace that is ending has no readers. */
-	struct net *net = maybe_get_net(tcpstat_pde_data(inode));
 	struct tcpstat_file *file;
 
-	if (!net)
-		return -ENXIO;
+	if (IS_ERR_OR_NULL(net))
+		return net ? PTR_ERR(net) : -ENXIO;
 	file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
 	if (!file) {
 		put_net(net);
@@ -123,18 +126,35 @@ static int tcpstat_release(struct inode *inode, struct file *filp)
 	return 0;
 }
 
+/* A namespace that is ending has no readers, as for the files of seq_open_net(). */
+static struct net *namespace_of(struct inode *inode, struct file *filp)
+{
+	return maybe_get_net(tcpstat_pde_data(inode));
+}
+
 /*
- * tcpstat_states_ops and tcpstat_services_ops: as `show` these have functions of C, of which the
- * address is taken here.
+ * The owner may be root of a container, who must not see the host: without a user namespace of its
+ * own a container's root is that of the machine, but for the capabilities.
  */
-#define TCPSTAT_OPS(name)                                                            \
+static struct net *if_admin(struct inode *inode, struct file *filp)
+{
+	if (!file_ns_capable(filp, &init_user_ns, CAP_NET_ADMIN))
+		return ERR_PTR(-EPERM);
+	return get_net(&init_net);
+}
+
+/*
+ * tcpstat_states_ops and so on: as `show` these have functions of C, of which the address is taken
+ * here. `get` gives the namespace, with a reference.
+ */
+#define TCPSTAT_OPS(name, get)                                                       \
 	static int show_##name(struct net *net, struct tcpstat_file *file)            \
 	{                                                                             \
 		return tcpstat_show_##name(net, file);                                \
 	}                                                                             \
 	static int open_##name(struct inode *inode, struct file *filp)                \
 	{                                                                             \
-		return tcpstat_open(inode, filp, show_##name);                        \
+		return tcpstat_open(filp, get(inode, filp), show_##name);             \
 	}                                                                             \
 	static const struct proc_ops tcpstat_##name##_ops = {                         \
 		.proc_open = open_##name,                                             \
@@ -143,8 +163,11 @@ static int tcpstat_release(struct inode *inode, struct file *filp)
 		.proc_release = tcpstat_release,                                      \
 	}
 
-TCPSTAT_OPS(states);
-TCPSTAT_OPS(services);
+TCPSTAT_OPS(states, namespace_of);
+TCPSTAT_OPS(services, namespace_of);
+TCPSTAT_OPS(namespaces, if_admin);
+
+static const char namespaces_name[] = "tcpstat_namespaces";
 
 static const struct {
 	const char *name;
@@ -184,14 +207,25 @@ static struct pernet_operations tcpstat_net_ops = {
 	.exit = tcpstat_net_exit,
 };
 
-/* Creates the files in every network namespace, existing and future, or in none. */
+/*
+ * Creates the file in /proc, and the others in every network namespace, existing and future; or
+ * none of them.
+ */
 int tcpstat_register_files(void)
 {
-	return register_pernet_subsys(&tcpstat_net_ops);
+	int error;
+
+	if (!proc_create(namespaces_name, 0400, NULL, &tcpstat_namespaces_ops))
+		return -ENOMEM;
+	error = register_pernet_subsys(&tcpstat_net_ops);
+	if (error)
+		remove_proc_entry(namespaces_name, NULL);
+	return error;
 }
 
 /* Removes them, and waits until no reader is in one. */
 void tcpstat_unregister_files(void)
 {
+	remove_proc_entry(namespaces_name, NULL);
 	unregister_pernet_subsys(&tcpstat_net_ops);
 }

@@ -37,6 +37,10 @@ u32 tcpstat_sk_max_ack_backlog(const struct sock_common *skc);
 u32 tcpstat_sk_drops(const struct sock_common *skc);
 bool tcpstat_sk_v6only(const struct sock_common *skc);
 
+/* namespaces.c */
+int tcpstat_get_namespaces(struct net **nets, size_t room, size_t *len, size_t *all);
+void tcpstat_put_net(struct net *net);
+
 /* files.c */
 char *tcpstat_text_alloc(struct tcpstat_file *file, size_t len);
 int tcpstat_register_files(void);
@@ -45,5 +49,6 @@ void tcpstat_unregister_files(void);
 /* tcpstat_main.rs */
 int tcpstat_show_states(struct net *net, struct tcpstat_file *file);
 int tcpstat_show_services(struct net *net, struct tcpstat_file *file);
+int tcpstat_show_namespaces(struct net *net, struct tcpstat_file *file);
 
 #endif

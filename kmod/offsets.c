@@ -22,6 +22,7 @@
 static void __used offsets(void)
 {
 	FIELD(NET_HASHINFO, net, ipv4.tcp_death_row.hashinfo, struct inet_hashinfo *);
+	FIELD(NET_INUM, net, ns.inum, unsigned int);
 
 	FIELD(HASHINFO_EHASH, inet_hashinfo, ehash, struct inet_ehash_bucket *);
 	FIELD(HASHINFO_EHASH_MASK, inet_hashinfo, ehash_mask, unsigned int);

@@ -45,7 +45,7 @@
 use core::arch::asm;
 use core::marker::PhantomData;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use core::slice;
+use core::{ptr, slice};
 
 use kernel::prelude::*;
 use kernel::sync::rcu;
@@ -194,6 +194,11 @@ impl Bucket for bindings::inet_ehash_bucket {
 }
 
 impl<B: Bucket> Buckets<'_, B> {
+    /// Whether this is the same table as `other`.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        ptr::eq(self.buckets.as_ptr(), other.buckets.as_ptr())
+    }
+
     fn chain(&self, bucket: usize) -> Option<&Chain> {
         let bucket = self.buckets.get(bucket)?;
         // SAFETY: By the type's invariant this is a bucket, whose chain is initialised.

@@ -15,10 +15,11 @@ mod same_kernel;
 mod table;
 
 use census::counts::Counts;
+use census::namespaces;
 use census::services;
 use census::state::UnknownState;
 use census::totals;
-use net::Net;
+use net::{Namespaces, Net};
 use proc_net::{ensure_free, show, NetFiles, Show, Symlink, Text};
 use table::Hashinfo;
 
@@ -26,7 +27,7 @@ module! {
     type: Tcpstat,
     name: "tcpstat",
     authors: ["The tcpstat maintainers"],
-    description: "Counts of TCP sockets by state and by service, in /proc/tcpstat and /proc/net/tcpstat_services",
+    description: "Counts of TCP sockets by state, by service and by network namespace, in /proc/tcpstat, /proc/net/tcpstat_services and /proc/tcpstat_namespaces",
     license: "GPL v2",
 }
 
@@ -106,6 +107,52 @@ unsafe extern "C" fn tcpstat_show_services(
     unsafe { show::<Services>(net, file) }
 }
 
+/// `/proc/tcpstat_namespaces`: the number of TCP sockets in each state, for each network namespace.
+struct AllNamespaces;
+
+impl Show for AllNamespaces {
+    /// Most namespaces share the tables of the first one. A table of connections that is another is
+    /// that of a single namespace, which shares the table of listeners all the same
+    /// (`inet_pernet_hashinfo_alloc`).
+    fn show(first: &Net, text: &mut Text) -> Result {
+        let nets = Namespaces::get()?;
+        let flags = GFP_KERNEL_ACCOUNT;
+        let mut rows = KVVec::from_elem(namespaces::Row::new(first.id(), 0), nets.len(), flags)?;
+        for (row, net) in rows.iter_mut().zip(nets.iter()) {
+            *row = namespaces::Row::new(net.id(), net.inode());
+        }
+        let mut slots = KVVec::from_elem(0, namespaces::slots(rows.len()), flags)?;
+        let mut tally = namespaces::Tally::new(&mut rows, &mut slots).ok_or(EINVAL)?;
+        let shared = Hashinfo::of(first);
+        tally.count(&shared.listening())?;
+        tally.count(&shared.established())?;
+        for net in nets.iter() {
+            let hashinfo = Hashinfo::of(net);
+            if !hashinfo.listening().is(&shared.listening()) {
+                tally.count(&hashinfo.listening())?;
+            }
+            if !hashinfo.established().is(&shared.established()) {
+                tally.count(&hashinfo.established())?;
+            }
+        }
+        text.set(&tally.finish().map_err(unknown)?)
+    }
+}
+
+/// Called by `files.c` for a reader of `/proc/tcpstat_namespaces`; `net` is the first namespace.
+///
+/// # Safety
+///
+/// As for [`show`].
+#[no_mangle]
+unsafe extern "C" fn tcpstat_show_namespaces(
+    net: *mut bindings::net,
+    file: *mut bindings::tcpstat_file,
+) -> c_int {
+    // SAFETY: The caller promises what `show` asks for.
+    unsafe { show::<AllNamespaces>(net, file) }
+}
+
 /// The published files; dropping this removes them.
 struct Tcpstat {
     // Declared, and so dropped, before the file that it points to.
@@ -117,6 +164,7 @@ impl kernel::Module for Tcpstat {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         for path in [
             c"/proc/tcpstat",
+            c"/proc/tcpstat_namespaces",
             c"/proc/net/tcpstat",
             c"/proc/net/tcpstat_services",
         ] {

@@ -178,6 +178,57 @@ fn all_namespaces_are_counted_separately() {
     .unwrap();
 }
 
+/// The module's file for all namespaces, in a saved procfs: one of a process, and one of none.
+#[test]
+fn the_module_counts_all_namespaces_at_once() {
+    const STATES: &str = "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT \
+        LAST_ACK LISTEN CLOSING";
+    let rows = "4026531840 5 0 0 0 0 1 0 0 0 14 0\n4026532177 0 0 0 0 0 0 0 3 0 0 0\n";
+    let root = TempDir::new().unwrap();
+    fs::create_dir_all(root.path().join("1/ns")).unwrap();
+    symlink("net:[4026531840]", root.path().join("1/ns/net")).unwrap();
+    let file = root.path().join("tcpstat_namespaces");
+    let answer = |arguments: &[&str]| run(&mut tcpstat_on(root.path(), arguments));
+    let report = ["--all-namespaces", "--format", "report"];
+
+    fs::write(&file, format!("NETNS {STATES}\n{rows}")).unwrap();
+    let (code, stdout, stderr) = answer(&report);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let lines: Vec<Value> = stdout.lines().map(json).collect();
+    let of = |line: &Value| (line["namespace"].clone(), line["pid"].clone());
+    let [first, second] = &lines[..] else {
+        panic!("not two lines: {stdout}");
+    };
+    assert_eq!(of(first), (4_026_531_840u64.into(), 1.into()));
+    assert_eq!(of(second), (4_026_532_177u64.into(), Value::Null));
+    assert_eq!([&first["total"], &second["total"]], [20, 3]);
+    assert_eq!([&first["source"], &second["source"]], ["module"; 2]);
+
+    let (code, stdout, _) = answer(&["top", "--by", "netns"]);
+    assert_eq!(code, Some(0));
+    let groups = json(&stdout)["groups"].clone();
+    let keys: Vec<_> = groups.as_array().unwrap().iter().collect();
+    assert_eq!(keys[0]["total"], 20, "{groups}");
+    assert_eq!(keys[1]["states"]["CLOSE_WAIT"]["count"], 3, "{groups}");
+    let (code, stdout, _) = answer(&["check", "--all-namespaces", "--crit", "CLOSE_WAIT>2"]);
+    assert_eq!(code, Some(2), "{stdout}");
+    assert!(stdout.contains("4026532177"), "{stdout}");
+
+    // A malformed answer is an error, not a reason to take another source.
+    for (text, problem) in [
+        (format!("NETNS {STATES}\n{rows}x\n"), "line 4"),
+        (format!("{STATES}\n"), "NETNS is missing"),
+    ] {
+        fs::write(&file, text).unwrap();
+        let (code, stdout, stderr) = answer(&report);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""));
+        assert!(
+            stderr.contains("tcpstat_namespaces") && stderr.contains(problem),
+            "{stderr}"
+        );
+    }
+}
+
 #[test]
 fn the_connections_of_all_namespaces_are_listed_with_their_namespaces() {
     if netns::must_skip() {

@@ -13,6 +13,7 @@ pub mod counts;
 pub mod local_addresses;
 #[cfg(not(MODULE))]
 pub mod names;
+pub mod namespaces;
 #[cfg(not(MODULE))]
 #[doc(hidden)] // For the tests and the benchmark of this crate.
 pub mod obvious;

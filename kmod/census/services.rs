@@ -259,10 +259,17 @@ impl<'a> Tally<'a> {
     /// The walk was ended; the counts are not complete.
     pub fn count<T: Table>(&mut self, table: &T, net: T::Net) -> Result<(), T::Interrupt> {
         walk(table, |socket| {
-            if let Some(state) = self.state(socket, &net) {
-                if let Some(row) = self.row_of(socket) {
-                    row.counts.add_one(state);
+            let Some(state) = self.state(socket, &net) else {
+                return;
+            };
+            let row = self.rows_of.of(socket.local_port());
+            if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
+                if row.addresses.is_all() || row.addresses.contains(socket.local_address()) {
+                    return row.counts.add_one(state);
                 }
+            }
+            if let Some(other) = self.rows.last_mut() {
+                other.counts.add_one(state);
             }
         })
     }
@@ -304,18 +311,6 @@ impl<'a> Tally<'a> {
         State::of_entry(socket.state(), || socket.tw_substate())
             .map_err(|code| self.unknown = Some(code))
             .ok()
-    }
-
-    /// The row of a connection.
-    #[inline(always)]
-    fn row_of<S: Socket>(&mut self, socket: &S) -> Option<&mut Row> {
-        let row = self.rows_of.of(socket.local_port())?;
-        let addresses = &self.rows.get(row)?.addresses;
-        if addresses.is_all() || addresses.contains(socket.local_address()) {
-            self.rows.get_mut(row)
-        } else {
-            self.rows.last_mut()
-        }
     }
 
     /// The counts.

@@ -224,7 +224,7 @@ pub fn netlink_list(
     buffer: &mut Vec<u8>,
     go_on: impl Fn(&Counts) -> bool,
 ) -> Result<Totals, Error> {
-    let mut netlink = Netlink::new(None, buffer);
+    let mut netlink = Netlink::new(buffer);
     let tally = netlink.list(States::of(states), |tally| go_on(&tally.counts))?;
     Ok(counted(tally))
 }
@@ -258,7 +258,7 @@ fn listed(query: Query) -> Result<u64, Error> {
 /// Same as the sampler's.
 pub fn by_difference(few: u64) -> Result<(Counts, Method), Error> {
     let mut buffer = Vec::new();
-    let mut netlink = Netlink::new(None, &mut buffer);
+    let mut netlink = Netlink::new(&mut buffer);
     let counters = netlink.counters();
     difference::count(&mut netlink, counters, few)
 }

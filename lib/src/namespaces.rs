@@ -9,7 +9,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use tcpstat_census::counts::Counts;
+
 use crate::error::Error;
+use crate::readers::module_namespaces;
 
 /// The usual mount point of procfs.
 pub(crate) const PROC_ROOT: &str = "/proc";
@@ -205,6 +208,21 @@ impl Namespaces {
             hidden,
             invisible,
         })
+    }
+
+    /// The number of connections in each state, in every network namespace of the machine, by the
+    /// inode number: the module counts them all in one walk (`/proc/tcpstat_namespaces`). `None` if it
+    /// is not loaded, or its file refused; it is for `CAP_NET_ADMIN` in the initial user namespace.
+    ///
+    /// # Errors
+    /// Any other failure to open or read the file, which names it; [`Error::Line`] if it is
+    /// malformed.
+    pub fn counts(proc_root: &Path) -> Result<Option<BTreeMap<u64, Counts>>, Error> {
+        match module_namespaces::counts(proc_root) {
+            Ok(counts) => Ok(Some(counts)),
+            Err(error) if error.is_absence_or_refusal() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use tcpstat_census::counts::Counts;
+
 use crate::namespaces::{self, Namespace};
 use crate::source::Source;
 
@@ -29,6 +31,10 @@ pub struct Options {
     /// - the directory of a process in a procfs: the network namespace of this process is counted;
     /// - a saved sample: a directory that is no procfs. Its files are read.
     pub proc_root: PathBuf,
+    /// The connections of the network namespace, if they have been counted together with those of
+    /// all others: what [`Namespaces::counts`](crate::Namespaces::counts) has for it.
+    /// [`Sampler::sample`](crate::Sampler::sample) then answers this. `None` by default.
+    pub counted: Option<Counts>,
 }
 
 /// The network namespace whose connections are counted.
@@ -46,7 +52,8 @@ pub enum Target {
     /// the reading fails with [`Error::Left`](crate::Error::Left).
     Process(u32),
     /// This network namespace, through its process. An error if that process is in another one now,
-    /// or if its PID has been reused.
+    /// or if its PID has been reused. Without a process, nothing is known of it but
+    /// [`Options::counted`].
     Namespace(Namespace),
     /// The network namespace that a file is, such as `/run/netns/web` (`ip netns add`). Every source
     /// enters it, which needs `CAP_SYS_ADMIN`, unless it is that of the calling thread. See
@@ -77,6 +84,7 @@ impl Default for Options {
             source: None,
             target: Target::Own,
             proc_root: PathBuf::from(Self::PROC_ROOT),
+            counted: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::groups::{Key, Weight};
 use crate::kernel::Kernel;
 use crate::listeners::{Interface, Listener, Listeners, Owner};
 use crate::namespaces::Origin;
-use crate::options::Options;
+use crate::options::{Options, Target};
 use crate::ports::Ports;
 use crate::readers::by_port::PortTable;
 use crate::readers::netlink::{self, Netlink};
@@ -69,17 +69,20 @@ impl Sampler {
     /// [`Error::NoSource`] if every source is absent or refused. Any other error is a failure of a
     /// source that exists, or about a process that does not exist; the sampler can be used again.
     pub fn sample(&mut self) -> Result<Snapshot, Error> {
+        if let Some(counts) = self.options.counted {
+            return Ok(Snapshot::new(Source::Module, counts));
+        }
         let (options, root) = (&self.options, &self.root);
         let whole = |counts| (counts, Method::Whole);
         let first = options.first_of(root, &Source::AUTO, |source| match source {
             Source::Module => self.module.sample(root).map(whole),
             Source::Netlink => {
-                let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
+                let mut netlink = Netlink::of(root, &mut self.buffer)?;
                 let counters = netlink.counters();
                 difference::count(&mut netlink, counters, difference::FEW)
             }
             Source::NetlinkFull => {
-                let counts = Netlink::new(root.namespace()?, &mut self.buffer).sample();
+                let counts = Netlink::of(root, &mut self.buffer)?.sample();
                 counts.map(whole)
             }
             Source::Procfs => {
@@ -119,7 +122,7 @@ impl Sampler {
                 Ok(((services, other, None), None))
             }
             Source::Netlink | Source::NetlinkFull => {
-                let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
+                let mut netlink = Netlink::of(root, &mut self.buffer)?;
                 Ok((whole(netlink.services(ports)?), None))
             }
             Source::Procfs => {
@@ -159,7 +162,7 @@ impl Sampler {
         let first = options.first_of(root, &Source::LISTING, |source| match source {
             Source::Module => Err(Error::NotListed),
             Source::Netlink | Source::NetlinkFull => {
-                let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
+                let mut netlink = Netlink::of(root, &mut self.buffer)?;
                 Ok((netlink.listeners(ports)?, None))
             }
             Source::Procfs => {
@@ -225,9 +228,12 @@ impl Sampler {
     pub fn group(&mut self, filter: &Filter, grouping: &mut Grouping) -> Result<Grouped, Error> {
         let key = grouping.key();
         let netns = match key {
-            Key::Netns => match self.origin()? {
-                Origin::Namespace { inode, .. } => Some(inode),
-                Origin::Own | Origin::Files { .. } => None,
+            Key::Netns => match (&self.options.target, self.options.counted) {
+                (Target::Namespace(namespace), Some(_)) => Some(namespace.inode),
+                _ => match self.origin()? {
+                    Origin::Namespace { inode, .. } => Some(inode),
+                    Origin::Own | Origin::Files { .. } => None,
+                },
             },
             _ => None,
         };
@@ -250,7 +256,7 @@ impl Sampler {
                     Source::Netlink | Source::NetlinkFull => {
                         let mut part = new();
                         let mut lacks = false;
-                        let mut netlink = Netlink::new(root.namespace()?, &mut self.buffer);
+                        let mut netlink = Netlink::of(root, &mut self.buffer)?;
                         netlink.connections(filter, |connection, message| {
                             let cgroup = key.is_of_cgroup().then(|| message.cgroup()).flatten();
                             lacks |= key.is_of_cgroup() && cgroup.is_none() && message.is_full();
@@ -309,9 +315,9 @@ impl Sampler {
         let owners = match source {
             Source::Module => Err(Error::NotListed),
             _ if source.is_netlink() && root.is_elsewhere() => return Ok(None),
-            Source::Netlink | Source::NetlinkFull => root
-                .namespace()
-                .and_then(|namespace| Netlink::new(namespace, &mut self.buffer).owners(ports)),
+            Source::Netlink | Source::NetlinkFull => {
+                Netlink::of(root, &mut self.buffer).and_then(|mut netlink| netlink.owners(ports))
+            }
             Source::Procfs => procfs::Listing::start(root).and_then(|listing| {
                 let filter = Filter::of_listeners(ports);
                 let mut owners = Vec::new();

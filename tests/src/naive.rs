@@ -151,6 +151,40 @@ pub fn sum(services: &Services) -> Counts {
 pub const SERVICES_HEADER: &str = "PORT LISTENERS ACCEPT_QUEUE BACKLOG DROPS FULLEST_QUEUE FULLEST_BACKLOG \
      ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN CLOSING\n";
 
+/// The counts of each network namespace in the text of `/proc/tcpstat_namespaces`, by the inode
+/// number, or what is wrong with it. Checks every character.
+pub fn namespaces_text(text: &str) -> Result<BTreeMap<u64, Counts>, String> {
+    let header = format!("NETNS {}\n", NAMES.join(" "));
+    let body = text
+        .strip_prefix(&header)
+        .ok_or_else(|| format!("its first line is {:?}", text.lines().next()))?;
+    let mut rows = BTreeMap::new();
+    for line in body.split_inclusive('\n') {
+        let wrong = || format!("not twelve numbers: {line:?}");
+        let words = line.strip_suffix('\n').ok_or("its last line has no end")?;
+        let numbers: Vec<u64> = words
+            .split(' ')
+            .map(|word| word.parse().ok().filter(|n: &u64| n.to_string() == word))
+            .collect::<Option<_>>()
+            .ok_or_else(wrong)?;
+        let [inode, states @ ..] = &numbers[..] else {
+            return Err(wrong());
+        };
+        if states.len() != State::COUNT {
+            return Err(wrong());
+        }
+        let mut counts = Counts::ZERO;
+        for (state, count) in State::ALL.into_iter().zip(states) {
+            counts.set(state, *count);
+        }
+        if rows.last_key_value().is_some_and(|(last, _)| last >= inode) {
+            return Err(format!("the inode numbers do not ascend: {line:?}"));
+        }
+        rows.insert(*inode, counts);
+    }
+    Ok(rows)
+}
+
 /// The rows in the text of `/proc/net/tcpstat_services`, or what is wrong with it. Checks every
 /// character.
 pub fn services_text(text: &str) -> Result<Services, String> {

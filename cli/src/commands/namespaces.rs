@@ -2,11 +2,12 @@
 
 //! Reads one network namespace, or all network namespaces that have a process or a name.
 
+use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use tcpstat::{Error, Named, Namespace, Namespaces, Options, Sampler, Target};
+use tcpstat::{Counts, Error, Named, Namespace, Namespaces, Options, Sampler, Source, Target};
 
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, SourceFlags};
@@ -20,6 +21,8 @@ pub(crate) enum Scope {
     /// Every namespace, listed again for each reading.
     All {
         options: Options,
+        /// Whether only the totals are read, which the module counts for all of them at once.
+        totals: bool,
         /// Whether it was printed that some namespaces cannot be seen.
         said: bool,
     },
@@ -62,11 +65,25 @@ impl Scope {
         Ok(if namespaces.all_namespaces {
             Self::All {
                 options: source.options(),
+                totals: false,
                 said: false,
             }
         } else {
             Self::One(Box::new(source.sampler()?))
         })
+    }
+
+    /// The scope of a command that reads totals alone. With all namespaces, the module counts them in
+    /// one walk, if it is loaded and may be asked.
+    pub(crate) fn of_totals(
+        source: &SourceFlags,
+        namespaces: &NamespaceFlags,
+    ) -> Result<Self, Failure> {
+        let mut scope = Self::new(source, namespaces)?;
+        if let Self::All { totals, .. } = &mut scope {
+            *totals = matches!(source.source(), None | Some(Source::Module));
+        }
+        Ok(scope)
     }
 
     /// Asks each namespace in turn.
@@ -86,16 +103,27 @@ impl Scope {
     pub(crate) fn round(&mut self) -> Result<Round<'_>, Failure> {
         match self {
             Self::One(sampler) => Ok(Round::One(Some(sampler))),
-            Self::All { options, said } => {
-                let namespaces = Namespaces::list(&options.proc_root).map_err(Failure::Sample)?;
-                *said = *said || say_what_is_hidden(&namespaces);
-                let seen = namespaces.seen.into_iter().map(Place::Process);
-                let named = namespaces.named.into_iter().map(Place::File);
+            Self::All {
+                options,
+                totals,
+                said,
+            } => {
+                let root = &options.proc_root;
+                let counted = match totals {
+                    true => Namespaces::counts(root).map_err(Failure::Sample)?,
+                    false => None,
+                };
+                let namespaces = Namespaces::list(root).map_err(Failure::Sample)?;
+                // Nothing is hidden from the module.
+                *said = *said || (counted.is_none() && say_what_is_hidden(&namespaces));
+                let hides = counted.is_none() && !namespaces.hidden.is_empty();
+                let places = places(namespaces, counted.as_ref());
                 Ok(Round::All {
                     options,
-                    hides: !namespaces.hidden.is_empty(),
+                    hides,
                     missing: *said,
-                    namespaces: seen.chain(named).collect::<Vec<_>>().into_iter(),
+                    namespaces: places.into_iter(),
+                    counted: counted.unwrap_or_default(),
                     answered: false,
                     failed: false,
                 })
@@ -106,9 +134,24 @@ impl Scope {
 
 /// Where a network namespace was found.
 pub(crate) enum Place {
+    /// In a process; in none, if the module alone knows of it.
     Process(Namespace),
     /// It has a name alone.
     File(Named),
+}
+
+/// The places of all namespaces: those that were found, and those that the module knows besides.
+fn places(namespaces: Namespaces, counted: Option<&BTreeMap<u64, Counts>>) -> Vec<Place> {
+    let seen = namespaces.seen.iter().map(|one| one.inode);
+    let named = namespaces.named.iter().map(|one| one.inode);
+    let found: HashSet<u64> = seen.chain(named).collect();
+    let others = counted.into_iter().flat_map(|counted| counted.keys());
+    let others = others.filter(|inode| !found.contains(inode));
+    let others = others.map(|inode| Place::Process(Namespace::new(*inode, None)));
+    let others: Vec<_> = others.collect();
+    let seen = namespaces.seen.into_iter().map(Place::Process);
+    let named = namespaces.named.into_iter().map(Place::File);
+    seen.chain(named).chain(others).collect()
 }
 
 /// A reading in progress.
@@ -119,6 +162,8 @@ pub(crate) enum Round<'a> {
     All {
         options: &'a Options,
         namespaces: vec::IntoIter<Place>,
+        /// What the module has counted, by the inode number.
+        counted: BTreeMap<u64, Counts>,
         /// Whether the namespaces of some processes cannot be seen.
         hides: bool,
         /// Whether it was printed that some namespaces cannot be seen.
@@ -154,12 +199,21 @@ impl Round<'_> {
             Self::All {
                 options,
                 namespaces,
+                counted,
                 answered,
                 ..
             } => {
-                let mut asked = namespaces.filter_map(|place| match place {
-                    Place::Process(namespace) => in_namespace(options, namespace, ask),
-                    Place::File(named) => in_named(options, &named, ask),
+                let mut asked = namespaces.filter_map(|place| {
+                    let inode = match &place {
+                        Place::Process(namespace) => namespace.inode,
+                        Place::File(named) => named.inode,
+                    };
+                    let mut options = options.clone();
+                    options.counted = counted.get(&inode).copied();
+                    match place {
+                        Place::Process(namespace) => in_namespace(&options, namespace, ask),
+                        Place::File(named) => in_named(&options, &named, ask),
+                    }
                 });
                 let (namespace, answer) = asked.next()?;
                 *answered |= answer.is_ok();

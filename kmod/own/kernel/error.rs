@@ -37,6 +37,7 @@ pub mod code {
     codes! {
         EINTR = 4, "Interrupted system call.";
         ENOEXEC = 8, "Exec format error.";
+        EAGAIN = 11, "Try again.";
         ENOMEM = 12, "Out of memory.";
         EBUSY = 16, "Device or resource busy.";
         ENODEV = 19, "No such device.";

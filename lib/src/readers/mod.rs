@@ -5,6 +5,7 @@
 pub(crate) mod by_port;
 mod byte_order;
 pub(crate) mod cgroups;
+mod columns;
 pub(crate) mod difference;
 mod filter;
 pub(crate) mod heavy;
@@ -13,6 +14,7 @@ mod interrupted;
 pub(crate) mod kernel;
 pub(crate) mod lines;
 pub(crate) mod module;
+pub(crate) mod module_namespaces;
 pub(crate) mod module_services;
 pub(crate) mod namespace;
 pub(crate) mod netlink;

@@ -3,14 +3,15 @@
 //! The module's answer by service: `/proc/net/tcpstat_services`, a line for every port that has a
 //! listener and one for all other ports, read strictly.
 //!
-//! A header names the columns, and the lines are read by these names; other columns are ignored. An older module does
-//! not write the columns of the fullest listener.
+//! A header names the columns, and the lines are read by these names; other columns are ignored. An
+//! older module does not write the columns of the fullest listener.
 
 use std::io::Read;
 
 use tcpstat_census::queue::AcceptQueue;
 use tcpstat_census::services::{COLUMNS, FULLEST, NO_LISTENER};
 
+use super::columns;
 use super::lines::{BUFFER, Failure, Line, Lines, decimal, words};
 use super::root::Root;
 use crate::error::{BadLine, Error};
@@ -104,26 +105,12 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 impl Columns {
     fn new(header: Line<'_>) -> Result<Self, BadLine> {
-        let find = |name: &str| {
-            let mut places = words(header.text)
-                .enumerate()
-                .filter(|(_, word)| *word == name.as_bytes())
-                .map(|(place, _)| place);
-            match (places.next(), places.next()) {
-                (Some(_), Some(_)) => Err(header.bad(format!("the column {name} is there twice"))),
-                (place, _) => Ok(place),
-            }
-        };
-        let place = |name: &str| {
-            let missing = || header.bad(format!("the column {name} is missing"));
-            find(name)?.ok_or_else(missing)
-        };
         let mut numbers = [0; NUMBERS];
-        let port = place(COLUMNS[0])?;
+        let port = columns::place(header, COLUMNS[0])?;
         for (to, name) in numbers.iter_mut().zip(names()) {
-            *to = place(name)?;
+            *to = columns::place(header, name)?;
         }
-        let [queue, backlog] = FULLEST.map(find);
+        let [queue, backlog] = FULLEST.map(|name| columns::find(header, name));
         Ok(Self {
             number: words(header.text).count(),
             port,
@@ -136,11 +123,7 @@ impl Columns {
 
     /// The port of a line, or `None` in the line of all other ports, and its numbers.
     fn read(&self, line: Line<'_>) -> Result<(Option<u16>, Numbers), BadLine> {
-        let words: Vec<&[u8]> = words(line.text).collect();
-        if words.len() != self.number {
-            let (found, expected) = (words.len(), self.number);
-            return Err(line.bad(format!("{found} columns, and the header has {expected}")));
-        }
+        let words = columns::split(line, self.number)?;
         let port = match words[self.port] {
             word if word == NO_LISTENER.as_bytes() => None,
             word => {

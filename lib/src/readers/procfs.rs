@@ -69,6 +69,9 @@ impl Procfs {
         root: &Root,
         mut read: impl FnMut(Rows<File, &mut [u8]>, bool) -> Result<(), Failure>,
     ) -> Result<Option<PathBuf>, Error> {
+        if root.is_empty() {
+            return Ok(None);
+        }
         self.buffer.resize(BUFFER, 0);
         let mut read = |Table { path, file, live }, digits| {
             let rows = Rows::of(file, live, digits, &mut self.buffer[..]);
@@ -156,6 +159,14 @@ pub(crate) struct Listing {
 
 impl Listing {
     pub(crate) fn start(root: &Root) -> Result<Self, Error> {
+        if root.is_empty() {
+            return Ok(Self {
+                path: PathBuf::new(),
+                rows: None,
+                tcp6: None,
+                missing: None,
+            });
+        }
         let tcp6 = Table::open_tcp6(root)?;
         let tcp = Table::open(root, "tcp")?;
         let (tcp6, missing) = match tcp6 {

@@ -14,8 +14,9 @@ use nix::fcntl::OFlag;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 
 use super::namespace::{Handle, Id, THREAD_NET, id, inside};
+use super::sockstat;
 use crate::error::{Error, errno};
-use crate::namespaces::{Origin, inode_at, processes, threads};
+use crate::namespaces::{Namespace, Origin, inode_at, processes, threads};
 use crate::options::{Options, Target};
 
 /// The namespace of a process, below its directory.
@@ -60,11 +61,17 @@ impl Root {
         if let Some((pid, inode)) = options.target.process() {
             return Self::process(path.join(pid.to_string()), inode);
         }
-        if let Target::File { path, inode } = &options.target {
-            return Self {
-                path: path.clone(),
-                kind: Kind::File(*inode, OnceLock::new()),
-            };
+        let file = |path, inode| Self {
+            path,
+            kind: Kind::File(inode, OnceLock::new()),
+        };
+        match &options.target {
+            Target::File { path, inode } => return file(path.clone(), *inode),
+            // No file leads to it: this is the name that one would have.
+            Target::Namespace(Namespace { inode, pid: None }) => {
+                return file(path.join(format!("net:[{inode}]")), Some(*inode));
+            }
+            _ => {}
         }
         if !is_procfs(path) {
             return path.into();
@@ -159,6 +166,13 @@ impl Root {
             return Ok(Some(file));
         }
         self.held()?.map(Held::namespace).transpose()
+    }
+
+    /// Whether this is a network namespace in which there are no sockets, as its counters say: then
+    /// no table has to be walked. `false` if it is that of the caller, or the counters cannot be read.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self.kind, Kind::Process(_) | Kind::File(..))
+            && sockstat::is_empty(|name| self.open_net(name))
     }
 
     /// Opens the file `name` of the network namespace. Where there is none, the error names

@@ -71,6 +71,29 @@ impl Sockstat {
     }
 }
 
+/// Whether the counters of a network namespace say that it has no TCP sockets: no full ones, and no
+/// time-wait sockets. (A request socket needs a listener, which is full.) `open` opens a file of the
+/// namespace; `false` if one cannot be read.
+pub(crate) fn is_empty(open: impl Fn(&str) -> Result<(PathBuf, File), Error>) -> bool {
+    let mut text = vec![0; LONGEST];
+    let ipv4 = open("sockstat").and_then(|(path, file)| {
+        let file = Counter { path, file };
+        file.read(&mut text, |text| pairs(text, "TCP:", ["inuse", "tw"]))
+    });
+    if !matches!(ipv4, Ok([0, 0])) {
+        return false;
+    }
+    match open("sockstat6") {
+        Ok((path, file)) => {
+            let inuse =
+                Counter { path, file }.read(&mut text, |text| pairs(text, "TCP6:", ["inuse"]));
+            matches!(inuse, Ok([0]))
+        }
+        Err(Error::Open { error, .. }) => error.kind() == io::ErrorKind::NotFound,
+        Err(_) => false,
+    }
+}
+
 impl ReadCounters for Sockstat {
     fn read(&mut self) -> Result<Counters, Error> {
         let text = &mut self.text;
@@ -251,6 +274,46 @@ Tcp: 1 200 120000 -1 86 2 0 42 1000001 59088
 Udp: InDatagrams
 Udp: 1
 ";
+
+    #[test]
+    fn a_namespace_is_empty_if_all_counters_say_so() {
+        let none = SOCKSTAT.replace("inuse 1000010 orphan 7 tw 42", "inuse 0 orphan 7 tw 0");
+        let none6 = SOCKSTAT6.replace("TCP6: inuse 5", "TCP6: inuse 0");
+        for (sockstat, sockstat6, expected) in [
+            (Some(none.clone()), Some(none6.clone()), true),
+            // A kernel without IPv6.
+            (Some(none.clone()), None, true),
+            (Some(none.clone()), Some(SOCKSTAT6.into()), false),
+            (Some(SOCKSTAT.into()), Some(none6.clone()), false),
+            (
+                Some(none.replace("tw 0", "tw 1")),
+                Some(none6.clone()),
+                false,
+            ),
+            (
+                Some(none.replace("TCP: inuse 0", "TCP: inuse 1")),
+                None,
+                false,
+            ),
+            (Some(none.replace("tw", "TW")), Some(none6.clone()), false),
+            (Some(none), Some("TCP6: in".into()), false),
+            (None, Some(none6), false),
+        ] {
+            let root = TempDir::new().unwrap();
+            for (name, text) in [("sockstat", &sockstat), ("sockstat6", &sockstat6)] {
+                if let Some(text) = text {
+                    fs::write(root.path().join(name), text).unwrap();
+                }
+            }
+            let open = |name: &str| {
+                let path = root.path().join(name);
+                File::open(&path)
+                    .map(|file| (path.clone(), file))
+                    .map_err(|error| Error::open(&path, error))
+            };
+            assert_eq!(is_empty(open), expected, "{sockstat:?} {sockstat6:?}");
+        }
+    }
 
     fn net(files: &[(&str, &str)]) -> TempDir {
         let net = TempDir::new().unwrap();

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         ["scenario", name] => runner::run_one(name),
         ["hold", mix] => helper::hold(mix),
         ["cat", path] => helper::cat(path),
+        ["cat-in-container", path] => helper::cat_in_container(path),
+        ["cat-in-user-namespace", path] => helper::cat_in_user_namespace(path),
         ["read-inherited"] => descriptors::read_inherited(),
         ["busy-loop"] => helper::busy_loop(),
         ["read-loop", path] => helper::read_loop(path),

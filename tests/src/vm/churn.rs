@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use super::lifetime::{Seen, Work, alongside, is_removed};
 use super::need::Need;
 use super::parameters::on_debug_kernel;
-use super::reading::{self, LINK, SERVICES, counts_in, same, steady};
+use super::reading::{self, LINK, NAMESPACES, SERVICES, counts_in, same, steady};
 use super::scenario::{Outcome, Scenario, ensure};
 use super::{helper, module};
 use crate::churn::{Events, Pair, add, close, open, possible, reset};
@@ -76,10 +76,13 @@ fn all_at_once() -> Outcome {
     let churn = |listener, pairs| churn_connections(listener, pairs, &seen, &events);
     let loads = AtomicU64::new(0);
     let namespaces = || churn_namespaces(&seen, &loads);
-    let readers: Vec<_> = processors
-        .iter()
-        .zip([LINK, SERVICES].iter().cycle())
-        .map(|(processor, path)| move || read(path, *processor))
+    let files = [LINK, SERVICES, NAMESPACES];
+    let readers: Vec<_> = (0..processors.len().max(files.len()))
+        .map(|nth| {
+            let path = files[nth % files.len()];
+            let processor = processors[nth % processors.len()];
+            move || read(path, processor)
+        })
         .collect();
     let churners: Vec<_> = listeners
         .iter()

@@ -11,7 +11,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use super::reading::UNPRIVILEGED;
+use nix::sched::{CloneFlags, unshare};
+
+use super::reading::{NAMESPACES, UNPRIVILEGED};
 use super::scenario::{Outcome, ensure, fail};
 use crate::holder::{self, Holder};
 use crate::netns;
@@ -52,6 +54,61 @@ pub(super) fn cat_unprivileged(path: &str) -> Result<String, Box<dyn Error>> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// The text of the file at `path`, as `who` reads it, or what that process says on standard error.
+pub(super) fn cat_as(who: &str, path: &str) -> Result<Result<String, String>, Box<dyn Error>> {
+    let mut command = Command::new(env::current_exe()?);
+    match who {
+        "an unprivileged user" => command
+            .args(["cat", path])
+            .uid(UNPRIVILEGED)
+            .gid(UNPRIVILEGED),
+        "root of a container" => command.args(["cat-in-container", path]),
+        "root of a user namespace" => command.args(["cat-in-user-namespace", path]),
+        _ => fail!("nobody is {who}"),
+    };
+    let output = command.output()?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    Ok(match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    })
+}
+
+/// The capabilities that Docker leaves to root of a container, by their numbers
+/// (`include/uapi/linux/capability.h`): CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID,
+/// SETPCAP, NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, MKNOD, AUDIT_WRITE, SETFCAP.
+const OF_CONTAINER: [u32; 14] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31];
+
+/// Reads as root of a container without a user namespace.
+pub fn cat_in_container(path: &str) -> Outcome {
+    // CAP_LAST_CAP is about 40.
+    for capability in (0..64).filter(|capability| !OF_CONTAINER.contains(capability)) {
+        // SAFETY: This takes no pointers.
+        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability) };
+        match io::Error::last_os_error() {
+            _ if dropped == 0 => {}
+            // There is no such capability.
+            e if e.raw_os_error() == Some(libc::EINVAL) => {}
+            e => return Err(format!("dropping capability {capability}: {e}").into()),
+        }
+    }
+    // A new program has what is left.
+    Err(Command::new(env::current_exe()?)
+        .args(["cat", path])
+        .exec()
+        .into())
+}
+
+/// Reads as root of a user namespace, whose root is that of the machine by its number.
+pub fn cat_in_user_namespace(path: &str) -> Outcome {
+    unshare(CloneFlags::CLONE_NEWUSER)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    for map in ["uid_map", "gid_map"] {
+        fs::write(format!("/proc/self/{map}"), "0 0 1")?;
+    }
+    cat(path)
+}
+
 /// What [`cat_unprivileged`] starts.
 pub fn cat(path: &str) -> Outcome {
     print!("{}", fs::read_to_string(path)?);
@@ -59,12 +116,13 @@ pub fn cat(path: &str) -> Outcome {
     Ok(())
 }
 
-/// Processes without privileges that repeat their work until this is dropped, each with the file
+/// Processes that repeat their work until this is dropped, each with the file
 /// that is its standard output.
 pub(super) struct Loops(Vec<(Child, File)>);
 
 impl Loops {
-    /// Starts this program once with each of the lists of `arguments`.
+    /// Starts this program once with each of the lists of `arguments`; as root if it reads
+    /// [`NAMESPACES`].
     pub(super) fn start(arguments: &[&[&str]]) -> io::Result<Loops> {
         let mut loops = Loops(Vec::new());
         for arguments in arguments {
@@ -72,13 +130,15 @@ impl Loops {
                 .write(true)
                 .custom_flags(libc::O_TMPFILE)
                 .open("/tmp")?;
-            let child = Command::new(env::current_exe()?)
+            let mut command = Command::new(env::current_exe()?);
+            command
                 .args(*arguments)
-                .uid(UNPRIVILEGED)
-                .gid(UNPRIVILEGED)
                 .stdin(Stdio::null())
-                .stdout(output.try_clone()?)
-                .spawn()?;
+                .stdout(output.try_clone()?);
+            if !arguments.contains(&NAMESPACES) {
+                command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+            }
+            let child = command.spawn()?;
             loops.0.push((child, output));
         }
         Ok(loops)

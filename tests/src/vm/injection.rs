@@ -25,7 +25,9 @@ use tcpstat_census::state::State;
 use super::helper::start_holder;
 use super::module;
 use super::need::Need;
-use super::reading::{LINK, SERVICES, counts_in, every_source_gives, module_at, same, services_at};
+use super::reading::{
+    LINK, NAMESPACES, SERVICES, counts_in, every_source_gives, module_at, same, services_at,
+};
 use super::scenario::{Outcome, Scenario, ensure, fail};
 use crate::holder::Holder;
 use crate::naive;
@@ -237,6 +239,7 @@ fn while_reading() -> Outcome {
         want.get(State::Listen) + listeners.len() as u64,
     );
     failing(&injection, SERVICES, &want)?;
+    failing(&injection, NAMESPACES, &want)?;
     every_source_gives(&want)
 }
 
@@ -323,6 +326,8 @@ fn exhausted() -> Outcome {
     running_out(&injection, LINK, &want, 2 * STEP)?;
     // The bitmap of all ports is two pages. The rows and their index come on top.
     running_out(&injection, SERVICES, &want, 3 * 4096 + 512)?;
+    // The list has room for 64 namespaces; a row has 96 bytes and more.
+    running_out(&injection, NAMESPACES, &want, 64 * 8 + 2 * 96)?;
     every_source_gives(&want)
 }
 

@@ -300,6 +300,8 @@ fn unload_under_readers() -> Outcome {
             &|| seen.read(reading::SERVICES, true),
             &|| seen.read(&services_elsewhere, false),
             &|| seen.read(LINK, true),
+            &|| seen.read(reading::NAMESPACES, false),
+            &|| seen.read(reading::NAMESPACES, true),
         ],
         || {
             for _ in 0..repeat(25) {
@@ -359,6 +361,7 @@ fn unload_held_open() -> Outcome {
     let mut begun = File::open("/proc/net/tcpstat")?;
     begun.read_exact(&mut [0; 10])?;
     let mut services = File::open(reading::SERVICES)?;
+    let mut namespaces = File::open(reading::NAMESPACES)?;
     module::unload()?;
     module::ensure_gone()?;
     let mut byte = [0];
@@ -367,6 +370,7 @@ fn unload_held_open() -> Outcome {
         ("read on", begun.read(&mut byte)),
         ("pread", begun.read_at(&mut byte, 0)),
         ("read of services", services.read(&mut byte)),
+        ("read of all namespaces", namespaces.read(&mut byte)),
     ] {
         match result {
             Err(e) if e.raw_os_error() == Some(libc::EIO) => {}

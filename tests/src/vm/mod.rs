@@ -17,6 +17,7 @@ pub mod scenario;
 pub mod scenarios;
 
 mod agreement;
+mod all_namespaces;
 mod churn;
 mod command;
 mod endings;

@@ -15,10 +15,11 @@ use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module}
 pub const DIRECTORY: &str = "/modules";
 
 /// The files that the module publishes, as seen from a process that reads them.
-pub const FILES: [&str; 3] = [
+pub const FILES: [&str; 4] = [
     "/proc/tcpstat",
     "/proc/net/tcpstat",
     "/proc/net/tcpstat_services",
+    "/proc/tcpstat_namespaces",
 ];
 
 /// Loads every module of [`DIRECTORY`], in the order that its file `order` gives.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -48,10 +49,15 @@ pub fn module_at(path: &Path) -> Result<Counts, Box<dyn Error>> {
 /// The module's file that is a link.
 pub const LINK: &str = "/proc/tcpstat";
 
-/// The counts in the text of the module's file at `path`: the sums, if it has a row for each port.
+/// The counts in the text of the module's file at `path`: the sums, if it has a row for each port;
+/// those of this thread's namespace, if it has a row for each namespace.
 pub fn counts_in(path: &str, text: &str) -> Result<Counts, String> {
     if path.ends_with("_services") {
         Ok(naive::sum(&naive::services_text(text)?))
+    } else if path == NAMESPACES {
+        let own = fs::metadata("/proc/thread-self/ns/net").map_err(|e| e.to_string())?;
+        let counts = naive::namespaces_text(text)?.get(&own.ino()).copied();
+        counts.ok_or_else(|| format!("no row of namespace {} in {text:?}", own.ino()))
     } else {
         naive::module_text(text)
     }
@@ -59,6 +65,9 @@ pub fn counts_in(path: &str, text: &str) -> Result<Counts, String> {
 
 /// The file with a row for each port, of this process's network namespace.
 pub const SERVICES: &str = "/proc/net/tcpstat_services";
+
+/// The file with a row for each network namespace.
+pub const NAMESPACES: &str = "/proc/tcpstat_namespaces";
 
 /// What the module publishes for each port of this process's namespace.
 pub fn services() -> Result<Services, Box<dyn Error>> {

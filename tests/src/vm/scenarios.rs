@@ -5,18 +5,19 @@
 use super::parameters::on_debug_kernel;
 use super::scenario::Scenario;
 use super::{
-    agreement, churn, command, descriptors, endings, injection, leaks, lifetime, locks, namespaces,
-    sections, services, text,
+    agreement, all_namespaces, churn, command, descriptors, endings, injection, leaks, lifetime,
+    locks, namespaces, sections, services, text,
 };
 
 /// All scenarios for this kernel.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let everywhere: [&[Scenario]; 11] = [
+    let everywhere: [&[Scenario]; 12] = [
         text::SCENARIOS,
         descriptors::SCENARIOS,
         agreement::SCENARIOS,
         services::SCENARIOS,
         namespaces::SCENARIOS,
+        all_namespaces::SCENARIOS,
         endings::SCENARIOS,
         command::SCENARIOS,
         lifetime::SCENARIOS,

@@ -18,7 +18,7 @@ use super::helper::Loops;
 use super::module;
 use super::need::{Need, PACKET_STEERING, wait_for_grace_period};
 use super::parameters::{on_debug_kernel, repeat};
-use super::reading::{LINK, module as totals};
+use super::reading::{LINK, NAMESPACES, module as totals};
 use super::scenario::{Outcome, Scenario, ensure};
 use crate::netns::{self, Table};
 use crate::sockets::repaired;
@@ -67,9 +67,15 @@ pub(super) fn median(mut times: Vec<Duration>) -> Duration {
 
 fn killed() -> Outcome {
     let walk = enter_long_table()?;
+    [LINK, NAMESPACES]
+        .into_iter()
+        .try_for_each(|path| killed_while_reading(path, walk))
+}
+
+fn killed_while_reading(path: &str, walk: Duration) -> Outcome {
     let mut times = Vec::new();
     for round in 0..repeat(21) {
-        let mut loops = Loops::start(&[&["read-loop", LINK]])?;
+        let mut loops = Loops::start(&[&["read-loop", path]])?;
         until_it_works(&mut loops)?;
         // At another place of the walk in each round.
         thread::sleep(walk * (round % 7) / 7);
@@ -79,20 +85,26 @@ fn killed() -> Outcome {
     }
     let ended = median(times);
     println!(
-        "measured: a walk takes {} us; a killed reader ends after {} us (median)",
+        "measured: a walk takes {} us; a killed reader of {path} ends after {} us (median)",
         walk.as_micros(),
         ended.as_micros()
     );
     // Otherwise half a walk would be left on average.
     ensure!(
         ended < walk / 4,
-        "a killed reader ends after {ended:?}, a walk takes {walk:?}"
+        "a killed reader of {path} ends after {ended:?}, a walk takes {walk:?}"
     );
     Ok(())
 }
 
 fn unloaded() -> Outcome {
     let walk = enter_long_table()?;
+    [LINK, NAMESPACES]
+        .into_iter()
+        .try_for_each(|path| unloaded_while_reading(path, walk))
+}
+
+fn unloaded_while_reading(path: &'static str, walk: Duration) -> Outcome {
     // Unloading has grace periods to wait for, with readers or without.
     let mut alone = Vec::new();
     let mut beside = Vec::new();
@@ -103,9 +115,9 @@ fn unloaded() -> Outcome {
         alone.push(start.elapsed());
         module::load()?;
 
-        let reader = thread::spawn(|| {
+        let reader = thread::spawn(move || {
             loop {
-                if let Err(e) = fs::read(LINK) {
+                if let Err(e) = fs::read(path) {
                     return e.raw_os_error();
                 }
             }
@@ -120,7 +132,7 @@ fn unloaded() -> Outcome {
     }
     let (alone, beside) = (median(alone), median(beside));
     println!(
-        "measured: a walk takes {} us; unloading takes {} us, and beside a reader {} us (medians); {ended_early} of {} \
+        "measured: a walk takes {} us; unloading takes {} us, and beside a reader of {path} {} us (medians); {ended_early} of {} \
          readings in progress ended with ENODEV",
         walk.as_micros(),
         alone.as_micros(),

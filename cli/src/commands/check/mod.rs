@@ -126,7 +126,17 @@ pub(crate) fn run(args: &CheckArgs) -> Result<ExitCode, Failure> {
                 .into(),
         ));
     }
-    let mut scope = namespaces::Scope::new(&args.source, &args.namespaces)?;
+    let of_totals = |subject: &Subject| {
+        subject.scope == Scope::Namespace
+            && matches!(
+                subject.what,
+                Quantity::State(_) | Quantity::Listeners | Quantity::Total
+            )
+    };
+    let mut scope = match subjects.iter().all(of_totals) {
+        true => namespaces::Scope::of_totals(&args.source, &args.namespaces)?,
+        false => namespaces::Scope::new(&args.source, &args.namespaces)?,
+    };
     match compare(args, &mut scope, &subjects, &rates) {
         Ok((status, line)) => Ok(answer(status, &line)),
         // The exit code of a failure would mean WARNING.

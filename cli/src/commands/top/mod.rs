@@ -150,7 +150,11 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     // A network namespace alone would be the only group.
     let all_namespaces =
         args.namespaces.all_namespaces || (args.by == Key::Netns && !args.source.has_target());
-    let mut scope = Scope::new(&args.source, &NamespaceFlags { all_namespaces })?;
+    let namespaces = NamespaceFlags { all_namespaces };
+    let mut scope = match counts_alone {
+        true => Scope::of_totals(&args.source, &namespaces)?,
+        false => Scope::new(&args.source, &namespaces)?,
+    };
     if let Scope::One(sampler) = &scope {
         if !args.source.has_target() {
             say_others(sampler, &proc_root);

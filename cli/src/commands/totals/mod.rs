@@ -56,7 +56,7 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
                 .into(),
         ));
     }
-    let mut scope = Scope::new(&args.source, &args.namespaces)?;
+    let mut scope = Scope::of_totals(&args.source, &args.namespaces)?;
     let names = match args.namespaces.all_namespaces {
         true => Names::read(&args.source.options().proc_root),
         false => Names::default(),

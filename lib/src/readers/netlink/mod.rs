@@ -19,6 +19,7 @@ use self::socket::Answer;
 use self::wire::InetDiagMsg;
 use super::by_port::PortTable;
 use super::namespace::{Handle, THREAD_NET, inside};
+use super::root::Root;
 use super::sockstat::Sockstat;
 use crate::connections::{Connection, Filter};
 use crate::error::Error;
@@ -77,13 +78,18 @@ pub(crate) trait List {
 #[derive(Debug)]
 pub(crate) struct Netlink<'a> {
     namespace: Option<&'a Handle>,
+    /// Whether no sockets are there, so that the kernel is not asked.
+    empty: bool,
     buffer: &'a mut Vec<u8>,
 }
 
 impl List for Netlink<'_> {
     fn list(&mut self, states: States, go_on: impl Fn(&Tally) -> bool) -> Result<Tally, Error> {
-        let mut answer = self.ask(Query::of(states))?;
         let mut tally = Tally::default();
+        if self.empty {
+            return Ok(tally);
+        }
+        let mut answer = self.ask(Query::of(states))?;
         while answer.receive(self.buffer, |message| tally.add(message))? && go_on(&tally) {}
         Ok(tally)
     }
@@ -100,13 +106,29 @@ impl List for Netlink<'_> {
 }
 
 impl<'a> Netlink<'a> {
-    /// Netlink in this network namespace; in the calling thread's, if there is none. Datagrams are
-    /// received into `buffer`, which is allocated here if it is empty, and never grows.
-    pub(crate) fn new(namespace: Option<&'a Handle>, buffer: &'a mut Vec<u8>) -> Self {
+    /// Netlink in the calling thread's network namespace. Datagrams are received into `buffer`,
+    /// which is allocated here if it is empty, and never grows.
+    pub(crate) fn new(buffer: &'a mut Vec<u8>) -> Self {
         if buffer.is_empty() {
             *buffer = vec![0; BUFFER];
         }
-        Self { namespace, buffer }
+        Self {
+            namespace: None,
+            empty: false,
+            buffer,
+        }
+    }
+
+    /// The same in another network namespace.
+    ///
+    /// # Errors
+    /// [`Error::Namespace`] if it may not be entered.
+    pub(crate) fn of(root: &'a Root, buffer: &'a mut Vec<u8>) -> Result<Self, Error> {
+        Ok(Self {
+            namespace: root.namespace()?,
+            empty: root.is_empty(),
+            ..Self::new(buffer)
+        })
     }
 
     /// The counters of the network namespace.
@@ -183,6 +205,9 @@ impl<'a> Netlink<'a> {
         query: Query,
         mut each: impl FnMut(&InetDiagMsg) -> Result<(), String>,
     ) -> Result<(), Error> {
+        if self.empty {
+            return Ok(());
+        }
         let mut answer = self.ask(query)?;
         while answer.receive(self.buffer, &mut each)? {}
         Ok(())
