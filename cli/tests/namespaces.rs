@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -176,6 +177,46 @@ fn all_namespaces_are_counted_separately() {
         .unwrap();
     })
     .unwrap();
+}
+
+/// The network namespaces of the machine, as lsns lists them.
+fn lsns() -> BTreeSet<u64> {
+    let arguments = ["--type", "net", "--noheadings", "--output", "NS"];
+    let (code, stdout, stderr) = run(Command::new("lsns").args(arguments));
+    assert_eq!(code, Some(0), "{stderr}");
+    let inodes = stdout.split_whitespace().map(str::parse);
+    inodes.collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn the_namespaces_are_those_of_lsns() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    let _idle = [1, 2].map(|_| netns::in_new(|| Idle::start().unwrap()).unwrap());
+    // Those of other tests may come and go.
+    let said = (0..50).find_map(|_| {
+        let before = lsns();
+        let totals = texts(
+            &tcpstat(&["--all-namespaces", "--format", "report"])
+                .output()
+                .unwrap(),
+        )
+        .0;
+        let top = texts(&tcpstat(&["top", "--by", "netns"]).output().unwrap()).0;
+        (lsns() == before).then_some((before, totals, top))
+    });
+    let (listed, totals, top) = said.expect("fifty times, namespaces came or went meanwhile");
+    assert!(listed.len() > 2, "{listed:?}");
+    let inode = |line: &str| json(line)["namespace"].as_u64().unwrap();
+    assert_eq!(totals.lines().map(inode).collect::<BTreeSet<_>>(), listed);
+    // Those without sockets are no groups.
+    let groups = json(&top)["groups"].clone();
+    for group in groups.as_array().unwrap() {
+        let key: u64 = group["key"].as_str().unwrap().parse().unwrap();
+        assert!(listed.contains(&key), "{group}");
+    }
 }
 
 /// The module's file for all namespaces, in a saved procfs: one of a process, and one of none.
