@@ -4,6 +4,7 @@
 //! without a kernel, and parts of netlink and of namespaces that the interface hides. This is no
 //! part of the interface: it may change at any time.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ use crate::readers::netlink::socket::{Answer, KERNEL};
 use crate::readers::netlink::wire::InetDiagMsg;
 use crate::readers::netlink::{self, BUFFER, List, Netlink, Tally};
 use crate::readers::procfs::Rows;
-use crate::readers::{difference, module, module_services, procfs, sockstat};
+use crate::readers::{difference, module, module_namespaces, module_services, procfs, sockstat};
 use crate::services::Service;
 use crate::snapshot::Method;
 use tcpstat_census::counts::Counts;
@@ -46,6 +47,18 @@ pub fn module_services(
     buffer: usize,
 ) -> Result<(Vec<Service>, Counts), Problem> {
     module_services::parse(Steps { text, step }, &mut vec![0; buffer]).map_err(wrong)
+}
+
+/// The text of `/proc/tcpstat_namespaces`, likewise: the counts by the inode number.
+///
+/// # Errors
+/// The line and what is wrong with it.
+pub fn module_namespaces(
+    text: &[u8],
+    step: usize,
+    buffer: usize,
+) -> Result<BTreeMap<u64, Counts>, Problem> {
+    module_namespaces::parse(Steps { text, step }, &mut vec![0; buffer]).map_err(wrong)
 }
 
 /// The text of `/proc/net/tcp`, or `tcp6`, which arrives `step` bytes at a time in a buffer of
