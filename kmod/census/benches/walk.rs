@@ -2,11 +2,12 @@
 
 //! The speed of the walk, compared with the obvious walk and with the limit set by memory.
 //!
-//! Each table is counted in four ways: by the obvious walk; by the walk; as the limit, which reads
-//! the same cache lines in random order, prefetched, without lists or locks; and by the walk, for
-//! each port that has a listener. Milliseconds depend on the machine, so the table at the end has
-//! ratios: the speedup over the obvious walk, the slowdown against the limit, and the cost of the
-//! services against that of the totals. The run fails if a ratio misses its bound.
+//! Each table is counted in five ways: by the obvious walk; by the walk; as the limit, which reads
+//! the same cache lines in random order, prefetched, without lists or locks; by the walk, for each
+//! port that has a listener; and by the walk, for each network namespace. Milliseconds depend on the
+//! machine, so the table at the end has ratios: the speedup over the obvious walk, the slowdown
+//! against the limit, and the costs of the services and of all namespaces against that of the totals
+//! of one namespace. The run fails if a ratio misses its bound.
 //!
 //! `cargo bench -p tcpstat-census`, and `-- 'load 4'` for a part of it. The largest table takes 2.5
 //! GB of memory.
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode};
 use tcpstat_census::counts::Counts;
+use tcpstat_census::namespaces;
 use tcpstat_census::obvious;
 use tcpstat_census::services::{self, Marks, Row, BLOCKS};
 use tcpstat_census::state::State;
@@ -43,12 +45,16 @@ struct Case {
     /// The number of ports that have a listener. Half of the sockets are connections to these; the
     /// other half have local ports from the kernel's range for outgoing connections.
     listening: usize,
+    /// The number of network namespaces that the sockets are in, at random.
+    namespaces: usize,
     /// The least speed of the walk, as a multiple of that of the obvious walk.
     speedup: Option<f64>,
     /// The greatest time of the walk, as a multiple of that of the limit.
     of_limit: Option<f64>,
     /// The greatest time of the services, as a multiple of that of the totals.
     of_totals: Option<f64>,
+    /// The greatest time of all namespaces, as a multiple of that of the totals of one of them.
+    of_one: Option<f64>,
 }
 
 const fn case(sockets: usize, buckets: u32, locks: usize, speedup: Option<f64>) -> Case {
@@ -58,9 +64,11 @@ const fn case(sockets: usize, buckets: u32, locks: usize, speedup: Option<f64>) 
         locks,
         time_wait: 0,
         listening: 10,
+        namespaces: 1,
         speedup,
         of_limit: None,
         of_totals: None,
+        of_one: None,
     }
 }
 
@@ -70,6 +78,7 @@ const CASES: &[Case] = &[
     Case { listening: 1, of_totals: Some(1.3), ..case(1_000_000, 18, 16384, Some(4.0)) },
     Case { listening: 100, of_totals: Some(1.3), ..case(1_000_000, 18, 16384, Some(4.0)) },
     Case { time_wait: 50, ..case(1_000_000, 18, 4096, None) },
+    Case { namespaces: 200, of_one: Some(1.3), ..case(1_000_000, 18, 4096, None) },
     case(1_048_576, 16,  1024, None),
     case(1_048_576, 20,  8192, Some(1.3)),
     case(  524_288, 20,  8192, Some(1.3)),
@@ -96,18 +105,29 @@ impl Case {
             locks,
             time_wait,
             listening,
+            namespaces,
             ..
         } = self;
+        let namespaces = match namespaces {
+            1 => String::new(),
+            many => format!(", {many} namespaces"),
+        };
         let time_wait = match time_wait {
             0 => String::new(),
             percent => format!(", {percent} % TIME_WAIT"),
         };
         format!(
             "load {:.2}, {listening} listening ports, {sockets} sockets, 2^{buckets} buckets, \
-             {locks} locks{time_wait}",
+             {locks} locks{time_wait}{namespaces}",
             self.load()
         )
     }
+}
+
+/// The namespaces of a table: the first, which is the one that the other ways count, and others that
+/// are as far from each other as the kernel's `struct net`.
+fn nets(number: usize) -> impl Iterator<Item = u64> {
+    (0..number as u64).map(|nth| 1 + nth * 0x1400)
 }
 
 /// How many sockets ahead the limit prefetches; 8 to 64 measure the same.
@@ -147,16 +167,41 @@ fn count_services(listening: &Hashinfo, table: &Hashinfo) -> Counts {
     services.totals()
 }
 
-/// The four ways, in the order in which they are measured.
+/// Does all the work of a reading of `/proc/tcpstat_namespaces`, including the text, which it
+/// returns.
+fn count_namespaces(listening: &Hashinfo, table: &Hashinfo, number: usize) -> String {
+    let mut rows: Vec<_> = (1..)
+        .zip(nets(black_box(number)))
+        .map(|(inode, net)| namespaces::Row::new(net, inode))
+        .collect();
+    let mut slots = vec![0; namespaces::slots(rows.len())];
+    let mut tally = namespaces::Tally::new(&mut rows, &mut slots).unwrap();
+    tally.count(&Cpu::new(listening)).unwrap();
+    tally.count(&Cpu::new(table)).unwrap();
+    tally.finish().unwrap().to_string()
+}
+
+/// The counts in a line of that text.
+fn counts_of(line: &str) -> Counts {
+    let mut counts = Counts::ZERO;
+    for (state, count) in State::ALL.into_iter().zip(line.split(' ').skip(1)) {
+        counts.set(state, count.parse().unwrap());
+    }
+    counts
+}
+
+/// The five ways, in the order in which they are measured.
 const OBVIOUS: usize = 0;
 const WALK: usize = 1;
 const LIMIT: usize = 2;
 const SERVICES: usize = 3;
-const WAYS: [(usize, &str); 4] = [
+const NAMESPACES: usize = 4;
+const WAYS: [(usize, &str); 5] = [
     (OBVIOUS, "obvious walk"),
     (WALK, "walk"),
     (LIMIT, "limit"),
     (SERVICES, "services"),
+    (NAMESPACES, "namespaces"),
 ];
 
 /// The processor time of this thread; other threads on the same processor do not add to it.
@@ -197,11 +242,18 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
             let (buckets, listening) = (1 << case.buckets, case.listening);
             let filled = Hashinfo::filled(buckets, case.locks, case.sockets, case.time_wait);
             filled.0.set_ports(listening);
+            filled
+                .0
+                .set_nets(&nets(case.namespaces).collect::<Vec<_>>());
             (Hashinfo::listening(listening), filled)
         });
         let mut tally = Tally::default();
         match way {
             SERVICES => return count_services(listening, table),
+            NAMESPACES => {
+                let text = count_namespaces(listening, table, case.namespaces);
+                return counts_of(text.lines().nth(1).unwrap());
+            }
             LIMIT => {
                 let mut counts = limit(table, order);
                 counts.set(State::Listen, case.listening as u64);
@@ -225,8 +277,11 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
     for (way, name) in WAYS {
         group.bench_function(name, |bencher| {
             assert_eq!(count(way), count(OBVIOUS), "counts differ");
-            let all = case.sockets + case.listening;
-            assert_eq!(count(way).total(), all as u64);
+            let (listening, (table, _)) = made.get().unwrap();
+            let text = count_namespaces(listening, table, case.namespaces);
+            let rows = text.lines().skip(1).map(counts_of);
+            let all: u64 = rows.map(|counts| counts.total()).sum();
+            assert_eq!(all, (case.sockets + case.listening) as u64);
             bencher.iter(|| count(way));
         });
     }
@@ -278,8 +333,8 @@ fn main() -> ExitCode {
 
     let mut all_good = true;
     println!("Medians over all turns:\n");
-    println!("| load | buckets | locks | sockets | TIME_WAIT | listening | speedup | of limit | services of totals | obvious, ms | walk, ms | limit, ms | services, ms |");
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("| load | buckets | locks | sockets | TIME_WAIT | listening | namespaces | speedup | of limit | services of totals | all namespaces of one | obvious, ms | walk, ms | limit, ms | services, ms | all namespaces, ms |");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (case, turns) in measured.iter().filter(|(_, turns)| !turns.is_empty()) {
         let (speedup, fast) = judge(
             median(turns, |turn| turn[OBVIOUS] / turn[WALK]),
@@ -299,12 +354,18 @@ fn main() -> ExitCode {
             f64::le,
             "≤",
         );
-        all_good &= fast && near && cheap;
-        let [obvious, walk, limit, services] =
+        let (of_one, one_walk) = judge(
+            median(turns, |turn| turn[NAMESPACES] / turn[WALK]),
+            case.of_one,
+            f64::le,
+            "≤",
+        );
+        all_good &= fast && near && cheap && one_walk;
+        let [obvious, walk, limit, services, namespaces] =
             WAYS.map(|(way, _)| median(turns, |turn| turn[way] * 1e3));
         println!(
-            "| {:.2} | 2^{} | {} | {} | {} % | {} | {speedup} | {of_limit} | {of_totals} | {obvious:.3} | {walk:.3} | {limit:.3} | {services:.3} |",
-            case.load(), case.buckets, case.locks, case.sockets, case.time_wait, case.listening,
+            "| {:.2} | 2^{} | {} | {} | {} % | {} | {} | {speedup} | {of_limit} | {of_totals} | {of_one} | {obvious:.3} | {walk:.3} | {limit:.3} | {services:.3} | {namespaces:.3} |",
+            case.load(), case.buckets, case.locks, case.sockets, case.time_wait, case.listening, case.namespaces,
         );
     }
     ExitCode::from(u8::from(!all_good))

@@ -310,6 +310,15 @@ impl Hashinfo {
         }
     }
 
+    /// Gives each socket one of these namespaces, chosen at random.
+    pub(crate) fn set_nets(&self, nets: &[u64]) {
+        let mut numbers = Numbers(nets.len() as u64);
+        for socket in self.sockets() {
+            let net = nets[numbers.below(nets.len())];
+            socket.net.store(net, Ordering::Relaxed);
+        }
+    }
+
     /// All sockets, in the order of their addresses.
     pub(crate) fn sockets(&self) -> &[Sock] {
         &self.sockets
