@@ -25,6 +25,8 @@ pub(crate) enum Source {
     Module,
     /// `/proc/net/tcpstat_services`.
     Services,
+    /// `/proc/tcpstat_namespaces`.
+    Namespaces,
 }
 
 impl Source {
@@ -35,6 +37,7 @@ impl Source {
             Source::Procfs => "procfs",
             Source::Module => "module",
             Source::Services => "services",
+            Source::Namespaces => "namespaces",
         }
     }
 
@@ -45,6 +48,7 @@ impl Source {
             Source::Procfs => files(&["/proc/net/tcp", "/proc/net/tcp6"], 1 << 20),
             Source::Module => files(&["/proc/tcpstat"], 4096),
             Source::Services => files(&["/proc/net/tcpstat_services"], 1 << 16),
+            Source::Namespaces => files(&["/proc/tcpstat_namespaces"], 1 << 16),
         }
     }
 }

@@ -11,7 +11,7 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -38,6 +38,11 @@ const SOCKETS: u64 = 100_000;
 /// Interrupts are in some readings, and not in the median.
 const RUST_SOCKETS: u64 = 10_000;
 const RUST_ROUNDS: usize = 101;
+
+/// The network namespaces beside the first in which there are connections too, and how many are in
+/// each.
+const NAMESPACES: u64 = 200;
+const IN_NAMESPACE: u64 = 100;
 
 /// The default number of rounds. `TCPSTAT_ROUNDS=…` on the kernel's command line is another:
 /// parameters that the kernel does not know are in the environment of its init.
@@ -133,6 +138,7 @@ fn benchmark() -> Outcome<Machine> {
         }
         println!("round {} of {rounds}", round + 1);
     }
+    let namespaces = compare_namespaces(&mut population)?;
     if let Err(e) = measure_obvious(&mut rows, &expected, rounds) {
         left_out.push(LeftOut {
             what: Way::ObviousDrain.label().to_owned(),
@@ -149,6 +155,7 @@ fn benchmark() -> Outcome<Machine> {
             rows,
         },
         rust,
+        namespaces,
         left_out,
     })
 }
@@ -172,6 +179,50 @@ fn compare_rust(expected: &Counts) -> Outcome<Size> {
     module::load()?;
     Ok(Size {
         sockets: expected.total(),
+        counts: expected.to_string(),
+        rows,
+    })
+}
+
+/// Measures readings of one network namespace and of all, when there are many others.
+fn compare_namespaces(population: &mut Population) -> Outcome<Size> {
+    population.spread(NAMESPACES, IN_NAMESPACE)?;
+    let expected = population.expected();
+    let (mut rows, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+    for (way, path) in [
+        (Way::ModuleDrain, "/proc/tcpstat"),
+        (Way::NamespacesDrain, "/proc/tcpstat_namespaces"),
+    ] {
+        let file = File::open(path)?;
+        for _ in 0..RUST_ROUNDS {
+            let mut length = 0;
+            let run = timed(|| {
+                length = file.read_at(&mut buffer, 0)?;
+                Ok(())
+            })?;
+            keep(&mut rows, way, run);
+        }
+    }
+    let text = fs::read_to_string("/proc/tcpstat")?;
+    compare(Way::ModuleDrain, &expected, &naive::module_text(&text)?)?;
+    let all = naive::namespaces_text(&fs::read_to_string("/proc/tcpstat_namespaces")?)?;
+    let own = fs::metadata("/proc/self/ns/net")?.ino();
+    compare(
+        Way::NamespacesDrain,
+        &expected,
+        all.get(&own).unwrap_or(&Counts::ZERO),
+    )?;
+    let others = all.iter().filter(|(inode, _)| **inode != own);
+    let full = others.filter(|(_, counts)| counts.total() == IN_NAMESPACE);
+    let full = full.count() as u64;
+    if full != NAMESPACES {
+        return Err(format!(
+            "{full} namespaces have {IN_NAMESPACE} sockets each, not {NAMESPACES}"
+        )
+        .into());
+    }
+    Ok(Size {
+        sockets: expected.total() + NAMESPACES * IN_NAMESPACE,
         counts: expected.to_string(),
         rows,
     })

@@ -5,12 +5,14 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::thread;
 
 use socket2::{Domain, Socket, Type};
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
 use tcpstat_tests::holder::{self, Holder};
 use tcpstat_tests::limits::allow_many_files;
+use tcpstat_tests::netns;
 use tcpstat_tests::sockets::{Mix, repaired_between};
 
 use crate::outcome::Outcome;
@@ -83,6 +85,25 @@ impl Population {
             missing -= count;
         }
         started.into_iter().try_for_each(|holder| self.keep(holder))
+    }
+
+    /// Adds `each` connections in each of `count` new network namespaces. They are not in the counts,
+    /// which are those of this one.
+    pub(crate) fn spread(&mut self, count: u64, each: u64) -> Outcome {
+        let (role, each) = (self.role.name(), each.to_string());
+        let start = || -> io::Result<Holder> {
+            netns::enter_new()?;
+            // From 1: a listener is none of them.
+            Holder::start(&["hold-established", role, "1", &each])
+        };
+        for _ in 0..count {
+            // A process starts in the namespace of the thread that starts it.
+            let started = thread::scope(|scope| scope.spawn(start).join());
+            let mut holder = started.map_err(|_| "a thread panicked")??;
+            holder.wait_until_ready()?;
+            self.holders.push(holder);
+        }
+        Ok(())
     }
 
     /// Adds sockets in several states.

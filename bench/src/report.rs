@@ -251,11 +251,30 @@ fn in_machine(text: &mut String, machine: &Result<Machine, String>) {
         let cells = [cell(times), short(row.cpu() * 1e3)];
         line(text, way, cells.into_iter());
     }
+    all_namespaces(text, &machine.namespaces);
     if let Some(rust) = &machine.rust {
         compared_rust(text, rust);
     }
     left_out(text, &machine.left_out);
     text.push('\n');
+}
+
+/// All network namespaces and one of them, in one walk each.
+fn all_namespaces(text: &mut String, size: &Size) {
+    let _ = writeln!(
+        text,
+        "\nWith connections in 200 more network namespaces, {} sockets in all:\n",
+        number(size.sockets)
+    );
+    let columns = ["times one namespace", "million instructions"];
+    header(text, "", columns.into_iter().map(str::to_owned));
+    for way in [Way::ModuleDrain, Way::NamespacesDrain] {
+        let (Some(row), Some(one)) = (size.row(way), size.row(Way::ModuleDrain)) else {
+            continue;
+        };
+        let times = format!("{:.3}", row.times(one));
+        line(text, way, [times, short(row.cpu() * 1e3)].into_iter());
+    }
 }
 
 /// The module with the kernel's Rust and with its own, on the same kernel and by the same compiler.

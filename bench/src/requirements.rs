@@ -152,6 +152,7 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Requirement
         ));
     }
     let rust = machine.and_then(|machine| machine.rust.as_ref());
+    let namespaces = machine.map_or(&empty, |machine| &machine.namespaces);
     let machine = machine.map(|machine| &machine.size).unwrap_or(&empty);
     for (costly, name, wanted) in [
         (Way::NetlinkDrain, "a full netlink dump", 10.0),
@@ -163,6 +164,12 @@ pub(crate) fn all(native: &Native, machine: Option<&Machine>) -> Vec<Requirement
             times(machine, costly, Way::ModuleDrain),
         ));
     }
+    requirements.push(at_most(
+        "instructions of one reading of all of 200 network namespaces, against the totals of one of them".to_owned(),
+        1.3,
+        "×",
+        times(namespaces, Way::NamespacesDrain, Way::ModuleDrain),
+    ));
     for (own, of_kernel, file) in [
         (Way::OwnDrain, Way::ModuleDrain, "/proc/tcpstat"),
         (

@@ -127,6 +127,8 @@ pub(crate) struct Machine {
     pub(crate) size: Size,
     /// The module with the kernel's Rust and that with its own, over the same sockets.
     pub(crate) rust: Option<Size>,
+    /// One network namespace and all of them, while most of the sockets are in many others.
+    pub(crate) namespaces: Size,
     /// The missing parts.
     pub(crate) left_out: Vec<LeftOut>,
 }

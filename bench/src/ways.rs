@@ -43,6 +43,7 @@ pub(crate) enum Way {
     Module,
     ModuleDrain,
     ServicesDrain,
+    NamespacesDrain,
     ObviousDrain,
     OwnDrain,
     OwnServicesDrain,
@@ -78,7 +79,7 @@ pub(crate) struct Programs {
 impl Way {
     /// All ways, in the order of the document. `top --by netns` is none: it counts every network
     /// namespace, of which only one has the sockets that are measured.
-    pub(crate) const ALL: [Way; 31] = [
+    pub(crate) const ALL: [Way; 32] = [
         Way::PsutilList,
         Way::PsutilGenerator,
         Way::Python,
@@ -107,6 +108,7 @@ impl Way {
         Way::Module,
         Way::ModuleDrain,
         Way::ServicesDrain,
+        Way::NamespacesDrain,
         Way::ObviousDrain,
         Way::OwnDrain,
         Way::OwnServicesDrain,
@@ -174,6 +176,7 @@ impl Way {
             Way::Module => "tcpstat --source module",
             Way::ModuleDrain => "/proc/tcpstat, one reading",
             Way::ServicesDrain => "/proc/net/tcpstat_services, one reading",
+            Way::NamespacesDrain => "/proc/tcpstat_namespaces, one reading",
             Way::ObviousDrain => "/proc/tcpstat, one reading, by the obvious walk",
             Way::OwnDrain => "/proc/tcpstat, one reading, module with its own Rust",
             Way::OwnServicesDrain => {
@@ -225,6 +228,7 @@ impl Way {
             Way::Module => Method::Tcpstat(&["--source", "module"]),
             Way::ModuleDrain | Way::ObviousDrain | Way::OwnDrain => Method::Drain(Source::Module),
             Way::ServicesDrain | Way::OwnServicesDrain => Method::Drain(Source::Services),
+            Way::NamespacesDrain => Method::Drain(Source::Namespaces),
         }
     }
 
