@@ -541,7 +541,7 @@ impl<B: Bucket> Socket for Sock<'_, B> {
             let word: u32 = unsafe { read_once(words.wrapping_add(word)) };
             u128::from(u32::from_be(word))
         });
-        Ipv6Addr::from_bits(words.into_iter().fold(0, |all, word| all << 32 | word)).into()
+        Ipv6Addr::from_bits(words.into_iter().fold(0, |all, word| (all << 32) | word)).into()
     }
 }
 

@@ -404,7 +404,7 @@ impl Socket for Sock {
         }
         let [high, low] =
             [0, 1].map(|word: usize| u128::from(self.v6_rcv_saddr[word].load(Ordering::Relaxed)));
-        Ipv6Addr::from_bits(high << 64 | low).into()
+        Ipv6Addr::from_bits((high << 64) | low).into()
     }
 }
 
