@@ -527,10 +527,14 @@ impl<B: Bucket> Socket for Sock<'_, B> {
         unsafe { read_once(field(self.0, bindings::SKC_NUM)) }
     }
 
-    fn local_address(&self) -> IpAddr {
+    fn is_ipv4(&self) -> bool {
         // SAFETY: By the type's invariant this is a socket, whose family is an aligned `u16`.
         let family: u16 = unsafe { read_once(field(self.0, bindings::SKC_FAMILY)) };
-        if usize::from(family) != bindings::AF_INET6 {
+        usize::from(family) != bindings::AF_INET6
+    }
+
+    fn local_address(&self) -> IpAddr {
+        if self.is_ipv4() {
             // SAFETY: The address is an aligned `u32`.
             let address: u32 = unsafe { read_once(field(self.0, bindings::SKC_RCV_SADDR)) };
             return Ipv4Addr::from(address.to_ne_bytes()).into();

@@ -264,7 +264,10 @@ impl<'a> Tally<'a> {
             };
             let row = self.rows_of.of(socket.local_port());
             if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
-                if row.addresses.is_all() || row.addresses.contains(socket.local_address()) {
+                let addresses = &row.addresses;
+                if addresses.has_all_of(socket.is_ipv4())
+                    || addresses.contains(socket.local_address())
+                {
                     return row.counts.add_one(state);
                 }
             }

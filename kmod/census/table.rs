@@ -23,6 +23,9 @@ pub trait Socket {
     /// `skc_num`: the local port, in host byte order.
     fn local_port(&self) -> u16;
 
+    /// Whether it is a socket of IPv4 (`skc_family`).
+    fn is_ipv4(&self) -> bool;
+
     /// The local address: `skc_rcv_saddr`, or of an IPv6 socket `skc_v6_rcv_saddr`.
     fn local_address(&self) -> IpAddr;
 }

@@ -43,6 +43,10 @@ impl Socket for Entry {
         unreachable!("the totals need no port")
     }
 
+    fn is_ipv4(&self) -> bool {
+        unreachable!("the totals need no family")
+    }
+
     fn local_address(&self) -> IpAddr {
         unreachable!("the totals need no address")
     }

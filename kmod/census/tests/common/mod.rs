@@ -398,8 +398,12 @@ impl Socket for Sock {
         self.num.load(Ordering::Relaxed)
     }
 
+    fn is_ipv4(&self) -> bool {
+        self.family.load(Ordering::Relaxed) != AF_INET6
+    }
+
     fn local_address(&self) -> IpAddr {
-        if self.family.load(Ordering::Relaxed) != AF_INET6 {
+        if self.is_ipv4() {
             return Ipv4Addr::from_bits(self.rcv_saddr.load(Ordering::Relaxed)).into();
         }
         let [high, low] =
