@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Format(Box<dyn std::error::Error>),
     /// The answer could not be printed.
     Print(io::Error),
+    /// The exporter could not begin to serve, or had to end; the reason.
+    Serve(String),
     /// The terminal could not be used as a screen.
     Screen(io::Error),
 }

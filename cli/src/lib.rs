@@ -25,6 +25,7 @@ use clap::{CommandFactory, Parser, Subcommand, error};
 use commands::check::CheckArgs;
 use commands::connections::ConnectionsArgs;
 use commands::explain::ExplainArgs;
+use commands::exporter::ExporterArgs;
 use commands::services::ServicesArgs;
 use commands::top::TopArgs;
 use commands::totals::TotalsArgs;
@@ -80,6 +81,7 @@ enum Command {
     Connections(ConnectionsArgs),
     Explain(ExplainArgs),
     Watch(WatchArgs),
+    Exporter(Box<ExporterArgs>),
 }
 
 /// The description of the whole command line, for manual pages and completions.
@@ -105,6 +107,7 @@ pub fn main() -> ExitCode {
         Some(Command::Connections(args)) => commands::connections::run(&args),
         Some(Command::Explain(args)) => commands::explain::run(&args),
         Some(Command::Watch(args)) => commands::watch::run(args),
+        Some(Command::Exporter(args)) => commands::exporter::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         }),
         Err(Failure::Format(error)) => fail(error),
         Err(Failure::Incomplete) => ExitCode::FAILURE,
+        Err(Failure::Serve(error)) => fail(error),
         Err(Failure::Screen(error)) => fail(format_args!("cannot use the terminal: {error}")),
     }
 }

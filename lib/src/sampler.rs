@@ -227,21 +227,14 @@ impl Sampler {
     /// [`Error::NoCgroupIds`] of older kernels.
     pub fn group(&mut self, filter: &Filter, grouping: &mut Grouping) -> Result<Grouped, Error> {
         let key = grouping.key();
-        let netns = match key {
-            Key::Netns => match (&self.options.target, self.options.counted) {
-                (Target::Namespace(namespace), Some(_)) => Some(namespace.inode),
-                _ => match self.origin()? {
-                    Origin::Namespace { inode, .. } => Some(inode),
-                    Origin::Own | Origin::Files { .. } => None,
-                },
-            },
-            _ => None,
-        };
-        let new = || grouping.part(netns);
         let (part, source, tried, missing) = match key {
             Key::State | Key::Netns if filter.is_empty() => {
+                let netns = match key {
+                    Key::Netns => self.netns()?,
+                    _ => None,
+                };
                 let snapshot = self.sample()?;
-                let mut part = new();
+                let mut part = grouping.part(netns);
                 part.add_counts(&snapshot.counts);
                 let missing = match snapshot.method {
                     Method::WithoutIpv6 { missing } => Some(missing),
@@ -250,43 +243,103 @@ impl Sampler {
                 (part, snapshot.source, snapshot.tried, missing)
             }
             _ => {
-                let (options, root) = (&self.options, &self.root);
-                let first = options.first_of(root, &Source::LISTING, |source| match source {
-                    Source::Module => Err(Error::NotListed),
-                    Source::Netlink | Source::NetlinkFull => {
-                        let mut part = new();
-                        let mut lacks = false;
-                        let mut netlink = Netlink::of(root, &mut self.buffer)?;
-                        netlink.connections(filter, |connection, message| {
-                            let cgroup = key.is_of_cgroup().then(|| message.cgroup()).flatten();
-                            lacks |= key.is_of_cgroup() && cgroup.is_none() && message.is_full();
-                            part.add(connection, cgroup);
-                        })?;
-                        match lacks {
-                            true => Err(Error::NoCgroupIds),
-                            false => Ok((part, None)),
-                        }
-                    }
-                    Source::Procfs if key.is_of_cgroup() => Err(Error::NotKnown { key }),
-                    Source::Procfs => {
-                        let mut part = new();
-                        let listing = procfs::Listing::start(root)?;
-                        let missing = listing.missing.clone();
-                        for connection in listing {
-                            let connection = connection?;
-                            if filter.accepts(&connection) {
-                                part.add(&connection, None);
-                            }
-                        }
-                        Ok((part, missing))
-                    }
-                })?;
-                let ((part, missing), source, tried) = first;
-                (part, source, tried, missing)
+                let groupings = std::slice::from_mut(grouping);
+                let ((), grouped) = self.group_each(filter, groupings, |(), _| ())?;
+                return Ok(grouped);
             }
         };
         grouping.add(part, source, missing);
         Ok(Grouped { source, tried })
+    }
+
+    /// Adds the sockets that `filter` accepts to each of `groupings`, now, by listing them once;
+    /// nothing, if there is an error. Calls `each` for every one of them, with a value that is
+    /// returned: it begins anew if another source has to be asked.
+    ///
+    /// ```
+    /// use tcpstat::{Filter, Grouping, Key, Options, Sampler, Weight};
+    ///
+    /// let keys = [Key::LocalPort, Key::PeerPort];
+    /// let mut groupings = keys.map(|key| Grouping::new(key, Weight::Total));
+    /// let mut sampler = Sampler::new(Options::default())?;
+    /// let count = |count: &mut u64, _: &_| *count += 1;
+    /// let (sockets, _) = sampler.group_each(&Filter::default(), &mut groupings, count)?;
+    /// println!("{sockets} sockets");
+    /// # Ok::<(), tcpstat::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`Sampler::group`].
+    pub fn group_each<T: Default>(
+        &mut self,
+        filter: &Filter,
+        groupings: &mut [Grouping],
+        mut each: impl FnMut(&mut T, &Connection),
+    ) -> Result<(T, Grouped), Error> {
+        let netns = match groupings.iter().any(|one| one.key() == Key::Netns) {
+            true => self.netns()?,
+            false => None,
+        };
+        let of_cgroup = groupings.iter().find(|one| one.key().is_of_cgroup());
+        let of_cgroup = of_cgroup.map(Grouping::key);
+        let new = || {
+            let parts = groupings.iter().map(|grouping| grouping.part(netns));
+            (parts.collect::<Vec<_>>(), T::default())
+        };
+        let (options, root) = (&self.options, &self.root);
+        let first =
+            options.first_of(root, &Source::LISTING, |source| match (source, of_cgroup) {
+                (Source::Module, _) => Err(Error::NotListed),
+                (Source::Netlink | Source::NetlinkFull, _) => {
+                    let (mut parts, mut value) = new();
+                    let mut lacks = false;
+                    let mut netlink = Netlink::of(root, &mut self.buffer)?;
+                    netlink.connections(filter, |connection, message| {
+                        let cgroup = of_cgroup.and_then(|_| message.cgroup());
+                        lacks |= of_cgroup.is_some() && cgroup.is_none() && message.is_full();
+                        parts
+                            .iter_mut()
+                            .for_each(|part| part.add(connection, cgroup));
+                        each(&mut value, connection);
+                    })?;
+                    match lacks {
+                        true => Err(Error::NoCgroupIds),
+                        false => Ok((parts, value, None)),
+                    }
+                }
+                (Source::Procfs, Some(key)) => Err(Error::NotKnown { key }),
+                (Source::Procfs, None) => {
+                    let (mut parts, mut value) = new();
+                    let listing = procfs::Listing::start(root)?;
+                    let missing = listing.missing.clone();
+                    for connection in listing {
+                        let connection = connection?;
+                        if filter.accepts(&connection) {
+                            parts
+                                .iter_mut()
+                                .for_each(|part| part.add(&connection, None));
+                            each(&mut value, &connection);
+                        }
+                    }
+                    Ok((parts, value, missing))
+                }
+            })?;
+        let ((parts, value, missing), source, tried) = first;
+        for (grouping, part) in groupings.iter_mut().zip(parts) {
+            grouping.add(part, source, missing.clone());
+        }
+        Ok((value, Grouped { source, tried }))
+    }
+
+    /// The inode number of the network namespace whose connections are counted, if it is known.
+    fn netns(&self) -> Result<Option<u64>, Error> {
+        Ok(match (&self.options.target, self.options.counted) {
+            (Target::Namespace(namespace), Some(_)) => Some(namespace.inode),
+            _ => match self.origin()? {
+                Origin::Namespace { inode, .. } => Some(inode),
+                Origin::Own | Origin::Files { .. } => None,
+            },
+        })
     }
 
     /// Reads the kernel's counters of events that explain the states, and its limits, now. No

@@ -5,6 +5,7 @@
 pub(crate) mod check;
 pub(crate) mod connections;
 pub(crate) mod explain;
+pub(crate) mod exporter;
 mod namespaces;
 pub(crate) mod services;
 pub(crate) mod top;

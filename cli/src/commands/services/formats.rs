@@ -222,14 +222,15 @@ struct AllMetrics(Vec<Metrics>);
 
 /// The metrics of one namespace.
 #[derive(Debug)]
-struct Metrics {
-    labels: Labels,
-    services: Vec<Service>,
-    other: Option<Counts>,
+pub(in crate::commands) struct Metrics {
+    pub(in crate::commands) labels: Labels,
+    pub(in crate::commands) services: Vec<Service>,
+    pub(in crate::commands) other: Option<Counts>,
 }
 
 impl Metrics {
-    fn at(&self, port: impl fmt::Display) -> Labels {
+    /// The labels of a port.
+    pub(in crate::commands) fn at(&self, port: impl fmt::Display) -> Labels {
         let mut labels = self.labels.clone();
         labels.push(("port", port.to_string()));
         labels
@@ -238,84 +239,112 @@ impl Metrics {
 
 impl Collector for AllMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut metric = encoder.encode_descriptor(
-            "tcpstat_service_connection_states",
-            "Number of sockets at ports with a listener, by state.",
-            None,
-            MetricType::Gauge,
-        )?;
-        for all in &self.0 {
-            let services = all.services.iter();
-            let services = services.map(|service| (all.at(service.port), &service.counts));
-            let other = all.other.iter().map(|counts| (all.at(OTHER), counts));
-            for (port, counts) in services.chain(other) {
-                for (state, count) in counts.iter() {
-                    let mut labels = port.clone();
-                    labels.push(("state", state.name().to_ascii_lowercase()));
-                    ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
-                }
-            }
-        }
-
-        type Value = fn(&Service) -> Option<u64>;
-        let gauges: [(&str, &str, Value); 8] = [
-            (
-                "tcpstat_service_listeners",
-                "Number of sockets that listen on the port.",
-                |service| Some(service.listeners),
-            ),
-            (
-                "tcpstat_service_accept_queue",
-                "Number of connections that wait to be accepted.",
-                |service| Some(service.accept_queue),
-            ),
-            (
-                "tcpstat_service_backlog",
-                "Maximum number of connections that wait to be accepted.",
-                |service| service.backlog,
-            ),
-            (
-                "tcpstat_service_fullest_accept_queue",
-                "Number of connections that wait at the fullest listener of the port.",
-                |service| Some(service.fullest?.length.into()),
-            ),
-            (
-                "tcpstat_service_fullest_backlog",
-                "Number of connections that may wait at the fullest listener of the port.",
-                |service| Some(service.fullest?.backlog.into()),
-            ),
-            // Not a counter: when a listener is closed, its drops are subtracted from the sum.
-            (
-                "tcpstat_service_drops",
-                "Number of segments and connections dropped at the current listeners.",
-                |service| service.drops,
-            ),
-            (
-                "tcpstat_service_receive_queue_bytes",
-                "Bytes that wait to be read by the service.",
-                |service| Some(service.queues?.receive),
-            ),
-            (
-                "tcpstat_service_send_queue_bytes",
-                "Bytes that the clients of the service have not acknowledged yet.",
-                |service| Some(service.queues?.send),
-            ),
-        ];
-        for (name, help, value) in gauges {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for all in &self.0 {
-                for service in &all.services {
-                    // Values that the source does not know are left out.
-                    let Some(value) = value(service) else {
-                        continue;
-                    };
-                    let labels = all.at(service.port);
-                    ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
-                }
-            }
-        }
-        Ok(())
+        encode_states(&self.0, |_, _| true, &mut encoder)?;
+        encode_gauges(&self.0, |_| true, &mut encoder)
     }
+}
+
+/// The metric of the connections of services: of each port those states that `shows` accepts.
+pub(in crate::commands) fn encode_states(
+    all: &[Metrics],
+    shows: impl Fn(u16, State) -> bool,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "tcpstat_service_connection_states",
+        "Number of sockets at ports with a listener, by state.",
+        None,
+        MetricType::Gauge,
+    )?;
+    for all in all {
+        let services = all.services.iter();
+        let services = services.map(|one| (Some(one.port), all.at(one.port), &one.counts));
+        let other = all.other.iter();
+        let other = other.map(|counts| (None, all.at(OTHER), counts));
+        for (port, port_labels, counts) in services.chain(other) {
+            for (state, count) in counts.iter() {
+                if port.is_some_and(|port| !shows(port, state)) {
+                    continue;
+                }
+                let mut labels = port_labels.clone();
+                labels.push(("state", state.name().to_ascii_lowercase()));
+                ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The gauge of the drops of the current listeners.
+pub(in crate::commands) const DROPS: &str = "tcpstat_service_drops";
+
+type Value = fn(&Service) -> Option<u64>;
+
+/// The gauges of a service: name, description and value.
+const GAUGES: [(&str, &str, Value); 8] = [
+    (
+        "tcpstat_service_listeners",
+        "Number of sockets that listen on the port.",
+        |service| Some(service.listeners),
+    ),
+    (
+        "tcpstat_service_accept_queue",
+        "Number of connections that wait to be accepted.",
+        |service| Some(service.accept_queue),
+    ),
+    (
+        "tcpstat_service_backlog",
+        "Maximum number of connections that wait to be accepted.",
+        |service| service.backlog,
+    ),
+    (
+        "tcpstat_service_fullest_accept_queue",
+        "Number of connections that wait at the fullest listener of the port.",
+        |service| Some(service.fullest?.length.into()),
+    ),
+    (
+        "tcpstat_service_fullest_backlog",
+        "Number of connections that may wait at the fullest listener of the port.",
+        |service| Some(service.fullest?.backlog.into()),
+    ),
+    // Not a counter: when a listener is closed, its drops are subtracted from the sum.
+    (
+        DROPS,
+        "Number of segments and connections dropped at the current listeners.",
+        |service| service.drops,
+    ),
+    (
+        "tcpstat_service_receive_queue_bytes",
+        "Bytes that wait to be read by the service.",
+        |service| Some(service.queues?.receive),
+    ),
+    (
+        "tcpstat_service_send_queue_bytes",
+        "Bytes that the clients of the service have not acknowledged yet.",
+        |service| Some(service.queues?.send),
+    ),
+];
+
+/// The other metrics of services, those whose names `shows` accepts.
+pub(in crate::commands) fn encode_gauges(
+    all: &[Metrics],
+    shows: impl Fn(&str) -> bool,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
+    for (name, help, value) in GAUGES.into_iter().filter(|(name, ..)| shows(name)) {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for all in all {
+            for service in &all.services {
+                // Values that the source does not know are left out.
+                let Some(value) = value(service) else {
+                    continue;
+                };
+                let labels = all.at(service.port);
+                ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A row for each service, a column for each state that occurs, with its share of the connections.

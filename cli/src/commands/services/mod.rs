@@ -3,7 +3,7 @@
 //! `tcpstat services`: the connections of each service, and the queues of its listeners, together or
 //! one by one.
 
-mod formats;
+pub(super) mod formats;
 mod listeners;
 pub(crate) mod sort;
 

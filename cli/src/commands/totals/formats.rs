@@ -123,25 +123,34 @@ struct AllMetrics {
 
 impl Collector for AllMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let name = "node_tcp_connection_states";
-        let mut metric = encoder.encode_descriptor(
-            name,
-            "Number of connection states.",
-            None,
-            MetricType::Gauge,
-        )?;
-        for (namespace, counts) in &self.counts {
-            for (state, count) in counts.iter() {
-                let mut labels = namespace.clone();
-                labels.push(("state", state.name().to_ascii_lowercase()));
-                ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
-            }
-        }
+        encode_states(&self.counts, &mut encoder)?;
         if self.kernels.is_empty() {
             return Ok(());
         }
-        kernel::encode(&self.kernels, &mut encoder)
+        kernel::encode_counters(&self.kernels, &mut encoder)?;
+        kernel::encode_limits(&self.kernels, &mut encoder)
     }
+}
+
+/// The metric of the totals of network namespaces, each with its labels.
+pub(in crate::commands) fn encode_states(
+    counts: &[(Labels, Counts)],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> std::fmt::Result {
+    let mut metric = encoder.encode_descriptor(
+        "node_tcp_connection_states",
+        "Number of connection states.",
+        None,
+        MetricType::Gauge,
+    )?;
+    for (namespace, counts) in counts {
+        for (state, count) in counts.iter() {
+            let mut labels = namespace.clone();
+            labels.push(("state", state.name().to_ascii_lowercase()));
+            ConstGauge::new(count).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn totals_table(totals: &Totals) -> String {

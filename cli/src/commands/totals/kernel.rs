@@ -111,9 +111,9 @@ impl Serialize for Limits<'_> {
     }
 }
 
-/// The metrics of these readings, each with the labels of its namespace. What is not known is left
-/// out.
-pub(super) fn encode(
+/// The metrics of the counters and of the numbers of sockets in these readings, each with the labels
+/// of its namespace. What is not known is left out.
+pub(in crate::commands) fn encode_counters(
     readings: &[(Labels, Kernel)],
     encoder: &mut DescriptorEncoder<'_>,
 ) -> fmt::Result {
@@ -146,6 +146,14 @@ pub(super) fn encode(
         });
         encode_all(values, metric)?;
     }
+    Ok(())
+}
+
+/// The metric of the limits in these readings, likewise.
+pub(in crate::commands) fn encode_limits(
+    readings: &[(Labels, Kernel)],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> fmt::Result {
     let metric = encoder.encode_descriptor(
         "tcpstat_kernel_limit",
         "Limits: sysctls, and the number of local ports.",

@@ -2,8 +2,8 @@
 
 //! `tcpstat` without a command: the number of connections in each state.
 
-mod formats;
-mod kernel;
+pub(super) mod formats;
+pub(super) mod kernel;
 
 use jiff::Timestamp;
 use tcpstat::Snapshot;

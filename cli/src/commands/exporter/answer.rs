@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The answer to a request: the metrics, the landing page, whether the exporter is healthy.
+
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, VARY,
+};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::collectors::{Collector, Collectors};
+use super::negotiation;
+use super::queue::{Readings, Wanted};
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// The longest time that a request waits for its answer, if it does not say it.
+const LONGEST: Duration = Duration::from_secs(120);
+
+const TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+
+/// What is answered.
+pub(super) struct Site {
+    pub(super) telemetry_path: String,
+    pub(super) on: Collectors,
+    pub(super) timeout_offset: Duration,
+    pub(super) readings: Readings,
+}
+
+impl Site {
+    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+            let allowed = HeaderValue::from_static("GET, HEAD");
+            answer.headers_mut().insert(ALLOW, allowed);
+            return answer;
+        }
+        match request.uri().path() {
+            path if path == self.telemetry_path => self.metrics(request).await,
+            "/-/healthy" => plain(StatusCode::OK, "healthy\n"),
+            "/" => with_type(StatusCode::OK, HTML, self.landing()),
+            _ => plain(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    async fn metrics<B>(&self, request: &Request<B>) -> Answer {
+        let query = request.uri().query().unwrap_or_default();
+        let collectors = match negotiation::collectors(query, self.on) {
+            Ok(collectors) => collectors,
+            Err(error) => return plain(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        let headers = request.headers();
+        let wanted = Wanted {
+            collectors,
+            exposition: negotiation::exposition(&list(headers, ACCEPT)),
+            gzip: negotiation::accepts_gzip(&list(headers, ACCEPT_ENCODING)),
+        };
+        let timeout = list(headers, HeaderName::from_static(TIMEOUT));
+        let timeout = negotiation::time_left(&timeout, self.timeout_offset);
+        let timeout = timeout.unwrap_or(LONGEST).min(LONGEST);
+        match tokio::time::timeout(timeout, self.readings.answer(wanted)).await {
+            Ok(Some(body)) => metrics(wanted, body),
+            Ok(None) => plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the answer could not be made\n",
+            ),
+            // Neither half an answer nor that of an earlier reading.
+            Err(_) => plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the reading took longer than the timeout\n",
+            ),
+        }
+    }
+
+    fn landing(&self) -> String {
+        let path = escaped(&self.telemetry_path);
+        let rows = Collector::ALL.map(|collector| {
+            let on = match self.on.has(collector) {
+                true => "on",
+                false => "off",
+            };
+            let (name, shows) = (collector.name(), collector.shows());
+            let cost = collector.cost();
+            format!("<tr><td>{name}</td><td>{on}</td><td>{shows}</td><td>{cost}</td></tr>\n")
+        });
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\"><head><title>tcpstat exporter</title></head><body>\n\
+             <h1>tcpstat exporter {}</h1>\n\
+             <p><a href=\"{path}\">Metrics</a> <a href=\"/-/healthy\">Health</a></p>\n\
+             <table>\n<tr><th>Collector</th><th></th><th>Shows</th><th>Cost of a reading</th></tr>\n{}</table>\n\
+             </body></html>\n",
+            env!("CARGO_PKG_VERSION"),
+            rows.concat(),
+        )
+    }
+}
+
+fn metrics(wanted: Wanted, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    let headers = answer.headers_mut();
+    let content_type = wanted.exposition.content_type();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
+    if wanted.gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
+/// The members of all headers with this name.
+fn list(headers: &HeaderMap, name: HeaderName) -> String {
+    let values = headers.get_all(name).iter();
+    let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
+}
+
+/// An answer of plain text.
+pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
+    with_type(status, TEXT, text.into())
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, text: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    *answer.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    let options = HeaderName::from_static("x-content-type-options");
+    let nosniff = HeaderValue::from_static("nosniff");
+    answer.headers_mut().insert(options, nosniff);
+    answer
+}
+
+/// Text in HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
+}
