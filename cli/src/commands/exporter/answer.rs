@@ -8,12 +8,13 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, VARY,
+    HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::collectors::{Collector, Collectors};
 use super::negotiation;
+use super::passwords::Verdict;
 use super::queue::{Readings, Wanted};
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -101,6 +102,29 @@ impl Site {
     }
 }
 
+/// The answer to who is not let in.
+pub(super) fn refusal(verdict: Verdict) -> Option<Answer> {
+    let (status, header, value, text) = match verdict {
+        Verdict::Right => return None,
+        Verdict::Wrong => (
+            StatusCode::UNAUTHORIZED,
+            WWW_AUTHENTICATE,
+            "Basic realm=\"tcpstat\"",
+            "a name and a password are needed\n",
+        ),
+        Verdict::Busy => (
+            StatusCode::TOO_MANY_REQUESTS,
+            RETRY_AFTER,
+            "1",
+            "too many passwords wait to be checked\n",
+        ),
+    };
+    let mut answer = plain(status, text);
+    let value = HeaderValue::from_static(value);
+    answer.headers_mut().insert(header, value);
+    Some(answer)
+}
+
 fn metrics(wanted: Wanted, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     let headers = answer.headers_mut();
@@ -121,7 +145,7 @@ fn list(headers: &HeaderMap, name: HeaderName) -> String {
 }
 
 /// An answer of plain text.
-pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
+fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
     with_type(status, TEXT, text.into())
 }
 

@@ -51,6 +51,16 @@ impl Activity {
         })
     }
 
+    /// The client is to shake hands, within the time of a request.
+    pub(super) fn begin_handshake(&self) {
+        self.request.set(Some(Instant::now()));
+    }
+
+    /// The handshake is complete, and there is no request yet.
+    pub(super) fn end_handshake(&self) {
+        self.request.set(None);
+    }
+
     /// The request is complete.
     pub(super) fn begin_answer(&self) {
         self.request.set(None);

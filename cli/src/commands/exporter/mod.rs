@@ -13,14 +13,19 @@ mod listed;
 mod listen;
 mod log;
 mod negotiation;
+mod passwords;
 mod process;
 mod queue;
 mod reading;
 mod seen;
 mod server;
 mod systemd;
+mod tls;
+mod web;
+mod web_config;
 mod which;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -31,9 +36,11 @@ use crate::flags::{SourceFlags, interval};
 use answer::Site;
 use collectors::Collector;
 use log::{Level, Log, LogFormat};
+use passwords::Passwords;
 use queue::Readings;
 use reading::{Bounds, Reader};
 use server::Server;
+use web::Web;
 use which::CollectorFlags;
 
 const AFTER_HELP: &str = "\
@@ -62,6 +69,10 @@ pub(crate) struct ExporterArgs {
     /// Listen at the sockets that systemd passes instead
     #[arg(long = "web.systemd-socket")]
     systemd_socket: bool,
+
+    /// File with TLS and users, as of Prometheus' exporter-toolkit; read again when it changes
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    config_file: Option<PathBuf>,
 
     /// Path of the metrics
     #[arg(
@@ -165,7 +176,13 @@ pub(crate) fn run(args: &ExporterArgs) -> Result<(), Failure> {
     let reader = Reader::new(options, sampler, bounds, log);
     let readings = Readings::start(reader, args.max_requests as usize)
         .map_err(|error| Failure::Serve(format!("cannot start a thread: {error}")))?;
+    let web = Web::read(args.config_file.clone(), log)
+        .map_err(|error| Failure::Serve(format!("cannot use the web config file {error}")))?;
+    let passwords = Passwords::start()
+        .map_err(|error| Failure::Serve(format!("cannot start a thread: {error}")))?;
     let server = Server {
+        web,
+        passwords,
         site: Site {
             telemetry_path: args.telemetry_path.clone(),
             on,

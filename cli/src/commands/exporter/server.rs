@@ -8,6 +8,8 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,12 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_rustls::TlsAcceptor;
 
-use super::answer::Site;
+use super::answer::{self, Answer, Site};
 use super::connections::{Activity, Connections, Watched};
 use super::listen::{Listener, Stream};
 use super::log::{Fields, Log};
+use super::passwords::{Passwords, Verdict};
 use super::systemd;
+use super::web::Web;
 
 /// The largest request: its line and its headers, in bytes, and their number.
 const REQUEST_BYTES: usize = 16 * 1024;
@@ -35,6 +40,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// What the server needs.
 pub(super) struct Server {
     pub(super) site: Site,
+    pub(super) web: Web,
+    pub(super) passwords: Passwords,
     pub(super) max_connections: usize,
     pub(super) log: Log,
 }
@@ -55,6 +62,27 @@ impl Server {
                 .await
                 .map_err(|error| format!("cannot wait for signals: {error}"))
         })
+    }
+
+    /// The answer to a request, if it may be asked.
+    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        let web = self.web.now();
+        let verdict = match web.users.is_empty() {
+            true => Verdict::Right,
+            false => {
+                let header = request.headers().get(AUTHORIZATION);
+                let header = header.map(HeaderValue::as_bytes);
+                self.passwords.check(header, &web.users).await
+            }
+        };
+        let mut answer = match answer::refusal(verdict) {
+            Some(refusal) => refusal,
+            None => self.site.answer(request).await,
+        };
+        for (name, value) in &web.headers {
+            answer.headers_mut().insert(name, value.clone());
+        }
+        answer
     }
 
     async fn serve(self, listeners: Vec<Listener>) -> io::Result<()> {
@@ -163,11 +191,35 @@ async fn serve(
         stream,
         activity: activity.clone(),
     };
+    match server.web.now().tls.clone() {
+        None => http(server, watched, activity, stopped).await,
+        Some(tls) => {
+            activity.begin_handshake();
+            let shaken = tokio::select! {
+                shaken = TlsAcceptor::from(tls).accept(watched) => shaken,
+                _ = stopped.changed() => return,
+            };
+            // What is no TLS, or has not the right certificate, gets TLS' own answer.
+            if let Ok(stream) = shaken {
+                activity.end_handshake();
+                http(server, stream, activity, stopped).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection, on which HTTP begins.
+async fn http(
+    server: &Server,
+    stream: impl Stream,
+    activity: Rc<Activity>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let service = service_fn(|request| {
         let activity = activity.clone();
         async move {
             activity.begin_answer();
-            let answer = server.site.answer(&request).await;
+            let answer = server.answer(&request).await;
             activity.end_answer();
             Ok::<_, Infallible>(answer)
         }
@@ -177,7 +229,7 @@ async fn serve(
         .header_read_timeout(None)
         .max_headers(HEADERS)
         .max_buf_size(REQUEST_BYTES)
-        .serve_connection(TokioIo::new(watched), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // An error is the client's: it is gone, or has sent no HTTP. There is nobody to tell.
     let mut stopping = *stopped.borrow();
