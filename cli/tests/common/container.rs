@@ -38,7 +38,7 @@ pub(crate) fn in_container(container: Container, options: &str, command: &[&str]
          exit $code"
     );
     let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--pid", "--fork", "--mount-proc"]);
+    unshare.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     unshare.args(["sh", "-c", &script, "sh"]).args(command);
     unshare
 }

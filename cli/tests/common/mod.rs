@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod container;
+pub(crate) mod exporter;
 pub(crate) mod run;
 pub(crate) mod saved;
 pub(crate) mod serial;
