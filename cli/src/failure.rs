@@ -3,6 +3,7 @@
 //! The error type of the commands.
 
 use std::io;
+use std::path::PathBuf;
 
 use tcpstat::Error;
 
@@ -16,6 +17,8 @@ pub(crate) enum Failure {
     Incomplete,
     /// The answer could not be written in the requested format.
     Format(Box<dyn std::error::Error>),
+    /// The answer could not be written to this file.
+    File(PathBuf, io::Error),
     /// The answer could not be printed.
     Print(io::Error),
     /// The exporter could not begin to serve, or had to end; the reason.

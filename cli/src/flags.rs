@@ -189,6 +189,21 @@ impl FilterFlags {
     }
 }
 
+/// Where to write answers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct OutputFlags {
+    /// Replace this file by each answer, whole and at once; an error leaves it as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+impl OutputFlags {
+    /// Whether the file stays as it is, since the answer is not complete.
+    pub(crate) fn stays(&self, complete: bool) -> bool {
+        self.output.is_some() && !complete
+    }
+}
+
 /// Whether to read every network namespace.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamespaceFlags {

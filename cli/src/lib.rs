@@ -115,6 +115,9 @@ pub fn main() -> ExitCode {
             usage(&command().error(error::ErrorKind::ArgumentConflict, message))
         }
         Err(Failure::Print(error)) => printed(Err(error)),
+        Err(Failure::File(path, error)) => {
+            fail(format_args!("cannot write {}: {error}", path.display()))
+        }
         Err(Failure::Sample(error)) => fail(match hints::hint(&error) {
             Some(hint) => format!("{error}\n{hint}"),
             None => error.to_string(),

@@ -10,9 +10,9 @@ use tcpstat::{Connection, Connections, Error, Interface, Namespace, Process, Sou
 
 use super::namespaces::{Scope, end};
 use crate::failure::Failure;
-use crate::flags::{FilterFlags, NamespaceFlags, SourceFlags};
+use crate::flags::{FilterFlags, NamespaceFlags, OutputFlags, SourceFlags};
 use crate::format::{Answer, Format, JsonInterface, interface_text};
-use crate::output::{print, say_source, without};
+use crate::output::{Output, say_source, without};
 use crate::owners::{JsonProcess, Owners, printable, processes_text};
 use crate::table::Column;
 
@@ -30,6 +30,9 @@ pub(crate) struct ConnectionsArgs {
     #[arg(long, default_value_t = Format::Json, hide_possible_values = true)]
     #[arg(value_parser = Format::parser(&FORMATS))]
     format: Format,
+
+    #[command(flatten)]
+    output: OutputFlags,
 
     #[command(flatten)]
     namespaces: NamespaceFlags,
@@ -63,6 +66,7 @@ pub(crate) fn run(args: &ConnectionsArgs) -> Result<(), Failure> {
         Format::Table => Lines::table(args.namespaces.all_namespaces, args.processes),
         _ => Lines::default(),
     };
+    let mut to = Output::begin(args.output.output.as_deref())?;
     let mut round = scope.round()?;
     let mut ask = |sampler: &mut tcpstat::Sampler| sampler.connections(filter.clone());
     while let Some(Answer { namespace, answer }) = round.next(&mut ask)? {
@@ -70,12 +74,15 @@ pub(crate) fn run(args: &ConnectionsArgs) -> Result<(), Failure> {
             let method = without("lists every connection", answer.missing());
             say_source(namespace, answer.tried(), answer.source(), method);
         }
-        if let Err(error) = list(answer, namespace, &mut owners, &mut lines)? {
+        if let Err(error) = list(answer, namespace, &mut owners, &mut lines, &mut to)? {
             round.failed(namespace, error)?;
         }
     }
     let mut complete = true;
     round.end(())?.unless_missing(&mut complete);
+    if !args.output.stays(complete) {
+        to.end()?;
+    }
     end(complete)
 }
 
@@ -85,6 +92,7 @@ fn list(
     namespace: Option<Namespace>,
     owners: &mut Owners,
     lines: &mut Lines,
+    to: &mut Output<'_>,
 ) -> Result<Result<(), Error>, Failure> {
     let mut end = Ok(());
     while let Some(connection) = connections.next() {
@@ -97,9 +105,9 @@ fn list(
             }
             Err(error) => end = Err(error),
         }
-        lines.print_beyond(CHUNK)?;
+        lines.print_beyond(CHUNK, to)?;
     }
-    lines.print_beyond(0)?;
+    lines.print_beyond(0, to)?;
     Ok(end)
 }
 
@@ -182,9 +190,10 @@ impl Lines {
     }
 
     /// Prints the lines if they have more bytes than this.
-    fn print_beyond(&mut self, bytes: usize) -> Result<(), Failure> {
+    fn print_beyond(&mut self, bytes: usize, to: &mut Output<'_>) -> Result<(), Failure> {
         if self.text.len() > bytes {
-            print(&self.text)?;
+            to.print(&self.text)?;
+            to.flush_stdout()?;
             self.text.clear();
         }
         Ok(())

@@ -12,10 +12,10 @@ use tcpstat::{Error, Ports, Source};
 
 use super::namespaces::{Scope, end};
 use crate::failure::Failure;
-use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
+use crate::flags::{NamespaceFlags, OutputFlags, RepeatFlags, SourceFlags};
 use crate::format::{Answer, Format};
 use crate::netns_name::Names;
-use crate::output::{print, say_source, without};
+use crate::output::{print_by, say_source, without};
 use crate::owners::Owners;
 use formats::OwnedServices;
 use listeners::OwnedListeners;
@@ -66,6 +66,9 @@ pub(crate) struct ServicesArgs {
     repeat: RepeatFlags,
 
     #[command(flatten)]
+    output: OutputFlags,
+
+    #[command(flatten)]
     namespaces: NamespaceFlags,
 
     #[command(flatten)]
@@ -102,12 +105,13 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
     let mut complete = true;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
+        let mut whole = true;
         if args.processes {
             owners.read_processes(&proc_root)?;
         }
         let text = if args.listeners {
             let reading = scope.read(|sampler| sampler.listeners(args.port.as_ref()))?;
-            let mut answers = reading.unless_missing(&mut complete);
+            let mut answers = reading.unless_missing(&mut whole);
             for Answer { namespace, answer } in &mut answers {
                 listeners::sort(args.sort, &mut answer.listeners);
                 if args.source.verbose {
@@ -135,7 +139,7 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                 };
                 Ok((services, owners))
             })?;
-            let mut answers = reading.unless_missing(&mut complete);
+            let mut answers = reading.unless_missing(&mut whole);
             for Answer {
                 namespace,
                 answer: (answer, _),
@@ -156,7 +160,14 @@ pub(crate) fn run(args: &ServicesArgs) -> Result<(), Failure> {
                 .collect();
             formats::text(args.format, &answers, timestamp, &names)
         };
-        print(&text.map_err(Failure::Format)?)
+        complete &= whole;
+        if args.output.stays(whole) {
+            return Ok(());
+        }
+        let text = text.map_err(Failure::Format)?;
+        print_by(args.output.output.as_deref(), |to| {
+            to.print(text.as_bytes())
+        })
     })?;
     end(complete)
 }

@@ -14,7 +14,7 @@ use tcpstat::{Error, Grouping, Key, Namespaces, Origin, Sampler, Source, State, 
 use super::namespaces::{Scope, end};
 use crate::explain;
 use crate::failure::Failure;
-use crate::flags::{FilterFlags, NamespaceFlags, RepeatFlags, SourceFlags};
+use crate::flags::{FilterFlags, NamespaceFlags, OutputFlags, RepeatFlags, SourceFlags};
 use crate::format::Format;
 use crate::names::{self, NameParser};
 use crate::netns_name::Names;
@@ -80,6 +80,9 @@ pub(crate) struct TopArgs {
 
     #[command(flatten)]
     repeat: RepeatFlags,
+
+    #[command(flatten)]
+    output: OutputFlags,
 
     #[command(flatten)]
     namespaces: NamespaceFlags,
@@ -176,9 +179,10 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     let mut said = false;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
+        let mut whole = true;
         let mut grouping = Grouping::new(args.by, weight);
         let reading = scope.read(|sampler| sampler.group(&filter, &mut grouping))?;
-        let answers = reading.unless_missing(&mut complete);
+        let answers = reading.unless_missing(&mut whole);
         let groups = grouping.finish(&proc_root).map_err(Failure::Sample)?;
         if args.source.verbose {
             for answer in &answers {
@@ -201,7 +205,12 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
                 .collect(),
             users: users.clone(),
         };
-        print_by(|to| reading.write(args.format, timestamp, to))
+        complete &= whole;
+        if args.output.stays(whole) {
+            return Ok(());
+        }
+        let path = args.output.output.as_deref();
+        print_by(path, |to| reading.write(args.format, timestamp, to))
     })?;
     end(complete)
 }

@@ -10,10 +10,10 @@ use tcpstat::Snapshot;
 
 use super::namespaces::{Scope, end};
 use crate::failure::Failure;
-use crate::flags::{NamespaceFlags, RepeatFlags, SourceFlags};
+use crate::flags::{NamespaceFlags, OutputFlags, RepeatFlags, SourceFlags};
 use crate::format::Format;
 use crate::netns_name::Names;
-use crate::output::{print, say, say_source};
+use crate::output::{print_by, say, say_source};
 use kernel::{KernelReading, Last};
 
 /// The options of `tcpstat` without a command.
@@ -26,6 +26,9 @@ pub(crate) struct TotalsArgs {
 
     #[command(flatten)]
     repeat: RepeatFlags,
+
+    #[command(flatten)]
+    output: OutputFlags,
 
     #[command(flatten)]
     namespaces: NamespaceFlags,
@@ -66,13 +69,14 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
     let mut complete = true;
     args.repeat.at_each_tick(|| {
         let timestamp = Timestamp::now();
+        let mut whole = true;
         let reading = scope.read(|sampler| {
             let snapshot = sampler.sample()?;
             // What explains the counts must not be missing for them to be printed.
             let kernel = with_kernel.then(|| sampler.kernel());
             Ok((snapshot, kernel))
         })?;
-        let answers = reading.unless_missing(&mut complete);
+        let answers = reading.unless_missing(&mut whole);
         if args.source.verbose {
             for answer in &answers {
                 let (snapshot, kernel) = &answer.answer;
@@ -99,7 +103,15 @@ pub(crate) fn run(args: &TotalsArgs) -> Result<(), Failure> {
                 })
             })
             .collect();
-        print(&formats::text(args.format, &answers, timestamp, &names).map_err(Failure::Format)?)
+        let text = formats::text(args.format, &answers, timestamp, &names);
+        complete &= whole;
+        if args.output.stays(whole) {
+            return Ok(());
+        }
+        let text = text.map_err(Failure::Format)?;
+        print_by(args.output.output.as_deref(), |to| {
+            to.print(text.as_bytes())
+        })
     })?;
     end(complete)
 }
