@@ -639,8 +639,26 @@ fn systemd_passes_the_socket_and_is_told() {
     });
 }
 
-/// The flags of monitoring/kubernetes.yml: in a container, with the procfs of the host elsewhere. The
-/// numbers are the host's.
+/// The arguments of monitoring/kubernetes.yml, with `HOST` for the host's procfs.
+fn kubernetes_arguments() -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../monitoring/kubernetes.yml");
+    let text = fs::read_to_string(path).unwrap();
+    let documents = yaml_rust2::YamlLoader::load_from_str(&text).unwrap();
+    let container = &documents[0]["spec"]["template"]["spec"]["containers"][0];
+    let arguments = container["args"].as_vec().unwrap().iter();
+    let arguments = arguments.flat_map(|argument| {
+        let argument = argument.as_str().unwrap();
+        let parts = argument
+            .split_once('=')
+            .map(|(flag, value)| vec![flag, value]);
+        parts.unwrap_or_else(|| vec![argument])
+    });
+    arguments
+        .map(|part| part.replace("/host/proc", "HOST"))
+        .collect()
+}
+
+/// In a container, with the procfs of the host elsewhere, the numbers are the host's.
 #[test]
 fn a_container_shows_its_host() {
     alone(|| {
@@ -661,7 +679,10 @@ fn a_container_shows_its_host() {
                 "exporter",
                 "--web.systemd-socket",
             ];
-            let whole = [&whole[..], &["--proc-root", "HOST"]].concat();
+            let arguments = kubernetes_arguments();
+            assert!(arguments.iter().any(|argument| argument == "HOST"));
+            let arguments = arguments.iter().map(String::as_str);
+            let whole: Vec<&str> = whole.into_iter().chain(arguments).collect();
             let mut command = in_container(container, "hidepid=0", &whole);
             command.stdin(Stdio::from(OwnedFd::from(listener)));
             let mut exporter = Exporter::start_as(&mut command, "");
@@ -671,6 +692,10 @@ fn a_container_shows_its_host() {
             let listening = samples["node_tcp_connection_states{state=\"listen\"}"];
             assert_eq!(listening, 2.0, "{container:?}");
             assert_eq!(samples["tcpstat_service_listeners{port=\"7001\"}"], 1.0);
+            let namespaces = samples["tcpstat_reading_success{collector=\"namespaces\"}"];
+            assert_eq!(namespaces, 1.0);
+            let name = "tcpstat_namespace_connection_states";
+            assert!(sum(&samples, name) >= 2.0);
             // Its children are in a PID namespace that ends with their parent.
             let _ = exporter.child.kill();
             exporter.wait();
