@@ -21,6 +21,7 @@ mod all_namespaces;
 mod churn;
 mod command;
 mod endings;
+mod exporter;
 mod injection;
 mod leaks;
 mod lifetime;

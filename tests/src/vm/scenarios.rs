@@ -5,13 +5,13 @@
 use super::parameters::on_debug_kernel;
 use super::scenario::Scenario;
 use super::{
-    agreement, all_namespaces, churn, command, descriptors, endings, injection, leaks, lifetime,
-    locks, namespaces, sections, services, text,
+    agreement, all_namespaces, churn, command, descriptors, endings, exporter, injection, leaks,
+    lifetime, locks, namespaces, sections, services, text,
 };
 
 /// All scenarios for this kernel.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    let everywhere: [&[Scenario]; 12] = [
+    let everywhere: [&[Scenario]; 13] = [
         text::SCENARIOS,
         descriptors::SCENARIOS,
         agreement::SCENARIOS,
@@ -21,6 +21,7 @@ pub fn all() -> impl Iterator<Item = &'static Scenario> {
         endings::SCENARIOS,
         command::SCENARIOS,
         lifetime::SCENARIOS,
+        exporter::SCENARIOS,
         churn::SCENARIOS,
         locks::SCENARIOS,
         sections::SCENARIOS,
