@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::cargo_bin;
 use common::container::{Container, in_container};
+use common::exporter::Exporter;
 use common::run::{tcpstat, texts};
 use common::serial::serial;
 use common::{sources, unprivileged};
@@ -655,6 +656,36 @@ fn opens_nothing_for_writing() {
         terminal.wait_for("the screen", |screen| screen.contents().contains("q: quit"));
         terminal.press("q").unwrap();
         assert!(terminal.wait(&mut child).unwrap().success());
+    })
+    .unwrap();
+}
+
+/// The exporter listens, and otherwise does no more than the others.
+#[test]
+fn the_exporter_opens_nothing_for_writing() {
+    if netns::must_skip() {
+        return;
+    }
+    let _serial = serial();
+    let listening = read_only(&[libc::SYS_socket, libc::SYS_bind, libc::SYS_listen]);
+    netns::in_new(|| {
+        let address = "127.0.0.1:10069";
+        let mut command = tcpstat(&["exporter", "--web.listen-address", address]);
+        command.args(["--collector.listeners", "--collector.peer-ports"]);
+        command.stderr(Stdio::piped());
+        let child = start_under(&listening, || command.spawn());
+        let exporter = Exporter::of(child, address);
+        for _ in 0..3 {
+            let samples = exporter.scrape("/metrics");
+            let success = samples.iter();
+            let success = success.filter(|(key, _)| key.starts_with("tcpstat_reading_success"));
+            assert_eq!(success.map(|(_, value)| value).sum::<f64>(), 6.0);
+        }
+        // The filter is on: it may not make another socket than those.
+        let mut refused = tcpstat(&["exporter", "--web.listen-address", address]);
+        refused.stderr(Stdio::piped());
+        let output = run_under(&read_only(&[]), refused);
+        assert_eq!(output.status.signal(), Some(libc::SIGSYS));
     })
     .unwrap();
 }

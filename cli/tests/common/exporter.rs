@@ -36,7 +36,11 @@ impl Exporter {
 
     /// Starts this command, and waits until it listens.
     pub(crate) fn start_as(command: &mut Command, address: &str) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(command.stderr(Stdio::piped()).spawn().unwrap(), address)
+    }
+
+    /// This process, whose standard error is a pipe. Waits until it listens.
+    pub(crate) fn of(mut child: Child, address: &str) -> Self {
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let log = Arc::new(Mutex::new(String::new()));
         let all = log.clone();
