@@ -23,7 +23,7 @@ export TCPSTAT_CACHE TCPSTAT_RUST
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-kernels test-debug test-configs test-repeat check lint check-deps publish-check bench bench-churn bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-kernels test-debug test-configs test-repeat check lint check-deps publish-check bench bench-churn bench-scrapes bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -78,6 +78,9 @@ bench: ## measure everything, into docs/performance.md (15 minutes, 6 GB of memo
 
 bench-churn: ## measure counting by difference while sockets come and go (two minutes)
 	scripts/bench-churn
+
+bench-scrapes: ## measure scrapes of the exporter beside node_exporter (five minutes, 6 GB of memory)
+	scripts/bench-scrapes
 
 bench-quick: ## the same, into target/bench (3 minutes)
 	scripts/bench --quick $(TEST_KERNEL)

@@ -3,7 +3,7 @@
 //! Compares tcpstat with the other ways to count connections, in one run on one machine: what `make
 //! bench` runs.
 //!
-//! [`churn`] measures sockets that come and go. [`native`] makes the sockets ([`population`]) and measures ([`measure`], [`exporter`]) all
+//! [`churn`] measures sockets that come and go, [`scrapes`] the exporter. [`native`] makes the sockets ([`population`]) and measures ([`measure`], [`exporter`]) all
 //! [`ways`] to count over them, whose counts ([`answers`]) must agree; [`machine`] does the same
 //! for the module in a virtual machine. Both write [`results`], from which [`report`] makes the
 //! document, with the [`requirements`] and the [`plot`].
@@ -21,6 +21,7 @@ mod population;
 mod report;
 mod requirements;
 mod results;
+mod scrapes;
 mod ways;
 
 use std::path::PathBuf;
@@ -63,6 +64,8 @@ enum Command {
     },
     /// Measure counting by difference while sockets come and go (as root)
     Churn(churn::Args),
+    /// Measure scrapes of the exporter beside node_exporter (as root)
+    Scrapes(scrapes::Args),
     /// Make the document and the plot from the results
     Report(report::Args),
     /// Run a command, and print its cost
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
             command,
         } => machine::run(&port, timeout, &console, &out, &command),
         Command::Churn(args) => churn::run(&args),
+        Command::Scrapes(args) => scrapes::run(&args),
         Command::Report(args) => report::write(&args),
         Command::Measure { command } => measure::measure_here(&command),
         Command::Drain { source } => source.drain(),
