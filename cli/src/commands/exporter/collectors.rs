@@ -111,7 +111,7 @@ pub(super) struct Collectors(u16);
 impl Collectors {
     /// The set with this collector too.
     pub(super) const fn with(self, collector: Collector) -> Self {
-        Self(self.0 | 1 << collector as u16)
+        Self(self.0 | (1 << collector as u16))
     }
 
     /// The set without this collector.
@@ -124,7 +124,7 @@ impl Collectors {
     }
 
     pub(super) const fn has(self, collector: Collector) -> bool {
-        self.0 & 1 << collector as u16 != 0
+        self.0 & (1 << collector as u16) != 0
     }
 
     pub(super) const fn is_empty(self) -> bool {

@@ -25,7 +25,7 @@ impl<K: Eq + Hash + Clone> Seen<K> {
         for (key, counts) in reading {
             let mut states = self.0.get(&key).copied().unwrap_or(0);
             for (state, count) in counts.iter() {
-                states |= u16::from(count > 0) << state as u16;
+                states |= u16::from(count > 0) << (state as u16);
             }
             now.insert(key, states);
         }
@@ -47,7 +47,7 @@ impl States {
     pub(super) const ALL: Self = Self(u16::MAX);
 
     pub(super) fn has(self, state: State) -> bool {
-        self.0 & 1 << state as u16 != 0
+        self.0 & (1 << state as u16) != 0
     }
 }
 
