@@ -34,12 +34,14 @@ pub(crate) fn write(args: &Args) -> Outcome {
     let machine = load::<Machine>(&args.results.join("machine.json"))
         .map_err(|_| last_line(&args.results.join("machine.log")));
     let walk = fs::read_to_string(args.results.join("walk.log")).unwrap_or_default();
+    let scrapes = fs::read_to_string(args.results.join("scrapes.md")).unwrap_or_default();
     let requirements = requirements::all(&native, machine.as_ref().ok());
     let picture = plot::svg(&native.sizes);
     if let Some(picture) = &picture {
         save(&args.out.join("performance.svg"), picture)?;
     }
-    let text = document(&native, &machine, &walk, &requirements, picture.is_some());
+    let logs = [walk.as_str(), scrapes.as_str()];
+    let text = document(&native, &machine, logs, &requirements, picture.is_some());
     save(&args.out.join("performance.md"), &text)?;
 
     for requirement in &requirements {
@@ -72,7 +74,7 @@ fn last_line(log: &Path) -> String {
 fn document(
     native: &Native,
     machine: &Result<Machine, String>,
-    walk: &str,
+    [walk, scrapes]: [&str; 2],
     requirements: &[Requirement],
     picture: bool,
 ) -> String {
@@ -93,6 +95,7 @@ fn document(
     clients(&mut text, native.clients.as_ref());
     in_machine(&mut text, machine);
     the_walk(&mut text, walk);
+    the_scrapes(&mut text, scrapes);
     method(&mut text, native, machine);
     text
 }
@@ -299,6 +302,15 @@ fn compared_rust(text: &mut String, size: &Size) {
         let times = format!("{:.3}", row.times(of_kernel));
         line(text, way, [times, short(row.cpu() * 1e3)].into_iter());
     }
+}
+
+fn the_scrapes(text: &mut String, tables: &str) {
+    text.push_str("## Scrapes of the exporter\n\n");
+    match tables.is_empty() {
+        true => text.push_str("They were not measured.\n\n"),
+        false => text.push_str(tables),
+    }
+    text.push('\n');
 }
 
 fn the_walk(text: &mut String, log: &str) {
