@@ -207,7 +207,7 @@ impl OutputFlags {
 /// Whether to read every network namespace.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamespaceFlags {
-    /// All network namespaces with a process or a name (the totals of the module: all), each by its inode and one PID
+    /// All network namespaces with a process or a name, each by its inode and one PID
     #[arg(long, conflicts_with_all = ["pid", "netns"])]
     pub(crate) all_namespaces: bool,
 }

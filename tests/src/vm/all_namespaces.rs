@@ -252,8 +252,9 @@ fn come_and_go() -> Outcome {
     };
     let threads: [&Work; 4] = [&churn, &churn, &read, &read];
     alongside(&seen, &threads, || {
-        let rounds = u64::from(repeat(100));
-        seen.wait("read", &seen.answered, rounds)?;
+        let rounds = u64::from(repeat(30));
+        seen.wait("the file", &seen.answered, rounds)?;
+        // A new namespace waits for the end of others.
         seen.wait("a namespace made", &seen.absent, rounds)
     })?;
     println!(
