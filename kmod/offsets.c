@@ -44,7 +44,6 @@ static void __used offsets(void)
 	FIELD(SKC_NUM, sock_common, skc_num, __u16);
 	FIELD(SKC_RCV_SADDR, sock_common, skc_rcv_saddr, __be32);
 	FIELD(SKC_FAMILY, sock_common, skc_family, unsigned short);
-	DEFINE(AF_INET6, AF_INET6);
 	/* Without CONFIG_IPV6 there are no sockets of that family, and no such field. */
 #if IS_ENABLED(CONFIG_IPV6)
 	FIELD(SKC_V6_RCV_SADDR, sock_common, skc_v6_rcv_saddr, struct in6_addr);

@@ -53,7 +53,7 @@ use kernel::types::{NotThreadSafe, Opaque};
 
 use crate::bindings::{self, field, read_once};
 use crate::census::state::State;
-use crate::census::table::{Listener, Socket, Table};
+use crate::census::table::{Listener, Socket, Table, AF_INET6};
 use crate::interrupt;
 use crate::net::{sock_net, Net, NetId};
 
@@ -527,14 +527,13 @@ impl<B: Bucket> Socket for Sock<'_, B> {
         unsafe { read_once(field(self.0, bindings::SKC_NUM)) }
     }
 
-    fn is_ipv4(&self) -> bool {
+    fn family(&self) -> u16 {
         // SAFETY: By the type's invariant this is a socket, whose family is an aligned `u16`.
-        let family: u16 = unsafe { read_once(field(self.0, bindings::SKC_FAMILY)) };
-        usize::from(family) != bindings::AF_INET6
+        unsafe { read_once(field(self.0, bindings::SKC_FAMILY)) }
     }
 
     fn local_address(&self) -> IpAddr {
-        if self.is_ipv4() {
+        if self.family() != AF_INET6 {
             // SAFETY: The address is an aligned `u32`.
             let address: u32 = unsafe { read_once(field(self.0, bindings::SKC_RCV_SADDR)) };
             return Ipv4Addr::from(address.to_ne_bytes()).into();

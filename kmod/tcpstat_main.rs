@@ -121,8 +121,9 @@ impl Show for AllNamespaces {
         for (row, net) in rows.iter_mut().zip(nets.iter()) {
             *row = namespaces::Row::new(net.id(), net.inode());
         }
-        let mut slots = KVVec::from_elem(0, namespaces::slots(rows.len()), flags)?;
-        let mut tally = namespaces::Tally::new(&mut rows, &mut slots).ok_or(EINVAL)?;
+        let mut chains = KVVec::from_elem(0, namespaces::CHAINS, flags)?;
+        let chains = chains.first_chunk_mut().ok_or(EINVAL)?;
+        let mut tally = namespaces::Tally::new(&mut rows, chains);
         let shared = Hashinfo::of(first);
         tally.count(&shared.listening())?;
         tally.count(&shared.established())?;

@@ -7,8 +7,14 @@ use core::net::{IpAddr, Ipv4Addr};
 /// With listeners at more addresses than this, every connection of the port is theirs.
 pub const MOST: usize = 8;
 
-const IPV4: u8 = 1;
-const IPV6: u8 = 2;
+use super::table::{AF_INET, AF_INET6};
+
+/// The local addresses of sockets: a bit for every IPv4 address, at the number of the family whose
+/// sockets have no other; one for every IPv6 address but IPv4-mapped ones; and one for every address
+/// of a socket of the family of IPv6, mapped ones too.
+const IPV4: u16 = 1 << AF_INET;
+const IPV6: u16 = 1;
+const BOTH: u16 = IPV4 | IPV6 | 1 << AF_INET6;
 
 /// The local addresses at which the listeners of a port take connections.
 ///
@@ -17,42 +23,40 @@ const IPV6: u8 = 2;
 /// device that a listener may be bound to is not looked at (`inet_lhash2_lookup`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalAddresses {
-    /// The families of which every address is one of them, since a listener has the unspecified
-    /// one: a bit for each.
-    families: u8,
+    /// [`IPV4`], [`IPV6`], or [`BOTH`]: those of which every one is theirs, since a listener has the
+    /// unspecified address.
+    every: u16,
     /// How many of the following there are.
-    len: usize,
+    len: u8,
     addresses: [IpAddr; MOST],
 }
 
 impl LocalAddresses {
     /// No listener.
     pub const NONE: Self = Self {
-        families: 0,
+        every: 0,
         len: 0,
         addresses: [IpAddr::V4(Ipv4Addr::UNSPECIFIED); MOST],
     };
 
     /// Every address.
     pub const ALL: Self = Self {
-        families: IPV4 | IPV6,
+        every: BOTH,
         ..Self::NONE
     };
 
     /// Whether every connection is theirs, so that there is no need to look at its address.
     pub fn is_all(&self) -> bool {
-        self.families == IPV4 | IPV6
+        self.every == BOTH
     }
 
-    /// Whether every connection of a socket of IPv4, or else of IPv6, is theirs. (The address of a
-    /// socket of IPv6 may be an IPv4-mapped one.)
+    /// Whether every connection of a socket of `family` ([`AF_INET`] or [`AF_INET6`]) is theirs.
     ///
     /// That is so for most listeners, so that the branch on it can be foreseen; one on
     /// [`is_all`](Self::is_all) cannot where some listen on IPv4 alone.
     #[inline(always)]
-    pub fn has_all_of(&self, ipv4: bool) -> bool {
-        let families = if ipv4 { IPV4 } else { IPV4 | IPV6 };
-        self.families & families == families
+    pub fn has_all_of(&self, family: u16) -> bool {
+        u32::from(self.every).wrapping_shr(family.into()) & 1 != 0
     }
 
     /// Whether a connection with this local address is theirs.
@@ -62,25 +66,29 @@ impl LocalAddresses {
             IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => IPV4,
             IpAddr::V6(_) => IPV6,
         };
-        self.families & family != 0 || self.lists(address)
+        self.every & family != 0 || self.lists(address)
     }
 
     /// Adds a listener at `address`, which if `v6only` takes no IPv4. The order does not matter.
     pub fn insert(&mut self, address: IpAddr, v6only: bool) {
         let address = address.to_canonical();
         if address.is_unspecified() {
-            self.families |= match (address, v6only) {
+            self.every |= match (address, v6only) {
                 (IpAddr::V4(_), _) => IPV4,
                 (IpAddr::V6(_), true) => IPV6,
-                (IpAddr::V6(_), false) => IPV4 | IPV6,
+                (IpAddr::V6(_), false) => BOTH,
             };
+            // One listener for each family.
+            if self.every & BOTH == IPV4 | IPV6 {
+                self.every = BOTH;
+            }
         } else if !self.lists(address) {
-            match self.addresses.get_mut(self.len) {
+            match self.addresses.get_mut(usize::from(self.len)) {
                 Some(free) => {
                     *free = address;
                     self.len = self.len.saturating_add(1);
                 }
-                None => self.families = IPV4 | IPV6,
+                None => self.every = BOTH,
             }
         }
     }
@@ -89,7 +97,7 @@ impl LocalAddresses {
         let address = address.to_canonical();
         self.addresses
             .iter()
-            .take(self.len)
+            .take(self.len.into())
             .any(|own| *own == address)
     }
 }

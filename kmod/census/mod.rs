@@ -10,6 +10,7 @@
 #[cfg(not(MODULE))]
 mod collection;
 pub mod counts;
+mod line;
 pub mod local_addresses;
 #[cfg(not(MODULE))]
 pub mod names;

@@ -5,8 +5,10 @@
 
 use core::fmt;
 use core::hash::{Hash, Hasher};
+use core::mem;
 
 use super::counts::Counts;
+use super::line::write_line;
 use super::state::{State, UnknownState};
 use super::table::{Socket, Table};
 use super::walk::walk;
@@ -18,6 +20,8 @@ pub const COLUMN: &str = "NETNS";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row<Net> {
     net: Net,
+    /// The number of the next row in the same chain.
+    next: u32,
     inode: u32,
     counts: Counts,
 }
@@ -27,6 +31,7 @@ impl<Net> Row<Net> {
     pub fn new(net: Net, inode: u32) -> Self {
         Self {
             net,
+            next: END,
             inode,
             counts: Counts::ZERO,
         }
@@ -36,49 +41,42 @@ impl<Net> Row<Net> {
 /// The inode number, and the states in kernel order, separated by single spaces.
 impl<Net> fmt::Display for Row<Net> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.inode)?;
-        self.counts
-            .iter()
-            .try_for_each(|(_, count)| write!(f, " {count}"))?;
-        f.write_str("\n")
+        let numbers = [u64::from(self.inode)].into_iter().chain(self.counts.0);
+        write_line(f, "", numbers)
     }
 }
 
-/// The length of the table that a [`Tally`] needs to find one of `rows` namespaces: a power of two,
-/// so that at least half of it is empty.
-pub fn slots(rows: usize) -> usize {
-    rows.saturating_mul(2)
-        .checked_next_power_of_two()
-        .unwrap_or(usize::MAX)
-        .max(2)
-}
+/// The number of chains in which the namespaces of one hash hang.
+///
+/// A constant, since a number that depends on that of the namespaces costs three instructions more
+/// for each socket, of fifty; as many as a large host has namespaces. Only the parts in use are in
+/// the cache.
+pub const CHAINS: usize = 1 << CHAINS_LOG2;
+const CHAINS_LOG2: u32 = 12;
+
+/// The end of a chain: the number of no row.
+const END: u32 = u32::MAX;
 
 /// The sockets of all network namespaces of a machine, counted by state for each.
 pub struct Tally<'a, Net> {
     rows: &'a mut [Row<Net>],
-    /// Where the row of a namespace is: its number and 1, at the first place from its hash on that
-    /// is not taken by another; 0 is an empty place.
-    slots: &'a mut [u32],
+    /// The number of the first row of each chain.
+    chains: &'a mut [u32; CHAINS],
     unknown: Option<u8>,
 }
 
 impl<'a, Net: Copy + PartialEq + Hash> Tally<'a, Net> {
-    /// `rows` has each namespace once, in the order of the text. `None` unless `table`, which may
-    /// hold anything, is as long as [`slots`] says.
-    pub fn new(rows: &'a mut [Row<Net>], table: &'a mut [u32]) -> Option<Self> {
-        if table.len() != slots(rows.len()) {
-            return None;
+    /// `rows` has each namespace once, in the order of the text; `chains` may hold anything.
+    pub fn new(rows: &'a mut [Row<Net>], chains: &'a mut [u32; CHAINS]) -> Self {
+        chains.fill(END);
+        for (number, row) in (0..END).zip(rows.iter_mut()) {
+            row.next = mem::replace(&mut chains[chain(row.net)], number);
         }
-        table.fill(0);
-        for (number, row) in (1..).zip(rows.iter()) {
-            let free = places(row.net, table.len()).find(|place| table.get(*place) == Some(&0))?;
-            *table.get_mut(free)? = number;
-        }
-        Some(Self {
+        Self {
             rows,
-            slots: table,
+            chains,
             unknown: None,
-        })
+        }
     }
 
     /// Counts every socket of `table`. One of a namespace without a row, which has begun since the
@@ -87,26 +85,19 @@ impl<'a, Net: Copy + PartialEq + Hash> Tally<'a, Net> {
     /// # Errors
     /// The walk was ended; the counts are not complete.
     pub fn count<T: Table<Net = Net>>(&mut self, table: &T) -> Result<(), T::Interrupt> {
-        walk(table, |socket| {
-            let Some(row) = self.row_of(socket.net()) else {
+        // As values of their own, which the compiler keeps in registers.
+        let (rows, chains, unknown) = (&mut *self.rows, &*self.chains, &mut self.unknown);
+        walk(table, move |socket| {
+            let Some(row) = row_of(rows, chains, socket.net()) else {
                 return;
             };
-            match State::of_entry(socket.state(), || socket.tw_substate()) {
-                Ok(state) => row.counts.add_one(state),
-                Err(code) => self.unknown = Some(code),
+            let added = row
+                .counts
+                .add_entry(socket.state(), || socket.tw_substate());
+            if let Err(code) = added {
+                *unknown = Some(code);
             }
         })
-    }
-
-    #[inline(always)] // Into the walk: nothing else happens under a lock.
-    fn row_of(&mut self, net: Net) -> Option<&mut Row<Net>> {
-        for place in places(net, self.slots.len()) {
-            let number = self.slots.get(place)?.checked_sub(1)? as usize;
-            if self.rows.get(number)?.net == net {
-                return self.rows.get_mut(number);
-            }
-        }
-        None
     }
 
     /// The counts.
@@ -121,14 +112,30 @@ impl<'a, Net: Copy + PartialEq + Hash> Tally<'a, Net> {
     }
 }
 
-/// The places of a table of `len`, a power of two, in the order in which `net` is looked for.
+/// The row of `net`.
+#[inline(always)] // Into the walk: nothing else happens under a lock.
+fn row_of<'a, Net: Copy + PartialEq + Hash>(
+    rows: &'a mut [Row<Net>],
+    chains: &[u32; CHAINS],
+    net: Net,
+) -> Option<&'a mut Row<Net>> {
+    let mut number = chains[chain(net)];
+    loop {
+        let row = rows.get(number as usize)?;
+        if row.net == net {
+            return rows.get_mut(number as usize);
+        }
+        number = row.next;
+    }
+}
+
+/// The chain that `net` is in.
 #[inline(always)]
-fn places<Net: Hash>(net: Net, len: usize) -> impl Iterator<Item = usize> {
+fn chain<Net: Hash>(net: Net) -> usize {
     let mut hash = Multiplied(0);
     net.hash(&mut hash);
-    // The upper half of the product depends on all bits of the address.
-    let first = (hash.0 >> 32) as usize;
-    (0..len).map(move |more| first.wrapping_add(more) & len.wrapping_sub(1))
+    // The uppermost bits of the product depend on all bits of the address.
+    (hash.0 >> (u64::BITS - CHAINS_LOG2)) as usize
 }
 
 /// Multiplies what is hashed by 2^64 ÷ the golden ratio (as `hash_64` in `include/linux/hash.h`).

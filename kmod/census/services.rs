@@ -11,6 +11,7 @@
 use core::fmt;
 
 use super::counts::Counts;
+use super::line::write_line;
 use super::local_addresses::LocalAddresses;
 use super::queue::AcceptQueue;
 use super::state::{State, UnknownState};
@@ -145,16 +146,17 @@ impl<'a> Rows<'a> {
 
 /// The counts of one local port, or of all sockets that no listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)] // What a connection needs is in one place, so mostly in one cache line.
 pub struct Row {
-    port: Option<u16>,
+    counts: Counts,
     addresses: LocalAddresses,
+    port: Option<u16>,
+    /// That of the fullest listener.
+    fullest: AcceptQueue,
     listeners: u64,
     accept_queue: u64,
     backlog: u64,
     drops: u64,
-    /// That of the fullest listener.
-    fullest: AcceptQueue,
-    counts: Counts,
 }
 
 /// The names of the columns that the file has had from the beginning, before those of the states.
@@ -202,24 +204,20 @@ impl Row {
 /// kernel order, separated by single spaces.
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => write!(f, "{port}")?,
-            None => f.write_str(NO_LISTENER)?,
-        }
-        let Self {
-            listeners,
-            accept_queue,
-            backlog,
-            drops,
-            fullest,
-            ..
-        } = self;
-        write!(f, " {listeners} {accept_queue} {backlog} {drops}")?;
-        write!(f, " {} {}", fullest.length, fullest.backlog)?;
-        self.counts
-            .iter()
-            .try_for_each(|(_, count)| write!(f, " {count}"))?;
-        f.write_str("\n")
+        let name = match self.port {
+            Some(_) => "",
+            None => NO_LISTENER,
+        };
+        let queues = [
+            self.listeners,
+            self.accept_queue,
+            self.backlog,
+            self.drops,
+            self.fullest.length.into(),
+            self.fullest.backlog.into(),
+        ];
+        let port = self.port.map(u64::from).into_iter();
+        write_line(f, name, port.chain(queues).chain(self.counts.0))
     }
 }
 
@@ -259,20 +257,20 @@ impl<'a> Tally<'a> {
     /// The walk was ended; the counts are not complete.
     pub fn count<T: Table>(&mut self, table: &T, net: T::Net) -> Result<(), T::Interrupt> {
         walk(table, |socket| {
-            let Some(state) = self.state(socket, &net) else {
+            if socket.net() != net {
                 return;
-            };
+            }
             let row = self.rows_of.of(socket.local_port());
             if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
                 let addresses = &row.addresses;
-                if addresses.has_all_of(socket.is_ipv4())
+                if addresses.has_all_of(socket.family())
                     || addresses.contains(socket.local_address())
                 {
-                    return row.counts.add_one(state);
+                    return add(&mut self.unknown, row, socket);
                 }
             }
             if let Some(other) = self.rows.last_mut() {
-                other.counts.add_one(state);
+                add(&mut self.unknown, other, socket);
             }
         })
     }
@@ -292,28 +290,17 @@ impl<'a> Tally<'a> {
         for<'lock> T::Socket<'lock>: Listener,
     {
         walk(table, |listener| {
-            let row = self.rows_of.of(listener.local_port());
-            let (Some(state), Some(row)) = (self.state(listener, &net), row) else {
+            if listener.net() != net {
                 return;
-            };
-            if let Some(row) = self.rows.get_mut(row) {
-                row.counts.add_one(state);
+            }
+            let row = self.rows_of.of(listener.local_port());
+            if let Some(row) = row.and_then(|row| self.rows.get_mut(row)) {
+                add(&mut self.unknown, row, listener);
                 if row.port.is_some() {
                     row.add_listener(listener);
                 }
             }
         })
-    }
-
-    /// The state of `socket`, if it belongs to `net` and the state is known.
-    #[inline(always)] // Into the walk: nothing else happens under a lock.
-    fn state<S: Socket>(&mut self, socket: &S, net: &S::Net) -> Option<State> {
-        if socket.net() != *net {
-            return None;
-        }
-        State::of_entry(socket.state(), || socket.tw_substate())
-            .map_err(|code| self.unknown = Some(code))
-            .ok()
     }
 
     /// The counts.
@@ -325,6 +312,17 @@ impl<'a> Tally<'a> {
             None => Ok(Services(self.rows)),
             Some(code) => Err(UnknownState(code)),
         }
+    }
+}
+
+/// Counts `socket` in `row`, unless its state is `unknown`.
+#[inline(always)] // Into the walk: nothing else happens under a lock.
+fn add<S: Socket>(unknown: &mut Option<u8>, row: &mut Row, socket: &S) {
+    let added = row
+        .counts
+        .add_entry(socket.state(), || socket.tw_substate());
+    if let Err(code) = added {
+        *unknown = Some(code);
     }
 }
 

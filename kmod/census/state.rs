@@ -99,12 +99,18 @@ impl State {
     /// # Errors
     /// The number that is no state: the substate of a time-wait socket, `sk_state` of any other.
     pub fn of_entry(sk_state: u8, tw_substate: impl FnOnce() -> u8) -> Result<State, u8> {
-        let code = if sk_state == State::TimeWait.code() {
+        let code = Self::code_of_entry(sk_state, tw_substate);
+        Self::from_code(code).ok_or(code)
+    }
+
+    /// The kernel's number for it, which may be that of no state.
+    #[inline(always)]
+    pub(super) fn code_of_entry(sk_state: u8, tw_substate: impl FnOnce() -> u8) -> u8 {
+        if sk_state == State::TimeWait.code() {
             tw_substate()
         } else {
             sk_state
-        };
-        Self::from_code(code).ok_or(code)
+        }
     }
 }
 

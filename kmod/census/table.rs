@@ -6,6 +6,12 @@
 
 use core::net::IpAddr;
 
+/// The family of IPv4 sockets (`include/linux/socket.h`).
+pub const AF_INET: u16 = 2;
+
+/// The family of IPv6 sockets.
+pub const AF_INET6: u16 = 10;
+
 /// A hash table entry, as long as its bucket is locked.
 pub trait Socket {
     /// The identity of a network namespace.
@@ -23,8 +29,8 @@ pub trait Socket {
     /// `skc_num`: the local port, in host byte order.
     fn local_port(&self) -> u16;
 
-    /// Whether it is a socket of IPv4 (`skc_family`).
-    fn is_ipv4(&self) -> bool;
+    /// `skc_family`: [`AF_INET`] or [`AF_INET6`].
+    fn family(&self) -> u16;
 
     /// The local address: `skc_rcv_saddr`, or of an IPv6 socket `skc_v6_rcv_saddr`.
     fn local_address(&self) -> IpAddr;

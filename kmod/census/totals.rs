@@ -3,7 +3,7 @@
 //! Counts for a whole network namespace.
 
 use super::counts::Counts;
-use super::state::{State, UnknownState};
+use super::state::UnknownState;
 use super::table::{Socket, Table};
 use super::walk::walk;
 
@@ -28,9 +28,11 @@ impl Tally {
         if socket.net() != *net {
             return;
         }
-        match State::of_entry(socket.state(), || socket.tw_substate()) {
-            Ok(state) => self.counts.add_one(state),
-            Err(code) => self.unknown = Some(code),
+        let added = self
+            .counts
+            .add_entry(socket.state(), || socket.tw_substate());
+        if let Err(code) = added {
+            self.unknown = Some(code);
         }
     }
 

@@ -625,7 +625,8 @@ fn readable(socket: &Socket) -> io::Result<bool> {
     Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
 }
 
-fn wait_for(socket: &Socket, state: State) -> io::Result<()> {
+/// Waits until `socket` is in `state`.
+pub(crate) fn wait_for(socket: &Socket, state: State) -> io::Result<()> {
     let mut last = None;
     wait_until("", || {
         last = Some(state_of(socket)?);
@@ -683,7 +684,11 @@ fn state_of(socket: &Socket) -> io::Result<u8> {
 }
 
 /// Sets an option of tcp(7) whose value is an `int`.
-fn set_tcp_option(socket: &Socket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(crate) fn set_tcp_option(
+    socket: &Socket,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the kernel reads one `int` from `value`, which lives until the call returns.
     let result = unsafe {
         libc::setsockopt(

@@ -45,6 +45,9 @@ struct Case {
     /// The number of ports that have a listener. Half of the sockets are connections to these; the
     /// other half have local ports from the kernel's range for outgoing connections.
     listening: usize,
+    /// Whether each listener is at one address, and half of the connections to its port at another;
+    /// else it is at the unspecified address.
+    specified: bool,
     /// The number of network namespaces that the sockets are in, at random.
     namespaces: usize,
     /// The least speed of the walk, as a multiple of that of the obvious walk.
@@ -64,6 +67,7 @@ const fn case(sockets: usize, buckets: u32, locks: usize, speedup: Option<f64>) 
         locks,
         time_wait: 0,
         listening: 10,
+        specified: false,
         namespaces: 1,
         speedup,
         of_limit: None,
@@ -77,6 +81,7 @@ const CASES: &[Case] = &[
     Case { of_limit: Some(1.5), of_totals: Some(1.3), ..case(1_000_000, 18, 4096, Some(4.0)) },
     Case { listening: 1, of_totals: Some(1.3), ..case(1_000_000, 18, 16384, Some(4.0)) },
     Case { listening: 100, of_totals: Some(1.3), ..case(1_000_000, 18, 16384, Some(4.0)) },
+    Case { specified: true, ..case(1_000_000, 18, 16384, Some(4.0)) },
     Case { time_wait: 50, ..case(1_000_000, 18, 4096, None) },
     Case { namespaces: 200, of_one: Some(1.3), ..case(1_000_000, 18, 4096, None) },
     case(1_048_576, 16,  1024, None),
@@ -105,9 +110,14 @@ impl Case {
             locks,
             time_wait,
             listening,
+            specified,
             namespaces,
             ..
         } = self;
+        let specified = match specified {
+            true => " at an address each",
+            false => "",
+        };
         let namespaces = match namespaces {
             1 => String::new(),
             many => format!(", {many} namespaces"),
@@ -117,7 +127,7 @@ impl Case {
             percent => format!(", {percent} % TIME_WAIT"),
         };
         format!(
-            "load {:.2}, {listening} listening ports, {sockets} sockets, 2^{buckets} buckets, \
+            "load {:.2}, {listening} listening ports{specified}, {sockets} sockets, 2^{buckets} buckets, \
              {locks} locks{time_wait}{namespaces}",
             self.load()
         )
@@ -174,8 +184,8 @@ fn count_namespaces(listening: &Hashinfo, table: &Hashinfo, number: usize) -> St
         .zip(nets(black_box(number)))
         .map(|(inode, net)| namespaces::Row::new(net, inode))
         .collect();
-    let mut slots = vec![0; namespaces::slots(rows.len())];
-    let mut tally = namespaces::Tally::new(&mut rows, &mut slots).unwrap();
+    let mut chains = Box::new([0; namespaces::CHAINS]);
+    let mut tally = namespaces::Tally::new(&mut rows, &mut chains);
     tally.count(&Cpu::new(listening)).unwrap();
     tally.count(&Cpu::new(table)).unwrap();
     tally.finish().unwrap().to_string()
@@ -245,7 +255,12 @@ fn measure(criterion: &mut Criterion, case: &Case) -> Turns {
             filled
                 .0
                 .set_nets(&nets(case.namespaces).collect::<Vec<_>>());
-            (Hashinfo::listening(listening), filled)
+            let listening = Hashinfo::listening(listening);
+            if case.specified {
+                listening.set_addresses(1);
+                filled.0.set_addresses(2);
+            }
+            (listening, filled)
         });
         let mut tally = Tally::default();
         match way {
@@ -363,9 +378,13 @@ fn main() -> ExitCode {
         all_good &= fast && near && cheap && one_walk;
         let [obvious, walk, limit, services, namespaces] =
             WAYS.map(|(way, _)| median(turns, |turn| turn[way] * 1e3));
+        let listening = match case.specified {
+            true => format!("{} at an address each", case.listening),
+            false => case.listening.to_string(),
+        };
         println!(
             "| {:.2} | 2^{} | {} | {} | {} % | {} | {} | {speedup} | {of_limit} | {of_totals} | {of_one} | {obvious:.3} | {walk:.3} | {limit:.3} | {services:.3} | {namespaces:.3} |",
-            case.load(), case.buckets, case.locks, case.sockets, case.time_wait, case.listening, case.namespaces,
+            case.load(), case.buckets, case.locks, case.sockets, case.time_wait, listening, case.namespaces,
         );
     }
     ExitCode::from(u8::from(!all_good))

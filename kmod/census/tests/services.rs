@@ -304,6 +304,11 @@ fn check_marks(marked: &BTreeSet<u16>) -> Result<(), TestCaseError> {
     prop_assert!(marks.iter().eq(ports()));
     prop_assert_eq!(marks.ports(), ports().count());
     prop_assert_eq!(marks.rows(), ports().count() + 1);
+    // As SECURITY.md promises.
+    let memory = size_of::<[u64; BLOCKS]>()
+        + size_of::<u16>() * marks.numbers()
+        + size_of::<Row>() * marks.rows();
+    prop_assert!(memory <= 13 * 1024 + 512 * marks.ports(), "{memory} bytes");
     // Memory of any other size is refused.
     for (more, numbers, rows) in [(0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1)] {
         let len = |exact: usize, off: usize| if more == 1 { exact + off } else { exact - off };

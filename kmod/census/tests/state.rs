@@ -108,6 +108,20 @@ fn only_a_time_wait_socket_is_asked_for_its_substate() {
 }
 
 #[test]
+fn an_entry_counts_in_its_state_or_not_at_all() {
+    for (code, substate) in (0..=u8::MAX).flat_map(|code| (0..=15).map(move |sub| (code, sub))) {
+        let (mut counts, mut expected) = (Counts::ZERO, Counts::ZERO);
+        let state = State::of_entry(code, || substate);
+        let added = counts.add_entry(code, || substate);
+        assert_eq!(added.err(), state.err(), "{code}, {substate}");
+        if let Ok(state) = state {
+            expected.add_one(state);
+        }
+        assert_eq!(counts, expected, "{code}, {substate}");
+    }
+}
+
+#[test]
 fn the_text_is_that_of_proc_tcpstat() {
     let mut counts = Counts::ZERO;
     counts.set(State::Established, 5);

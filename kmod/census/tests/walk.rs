@@ -43,7 +43,7 @@ impl Socket for Entry {
         unreachable!("the totals need no port")
     }
 
-    fn is_ipv4(&self) -> bool {
+    fn family(&self) -> u16 {
         unreachable!("the totals need no family")
     }
 

@@ -7,11 +7,12 @@
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -25,11 +26,11 @@ use super::reading::{
     SERVICES, command_services, every_source_gives, same, same_services, services, steady,
 };
 use super::scenario::{Outcome, Scenario, ensure, fail};
-use crate::at_addresses::{self, AtAddresses};
+use crate::at_addresses::{self, AtAddresses, STATES};
 use crate::limits::allow_many_files;
 use crate::naive::{self, SERVICES_HEADER, Service};
 use crate::netns;
-use crate::sockets::{Family, Mix};
+use crate::sockets::{Family, Mix, repaired_between};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -61,6 +62,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         seconds: 60,
         needs: &[Need::Ipv6, Need::TcpDiag],
         run: at_addresses,
+    },
+    Scenario {
+        name: "services: a listener that moves to another address while they are read",
+        seconds: 60,
+        needs: &[],
+        run: moving,
     },
     Scenario {
         name: "services: thousands of listening ports",
@@ -247,20 +254,90 @@ fn at_addresses() -> Outcome {
     let _sockets = AtAddresses::new()?;
     for source in ["module", "netlink"] {
         let said = command_services(source)?;
-        let established: Vec<_> = said
+        let counts: Vec<_> = said
             .iter()
-            .map(|(port, row)| (*port, row.counts.get(State::Established)))
+            .map(|(port, row)| (*port, STATES.map(|state| row.counts.get(state))))
             .collect();
-        let want = at_addresses::CONNECTIONS.map(|(port, count)| (Some(port), count));
+        let want = at_addresses::COUNTS.map(|(port, counts)| (Some(port), counts));
         let want: Vec<_> = [(None, at_addresses::OTHER)]
             .into_iter()
             .chain(want)
             .collect();
         ensure!(
-            established == want,
-            "tcpstat services --source {source}: {established:?}"
+            counts == want,
+            "tcpstat services --source {source}: {counts:?}"
         );
     }
+    Ok(())
+}
+
+/// A reading finds the addresses of the listeners before it counts connections: so all of those of
+/// one address are the port's, or none of them.
+fn moving() -> Outcome {
+    const PORT: u16 = 7120;
+    const CONNECTIONS: u64 = 50;
+    let addresses = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], PORT)));
+    let remote = |nth| SocketAddr::from(([127, 0, 0, 9], 10_000 + nth as u16));
+    let _connections = (0..CONNECTIONS)
+        .map(|nth| repaired_between(Some(addresses[0]), remote(nth)))
+        .collect::<io::Result<Vec<_>>>()?;
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let moved = scope.spawn(|| {
+            let mut moves = 0u64;
+            while !end.load(Ordering::Relaxed) {
+                for address in addresses {
+                    listen_again(address)?;
+                    moves += 1;
+                }
+            }
+            io::Result::Ok(moves)
+        });
+        let read = places(PORT, CONNECTIONS);
+        end.store(true, Ordering::Relaxed);
+        let moves = moved.join().map_err(|_| "the listener panicked")??;
+        let [theirs, absent, elsewhere] = read?;
+        println!(
+            "measured: {moves} moves; the listener was at their address in {theirs} readings, at \
+             another in {elsewhere}, at none in {absent}"
+        );
+        ensure!(theirs > 0 && elsewhere > 0, "a case was never seen");
+        Ok(())
+    })
+}
+
+/// In how many readings all of `connections` are those of a listener at `port`, in how many there is
+/// no listener, and in how many one at another address.
+fn places(port: u16, connections: u64) -> Result<[u64; 3], Box<dyn Error>> {
+    let mut readings = [0; 3];
+    for _ in 0..repeat(300) {
+        let rows = services()?;
+        let established = |row: &Service| row.counts.get(State::Established);
+        let theirs = rows.get(&Some(port)).map(established);
+        let others = rows.get(&None).map(established).unwrap_or_default();
+        let place = match theirs {
+            Some(theirs) if theirs == connections => 0,
+            None => 1,
+            Some(_) => 2,
+        };
+        ensure!(
+            others == [0, connections, connections][place]
+                && theirs.unwrap_or_default() == connections - others,
+            "{theirs:?} connections of the port, and {others} others"
+        );
+        readings[place] += 1;
+    }
+    Ok(readings)
+}
+
+/// Listens at `address` for a moment.
+fn listen_again(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // The port has connections.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(16)?;
+    thread::sleep(Duration::from_millis(3));
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use std::sync::atomic::{
 };
 
 use tcpstat_census::state::State;
-use tcpstat_census::table::{Listener, Socket, Table};
+use tcpstat_census::table::{Listener, Socket, Table, AF_INET, AF_INET6};
 
 /// The fields of a `struct tcp_sock` that are read and written here, at the kernel's offsets.
 #[repr(C, align(64))]
@@ -35,7 +35,7 @@ pub(crate) struct Sock {
     _12: [u8; 2],
     /// `skc_num`, offset 14.
     num: AtomicU16,
-    /// `skc_family`, offset 16: 0 is IPv4 here, too.
+    /// `skc_family`, offset 16.
     family: AtomicU16,
     /// `skc_state`, offset 18.
     state: AtomicU8,
@@ -62,9 +62,6 @@ pub(crate) struct Sock {
 }
 
 const _: () = assert!(size_of::<Sock>() == 2304);
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// The end of a chain: an odd address (`NULLS_MARKER`).
 fn nulls(bucket: usize) -> *mut Sock {
@@ -185,9 +182,11 @@ impl Hashinfo {
         }
     }
 
-    /// Sets the namespace and the state of `socket`, and its substate as a time-wait socket.
+    /// Makes `socket` one of IPv4 at no address, and sets its namespace, its state, and its substate
+    /// as a time-wait socket.
     pub(crate) fn set(&self, socket: usize, net: u64, state: u8, tw_substate: u8) {
         let socket = &self.sockets[socket];
+        socket.family.store(AF_INET, Ordering::Relaxed);
         socket.net.store(net, Ordering::Relaxed);
         socket.state.store(state, Ordering::Relaxed);
         socket.tw_substate.store(tw_substate, Ordering::Relaxed);
@@ -310,6 +309,15 @@ impl Hashinfo {
         }
     }
 
+    /// Gives each socket one of the first `number` addresses of the loopback device, chosen at random.
+    pub(crate) fn set_addresses(&self, number: usize) {
+        let mut numbers = Numbers(number as u64);
+        for socket in 0..self.sockets.len() {
+            let host = 1 + numbers.below(number) as u8;
+            self.set_address(socket, Ipv4Addr::new(127, 0, 0, host).into(), false);
+        }
+    }
+
     /// Gives each socket one of these namespaces, chosen at random.
     pub(crate) fn set_nets(&self, nets: &[u64]) {
         let mut numbers = Numbers(nets.len() as u64);
@@ -398,12 +406,12 @@ impl Socket for Sock {
         self.num.load(Ordering::Relaxed)
     }
 
-    fn is_ipv4(&self) -> bool {
-        self.family.load(Ordering::Relaxed) != AF_INET6
+    fn family(&self) -> u16 {
+        self.family.load(Ordering::Relaxed)
     }
 
     fn local_address(&self) -> IpAddr {
-        if self.is_ipv4() {
+        if self.family() != AF_INET6 {
             return Ipv4Addr::from_bits(self.rcv_saddr.load(Ordering::Relaxed)).into();
         }
         let [high, low] =
