@@ -23,7 +23,7 @@ export TCPSTAT_CACHE TCPSTAT_RUST
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-kernels test-debug test-configs test-repeat check lint check-deps publish-check bench bench-churn bench-scrapes bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-kernels test-debug test-configs test-fleet test-repeat check lint check-deps publish-check bench bench-churn bench-scrapes bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,6 +57,9 @@ test-debug: ## run the tests of the virtual machine on a kernel with lockdep, KA
 
 test-configs: ## build the module for configurations that no distribution has, run both debug kernels, print a table
 	scripts/test-configs $(CONFIGS)
+
+test-fleet: ## Debian's Prometheus scrapes the exporter, and alerts fire and end (four minutes)
+	scripts/test-fleet
 
 test-repeat: ## run the tests with sockets that come and go twenty times
 	scripts/test-repeat

@@ -16,7 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::container::{Container, in_container};
-use common::exporter::{Exporter, LONG, answer, request};
+use common::exporter::{ALL, Exporter, LONG, answer, request};
+use common::promtool;
 use common::run::{run, tcpstat};
 use common::saved::{EMPTY_TCP6, large_proc_root, proc_root};
 use common::serial::serial;
@@ -28,15 +29,6 @@ use tcpstat_tests::exposition::{Format, Samples, parse};
 use tcpstat_tests::netns;
 use tcpstat_tests::sockets::Mix;
 use tempfile::TempDir;
-
-const ALL: [&str; 6] = [
-    "--collector.listeners",
-    "--collector.units",
-    "--collector.peer-ports",
-    "--collector.local-ports",
-    "--collector.destinations",
-    "--collector.namespaces",
-];
 
 const OPEN_METRICS: &str =
     "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
@@ -70,32 +62,14 @@ fn sum(samples: &Samples, name: &str) -> f64 {
 }
 
 /// `promtool check metrics` must have nothing to say, if it is there.
-fn promtool(text: &str) {
-    let spawned = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = spawned else {
-        let required = std::env::var_os("TCPSTAT_REQUIRE_PROMTOOL").is_some();
-        assert!(!required, "there is no promtool");
-        return;
-    };
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{said}");
+fn check_metrics(text: &str) {
+    if promtool::is_there() {
+        assert_eq!(promtool::must_accept(&["check", "metrics"], text), "");
+    }
 }
 
 #[test]
-fn both_formats_are_strict_and_agree_with_the_command() {
+fn both_formats_are_strict_please_promtool_and_agree_with_the_command() {
     alone(|| {
         let mix = Mix {
             established: 3,
@@ -112,7 +86,7 @@ fn both_formats_are_strict_and_agree_with_the_command() {
         let text = exporter.get("/metrics", &[]);
         let kind = "text/plain; version=0.0.4; charset=utf-8";
         assert_eq!(text.headers["content-type"], kind);
-        promtool(&text.text());
+        check_metrics(&text.text());
         let text = parse(&text.text(), Format::Text).unwrap();
         let names = |samples: &Samples| {
             let names = samples

@@ -19,6 +19,16 @@ use super::run::tcpstat;
 /// How long anything may take on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
+/// The flags of the collectors that are off by default.
+pub(crate) const ALL: [&str; 6] = [
+    "--collector.listeners",
+    "--collector.units",
+    "--collector.peer-ports",
+    "--collector.local-ports",
+    "--collector.destinations",
+    "--collector.namespaces",
+];
+
 /// An exporter in the network namespace of the thread that started it. It is killed when this is
 /// dropped.
 pub(crate) struct Exporter {
