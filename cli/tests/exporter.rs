@@ -613,6 +613,45 @@ fn systemd_passes_the_socket_and_is_told() {
     });
 }
 
+/// Units with the flag have the sockets of other network namespaces, as a container has one.
+#[test]
+fn units_are_those_of_all_namespaces_if_asked() {
+    alone(|| {
+        let _here = TcpListener::bind("127.0.0.1:7001").unwrap();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                netns::in_new(move || {
+                    let listeners: Vec<_> = (0..40)
+                        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+                        .collect();
+                    ready.send(listeners.len()).unwrap();
+                    let _ = ended.recv();
+                })
+                .unwrap();
+            });
+            let elsewhere = is_ready.recv().unwrap() as f64;
+            let listening = |flags: &[&str]| {
+                let exporter = Exporter::start(flags);
+                let samples = exporter.scrape("/metrics?collect[]=units");
+                let key = "tcpstat_reading_success{collector=\"units\"}";
+                assert_eq!(samples[key], 1.0, "{}", exporter.log());
+                let listen = |key: &&String| {
+                    key.starts_with("tcpstat_unit_connection_states{") && key.contains("\"listen\"")
+                };
+                let found = samples.iter().filter(|(key, _)| listen(key));
+                found.map(|(_, value)| value).sum::<f64>()
+            };
+            let own = listening(&["--collector.units"]);
+            let all = listening(&["--collector.units", "--collector.units.all-namespaces"]);
+            // Other tests of this machine have namespaces, too.
+            assert!(own < elsewhere && all >= own + elsewhere, "{own}, {all}");
+            drop(end);
+        });
+    });
+}
+
 /// The arguments of monitoring/kubernetes.yml, with `HOST` for the host's procfs.
 fn kubernetes_arguments() -> Vec<String> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../monitoring/kubernetes.yml");

@@ -121,6 +121,10 @@ pub(crate) struct ExporterArgs {
     )]
     max_destinations: usize,
 
+    /// The collector units also counts the sockets in other network namespaces: those of containers
+    #[arg(long = "collector.units.all-namespaces")]
+    units_of_all_namespaces: bool,
+
     /// Show states of services, units and ports that have always been zero, too
     #[arg(long = "collector.zeros")]
     zeros: bool,
@@ -172,8 +176,9 @@ pub(crate) fn run(args: &ExporterArgs) -> Result<(), Failure> {
         ("collectors", &names.join(",")),
     ];
     log.info("starting tcpstat exporter", fields);
-    say_what_is_hidden(&options, on, log);
-    let reader = Reader::new(options, sampler, bounds, log);
+    let enters = on.has(Collector::Namespaces) || args.units_of_all_namespaces;
+    say_what_is_hidden(&options, on, enters, log);
+    let reader = Reader::new(options, sampler, bounds, args.units_of_all_namespaces, log);
     let readings = Readings::start(reader, args.max_requests as usize)
         .map_err(|error| Failure::Serve(format!("cannot start a thread: {error}")))?;
     let web = Web::read(args.config_file.clone(), log)
@@ -225,14 +230,19 @@ fn connections(most: usize, log: Log) -> usize {
 }
 
 /// Logs what this process may not see, of what the collectors show.
-fn say_what_is_hidden(options: &tcpstat::Options, on: collectors::Collectors, log: Log) {
+fn say_what_is_hidden(
+    options: &tcpstat::Options,
+    on: collectors::Collectors,
+    enters: bool,
+    log: Log,
+) {
     let root = &options.proc_root;
     if on.has(Collector::Units) {
         if let Err(error) = Units::new(root) {
             log.warn("units are not known", &[("error", &error)]);
         }
     }
-    if !on.has(Collector::Namespaces) {
+    if !enters {
         return;
     }
     match Namespaces::list(root) {

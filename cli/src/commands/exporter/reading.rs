@@ -40,6 +40,8 @@ pub(super) struct Reader {
     options: Options,
     sampler: Sampler,
     bounds: Bounds,
+    /// Whether units are those of all network namespaces.
+    units_of_all: bool,
     log: Log,
     readings: u64,
     drops: Drops,
@@ -85,11 +87,18 @@ struct Answer {
 }
 
 impl Reader {
-    pub(super) fn new(options: Options, sampler: Sampler, bounds: Bounds, log: Log) -> Self {
+    pub(super) fn new(
+        options: Options,
+        sampler: Sampler,
+        bounds: Bounds,
+        units_of_all: bool,
+        log: Log,
+    ) -> Self {
         Self {
             options,
             sampler,
             bounds,
+            units_of_all,
             log,
             readings: 0,
             drops: Drops::default(),
@@ -176,7 +185,13 @@ impl Reader {
             };
             add(self, Listeners, start, answer);
         }
-        let listing: Collectors = wanted.iter().filter(|one| one.lists()).collect();
+        let mut listing: Collectors = wanted.iter().filter(|one| one.lists()).collect();
+        if listing.has(Units) && self.units_of_all {
+            listing = listing.without(Units);
+            let start = Instant::now();
+            let answer = self.units_of_all_namespaces();
+            add(self, Units, start, answer);
+        }
         if !listing.is_empty() {
             let start = Instant::now();
             for (collector, answer) in self.listed(listing, listeners.as_ref()) {
@@ -413,6 +428,33 @@ impl Reader {
         answers
     }
 
+    /// The units of every network namespace, added up. One that does not answer is an error, since its
+    /// sockets would be missing from sums.
+    fn units_of_all_namespaces(&mut self) -> Result<Answer, String> {
+        let mut scope = self.every_namespace(false);
+        let mut round = scope.round().map_err(failure)?;
+        let mut units = Grouping::new(Key::Unit, Weight::Total);
+        let mut source = None;
+        let filter = Filter::default();
+        while let Some((_, grouped)) =
+            round.ask_next(&mut |sampler| sampler.group(&filter, &mut units))
+        {
+            source.get_or_insert(grouped.map_err(text)?.source.name());
+        }
+        let source = source.ok_or("no network namespace could be read")?;
+        self.units(units, source)
+    }
+
+    /// The scope of all network namespaces.
+    fn every_namespace(&self, totals: bool) -> Scope {
+        Scope::All {
+            options: self.options.clone(),
+            totals,
+            // The exporter has its own log for what cannot be seen.
+            said: true,
+        }
+    }
+
     fn units(&mut self, units: Grouping, source: &'static str) -> Result<Answer, String> {
         let groups = units.finish(&self.options.proc_root).map_err(text)?;
         let most = self.bounds.items;
@@ -451,12 +493,8 @@ impl Reader {
     }
 
     fn namespaces(&mut self) -> Result<Answer, String> {
-        let mut scope = Scope::All {
-            options: self.options.clone(),
-            totals: matches!(self.options.source, None | Some(Source::Module)),
-            // The exporter has its own log for it.
-            said: true,
-        };
+        let totals = matches!(self.options.source, None | Some(Source::Module));
+        let mut scope = self.every_namespace(totals);
         let names = Names::read(&self.options.proc_root);
         let mut round = scope.round().map_err(failure)?;
         let mut all = Vec::new();
