@@ -11,6 +11,8 @@ TCPSTAT_RUST ?=
 KDIR ?= /lib/modules/$(shell uname -r)/build
 # Only these rows of scripts/test-configs.
 CONFIGS ?=
+# The kernels of scripts/kernels whose modules `make packages` makes: all by default.
+KERNELS ?=
 # A Debian kernel, as for TEST_KERNEL: `make module` then fetches its headers, and ignores KDIR.
 KERNEL ?=
 # The architecture that `make static` builds for, if not that of this machine.
@@ -23,7 +25,7 @@ export TCPSTAT_CACHE TCPSTAT_RUST
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-kernels test-debug test-configs test-fleet test-repeat check lint check-deps publish-check bench bench-churn bench-scrapes bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-kernels test-debug test-configs test-fleet test-packages test-secureboot packages release test-repeat check lint check-deps publish-check bench bench-churn bench-scrapes bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -90,6 +92,18 @@ bench-quick: ## the same, into target/bench (3 minutes)
 
 vm: ## a shell in the virtual machine, with the module loaded
 	@scripts/vm $(TEST_KERNEL)
+
+packages: ## the command and the module as packages, in target/packages
+	scripts/packages $(KERNELS)
+
+test-packages: ## install, upgrade and remove the packages in fresh Debian 12 and 13, and boot a machine with them
+	scripts/test-packages
+
+test-secureboot: ## boot with Secure Boot, and load signed and unsigned modules
+	scripts/test-secureboot
+
+release: ## check that VERSION can be released; with RELEASE=yes, commit and tag it, and make its packages
+	scripts/release $(VERSION)
 
 install: ## install the command, what 'make dist' made, and the module if it was built for this kernel
 	scripts/install $(PREFIX)

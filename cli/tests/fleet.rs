@@ -97,8 +97,8 @@ fn prometheus_sees_what_there_is() {
         let _exporter = Exporter::start(&ALL);
         prometheus.wait_for("up == 1", PATIENCE);
         // Longer than any alert here waits.
-        sleep(Duration::from_secs(20));
-        let fired = prometheus.query("max_over_time(ALERTS{alertstate=\"firing\"}[20s])", None);
+        sleep(Duration::from_secs(40));
+        let fired = prometheus.query("max_over_time(ALERTS{alertstate=\"firing\"}[40s])", None);
         assert!(fired.is_empty(), "{fired:?}");
         step("killed and started again: up went to 0 and back, and nothing fired");
     })
