@@ -61,6 +61,13 @@ mkdir -p /var/lib/prometheus/node-exporter
 must 'the file for node_exporter is written' systemctl start tcpstat-textfile.service
 must 'it has metrics' grep -q tcpstat_service_listeners /var/lib/prometheus/node-exporter/tcpstat.prom
 
+# A command of another version reads the module by the names of columns.
+if command -v older-tcpstat >/dev/null; then
+    must 'the command of 0.1 has the totals of this module' \
+        sh -c 'older-tcpstat --source module --format json | grep -q ESTABLISHED'
+    must 'and its services' sh -c 'older-tcpstat services --source module --format json | grep -q 10069'
+fi
+
 # Upgraded while it is loaded, held open and scraped.
 exec 5</proc/net/tcpstat_services
 head -c 10 <&5 >/dev/null
