@@ -41,8 +41,8 @@ impl Text {
         // SAFETY: By the type's invariant the file is open and only used here.
         let start = unsafe { bindings::tcpstat_text_alloc(self.0, length.0) };
         let start = NonNull::new(start).ok_or(ENOMEM)?;
-        // SAFETY: The memory was just allocated, and any value is a valid byte. It is written before
-        // it is read.
+        // SAFETY: The memory was just allocated, and any value is a valid byte. It is written
+        // before it is read.
         unsafe { start.write_bytes(0, length.0) };
         // SAFETY: It is initialised, and only used here until this returns.
         let mut rest = Rest(unsafe { slice::from_raw_parts_mut(start.as_ptr(), length.0) });
@@ -99,8 +99,8 @@ pub(crate) unsafe fn show<T: Show>(
     }
 }
 
-/// Fails with `EBUSY` if there is a file at `path`, and names it in the kernel's log. (`EEXIST` is for
-/// a module that is loaded already.)
+/// Fails with `EBUSY` if there is a file at `path`, and names it in the kernel's log. (`EEXIST` is
+/// for a module that is loaded already.)
 ///
 /// The kernel would only warn, and then have two files of one name. That another module makes it
 /// right after this cannot be excluded.

@@ -5,7 +5,8 @@
 //! The kernel compares the name of the release when it loads a module. A tree of the same name with
 //! another configuration has other offsets, and the module would read the wrong bytes, without an
 //! error. What can be seen from here: the fields of a new socket; and that a chain ends with the
-//! number of its bucket, so that an empty bucket with its own number was found by the right offsets.
+//! number of its bucket, so that an empty bucket with its own number was found by the right
+//! offsets.
 
 use kernel::error::to_result;
 use kernel::prelude::*;
@@ -79,8 +80,8 @@ impl Place {
 }
 
 /// Fails with `ENOEXEC` unless the fields of sockets, and the tables of the initial namespace, are
-/// where they are in the tree of the build; names in the kernel's log what is not. Fails with `ENOMEM`
-/// if there is no memory for a socket.
+/// where they are in the tree of the build; names in the kernel's log what is not. Fails with
+/// `ENOMEM` if there is no memory for a socket.
 pub(crate) fn ensure() -> Result {
     // SAFETY: A module is loaded in process context, in which sockets can be made.
     match to_result(unsafe { bindings::tcpstat_same_sockets() }) {

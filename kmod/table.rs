@@ -10,20 +10,21 @@
 //! in an RCU read-side critical section, three things must hold: the memory at a link is that of a
 //! socket, its link is a link, and nothing that is read is counted.
 //!
-//! *The memory is that of a socket.* The caches of all entries are `SLAB_TYPESAFE_BY_RCU`: `TCP` and
-//! `TCPv6` (`tcp_prot.slab_flags`), their `request_sock_` and `tw_sock_` caches (`req_prot_init`,
-//! `tw_prot_init`), and those of MPTCP's requests (`subflow_ops_init`). A socket that is freed may
-//! at once be another socket of the same cache, but its slab goes back to the page allocator by
-//! `call_rcu` only (`free_slab` in `mm/slub.c`), so not within the section.
+//! *The memory is that of a socket.* The caches of all entries are `SLAB_TYPESAFE_BY_RCU`: `TCP`
+//! and `TCPv6` (`tcp_prot.slab_flags`), their `request_sock_` and `tw_sock_` caches
+//! (`req_prot_init`, `tw_prot_init`), and those of MPTCP's requests (`subflow_ops_init`). A socket
+//! that is freed may at once be another socket of the same cache, but its slab goes back to the
+//! page allocator by `call_rcu` only (`free_slab` in `mm/slub.c`), so not within the section.
 //!
 //! *Its link is a link.* Of what is written to a freed or a new object:
 //!
-//! - SLUB keeps its free pointer behind the object in caches of this kind (`calculate_sizes`: it may
-//!   not overwrite what readers still read). The allocator that was SLAB until Linux 6.8 has its
-//!   free list outside of the objects for the same reason (`set_objfreelist_slab_cache`).
-//! - `init_on_alloc` and `init_on_free` leave caches of this kind alone (`slab_want_init_on_alloc`).
-//!   `sk_prot_alloc` clears a full socket by `sk_prot_clear_nulls`, which leaves out the `next` of
-//!   `skc_nulls_node`; request and time-wait sockets are not cleared.
+//! - SLUB keeps its free pointer behind the object in caches of this kind (`calculate_sizes`: it
+//!   may not overwrite what readers still read). The allocator that was SLAB until Linux 6.8 has
+//!   its free list outside of the objects for the same reason (`set_objfreelist_slab_cache`).
+//! - `init_on_alloc` and `init_on_free` leave caches of this kind alone
+//!   (`slab_want_init_on_alloc`). `sk_prot_alloc` clears a full socket by `sk_prot_clear_nulls`,
+//!   which leaves out the `next` of `skc_nulls_node`; request and time-wait sockets are not
+//!   cleared.
 //! - `hlist_nulls_del_init_rcu` and `hlist_nulls_replace_init_rcu` leave `next` as it was, and a
 //!   socket that is hashed again has a new `next` before others can find it.
 //!
@@ -163,8 +164,8 @@ pub(crate) trait Bucket: 'static {
 
 impl Bucket for bindings::inet_listen_hashbucket {
     // As in `tcp_diag_dump`: no softirq takes this lock. On PREEMPT_RT, where `local_bh_disable`
-    // takes a lock, it must not be taken with softirqs disabled: see commit 4f9bf2a2f5aa ("tcp: Don't
-    // acquire inet_listen_hashbucket::lock with disabled BH.").
+    // takes a lock, it must not be taken with softirqs disabled: see commit 4f9bf2a2f5aa ("tcp:
+    // Don't acquire inet_listen_hashbucket::lock with disabled BH.").
     const BH: bool = false;
 
     unsafe fn chain(bucket: *mut Self) -> *const bindings::hlist_nulls_head {
@@ -269,8 +270,8 @@ impl<B: Bucket> Table for Buckets<'_, B> {
 /// they take the locks of the table.
 ///
 /// Softirqs are disabled for the section as a whole, not for each lock. When they are enabled
-/// again, those that were raised meanwhile run, for up to 2 ms each time; were that after each of
-/// a thousand locks, all inside the RCU section, the RCU section would take seconds under a flood of
+/// again, those that were raised meanwhile run, for up to 2 ms each time; were that after each of a
+/// thousand locks, all inside the RCU section, the RCU section would take seconds under a flood of
 /// packets, and every grace period with it.
 pub(crate) struct Section<B: Bucket> {
     // Declared, and so dropped, before softirqs are enabled again: they run outside of it.

@@ -10,9 +10,9 @@ use tcpstat_census::state::State;
 
 use crate::outcome::Outcome;
 
-/// The counts in what a way has printed: tcpstat's JSON, of totals, services or groups, node_exporter's
-/// metrics, or lines of a state and its count. States have the kernel's names, those of `ss`, or
-/// numbers.
+/// The counts in what a way has printed: tcpstat's JSON, of totals, services or groups,
+/// node_exporter's metrics, or lines of a state and its count. States have the kernel's names,
+/// those of `ss`, or numbers.
 pub(crate) fn counts(text: &str) -> Outcome<Counts> {
     let mut counts = Counts::ZERO;
     if text.starts_with("{\"timestamp\"") {

@@ -3,10 +3,11 @@
 //! Compares tcpstat with the other ways to count connections, in one run on one machine: what `make
 //! bench` runs.
 //!
-//! [`churn`] measures sockets that come and go, [`scrapes`] the exporter. [`native`] makes the sockets ([`population`]) and measures ([`measure`], [`exporter`]) all
-//! [`ways`] to count over them, whose counts ([`answers`]) must agree; [`machine`] does the same
-//! for the module in a virtual machine. Both write [`results`], from which [`report`] makes the
-//! document, with the [`requirements`] and the [`plot`].
+//! [`churn`] measures sockets that come and go, [`scrapes`] the exporter. [`native`] makes the
+//! sockets ([`population`]) and measures ([`measure`], [`exporter`]) all [`ways`] to count over
+//! them, whose counts ([`answers`]) must agree; [`machine`] does the same for the module in a
+//! virtual machine. Both write [`results`], from which [`report`] makes the document, with the
+//! [`requirements`] and the [`plot`].
 
 mod answers;
 mod churn;

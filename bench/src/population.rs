@@ -87,8 +87,8 @@ impl Population {
         started.into_iter().try_for_each(|holder| self.keep(holder))
     }
 
-    /// Adds `each` connections in each of `count` new network namespaces. They are not in the counts,
-    /// which are those of this one.
+    /// Adds `each` connections in each of `count` new network namespaces. They are not in the
+    /// counts, which are those of this one.
     pub(crate) fn spread(&mut self, count: u64, each: u64) -> Outcome {
         let (role, each) = (self.role.name(), each.to_string());
         let start = || -> io::Result<Holder> {

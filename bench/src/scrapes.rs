@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scrapes of `tcpstat exporter` beside node_exporter: what one costs, what memory many leave, and how
-//! many connections may be held at once.
+//! Scrapes of `tcpstat exporter` beside node_exporter: what one costs, what memory many leave, and
+//! how many connections may be held at once.
 
 use std::fmt::Write as _;
 use std::fs;

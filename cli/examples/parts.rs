@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Writes what the command consists of, as CycloneDX 1.5, from what cargo says. `make packages` uses
-//! it.
+//! Writes what the command consists of, as CycloneDX 1.5, from what cargo says. `make packages`
+//! uses it.
 //!
 //!     cargo metadata --format-version 1 | cargo run --example parts
 //!

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The explanations of each state, each queue of a listener, and each other number of a service:
-//! meaning, usual cause of many, and what to do. `tcpstat explain` and its man page both print these texts.
+//! meaning, usual cause of many, and what to do. `tcpstat explain` and its man page both print
+//! these texts.
 //!
 //! Sources: RFC 9293, section 3.3.2; tcp(7); listen(2); `Documentation/networking/ip-sysctl.rst`;
 //! for the queues, `tcp_conn_request` and `tcp_v4_syn_recv_sock` in the kernel's `net/ipv4`.
@@ -12,8 +13,8 @@ use std::fmt;
 use clap::builder::PossibleValue;
 use tcpstat::State;
 
-/// The explanation of a state, a queue, or another number of a service. Its `Display` is five lines of
-/// at most 100 columns.
+/// The explanation of a state, a queue, or another number of a service. Its `Display` is five lines
+/// of at most 100 columns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Topic {
     /// The state as the kernel spells it, or the number.

@@ -410,8 +410,8 @@ fn listener(port: u16, backlog: i32) -> OwnedFd {
     socket
 }
 
-/// Fills the queue of a listener with two connections, and has one more dropped. Returns what has to
-/// stay open.
+/// Fills the queue of a listener with two connections, and has one more dropped. Returns what has
+/// to stay open.
 fn overflow(exporter: &Exporter, key: &str, at_least: f64) -> Vec<OwnedFd> {
     let mut open = Vec::new();
     let start = Instant::now();

@@ -90,8 +90,8 @@ fn requests_have_limits() {
     });
 }
 
-/// A request has ten seconds; half requests and slow ones are ended, whatever they still send. An idle
-/// connection stays.
+/// A request has ten seconds; half requests and slow ones are ended, whatever they still send. An
+/// idle connection stays.
 #[test]
 fn slow_requests_are_ended() {
     alone(|| {
@@ -147,8 +147,8 @@ fn clients_that_do_not_read_are_ended() {
     });
 }
 
-/// More connections than are allowed: those that have done nothing for longest are closed, so that an
-/// honest client comes in.
+/// More connections than are allowed: those that have done nothing for longest are closed, so that
+/// an honest client comes in.
 #[test]
 fn a_flood_of_connections_keeps_nobody_out() {
     alone(|| {

@@ -132,8 +132,8 @@ fn counted_by_ss() -> Counts {
     counts
 }
 
-/// Makes and ends sockets in all states, and compares what `ss` and Prometheus had at each moment that
-/// held still for longer than the time between two scrapes. Returns how many these were.
+/// Makes and ends sockets in all states, and compares what `ss` and Prometheus had at each moment
+/// that held still for longer than the time between two scrapes. Returns how many these were.
 ///
 /// Prometheus is asked afterwards, since a question is a connection.
 fn compare_states(prometheus: &Prometheus) -> usize {
@@ -221,8 +221,8 @@ fn connect_without_waiting(port: u16) -> Socket {
     }
 }
 
-/// Every metric that a rule or an alert names has samples, and every expression of the dashboard gives
-/// data.
+/// Every metric that a rule or an alert names has samples, and every expression of the dashboard
+/// gives data.
 fn every_metric_is_there(prometheus: &Prometheus, dashboard: &Dashboard) {
     for path in ["monitoring/rules.yml", "monitoring/alerts.yml"] {
         let text = fs::read_to_string(common::project_file(path)).unwrap();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! The rules, alerts and their runbook (`monitoring/`, `docs/alerts.md`): each alert is tested and
-//! explained, and every metric that a rule names is one of the exporter's. promtool runs the unit tests
-//! of the rules.
+//! explained, and every metric that a rule names is one of the exporter's. promtool runs the unit
+//! tests of the rules.
 //!
 //! Needs `CAP_SYS_ADMIN` for a namespace, and promtool, which is required if
 //! `TCPSTAT_REQUIRE_PROMTOOL` is set.

@@ -60,8 +60,8 @@ fn a_namespace_has_the_name_that_ip_netns_gave_it() {
     assert!(!others.is_empty(), "{text}");
 }
 
-/// What a script prints with mounts of its own, in which `ip netns add` has made two namespaces that
-/// no process is in. `None` if there is no `ip`.
+/// What a script prints with mounts of its own, in which `ip netns add` has made two namespaces
+/// that no process is in. `None` if there is no `ip`.
 fn with_named_namespaces(script: &str) -> Option<String> {
     if Command::new("ip").arg("-V").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "there is no ip");

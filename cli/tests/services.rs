@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The fullest listener of a port, and `tcpstat services --listeners`, on this machine's kernel and on saved samples.
+//! The fullest listener of a port, and `tcpstat services --listeners`, on this machine's kernel and
+//! on saved samples.
 
 mod common;
 

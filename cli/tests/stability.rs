@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! What `docs/stability.md` promises: the fields of JSON, the metrics with their labels, and the
-//! options are those of the lists in `stability/`. What is added goes into a list; what disappears is a
-//! change of version.
+//! options are those of the lists in `stability/`. What is added goes into a list; what disappears
+//! is a change of version.
 //!
-//! `TCPSTAT_WRITE_LISTS=1 cargo test -p tcpstat-cli --test stability` adds what is new, and never takes
-//! anything away.
+//! `TCPSTAT_WRITE_LISTS=1 cargo test -p tcpstat-cli --test stability` adds what is new, and never
+//! takes anything away.
 //!
 //! Needs `CAP_SYS_ADMIN` for a network namespace.
 

@@ -10,8 +10,8 @@ pub const MOST: usize = 8;
 use super::table::{AF_INET, AF_INET6};
 
 /// The local addresses of sockets: a bit for every IPv4 address, at the number of the family whose
-/// sockets have no other; one for every IPv6 address but IPv4-mapped ones; and one for every address
-/// of a socket of the family of IPv6, mapped ones too.
+/// sockets have no other; one for every IPv6 address but IPv4-mapped ones; and one for every
+/// address of a socket of the family of IPv6, mapped ones too.
 const IPV4: u16 = 1 << AF_INET;
 const IPV6: u16 = 1;
 const BOTH: u16 = IPV4 | IPV6 | 1 << AF_INET6;
@@ -23,8 +23,8 @@ const BOTH: u16 = IPV4 | IPV6 | 1 << AF_INET6;
 /// device that a listener may be bound to is not looked at (`inet_lhash2_lookup`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalAddresses {
-    /// [`IPV4`], [`IPV6`], or [`BOTH`]: those of which every one is theirs, since a listener has the
-    /// unspecified address.
+    /// [`IPV4`], [`IPV6`], or [`BOTH`]: those of which every one is theirs, since a listener has
+    /// the unspecified address.
     every: u16,
     /// How many of the following there are.
     len: u8,

@@ -165,8 +165,8 @@ impl Hasher for Multiplied {
 /// A row for each network namespace.
 pub struct Namespaces<'a, Net>(&'a [Row<Net>]);
 
-/// The text of `/proc/tcpstat_namespaces`: a line with the names of the columns, and a line for each
-/// row.
+/// The text of `/proc/tcpstat_namespaces`: a line with the names of the columns, and a line for
+/// each row.
 impl<Net> fmt::Display for Namespaces<'_, Net> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(COLUMN)?;

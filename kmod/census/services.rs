@@ -4,9 +4,9 @@
 //! `/proc/net/tcpstat_services`.
 //!
 //! There are three steps, since nothing can be allocated under a lock, and a listener says whose a
-//! connection is. First the ports that have a listener are marked ([`Marks`]), which gives the number
-//! of rows. Then listeners are counted into these rows, and then all other sockets ([`Tally`]). The
-//! caller provides all memory.
+//! connection is. First the ports that have a listener are marked ([`Marks`]), which gives the
+//! number of rows. Then listeners are counted into these rows, and then all other sockets
+//! ([`Tally`]). The caller provides all memory.
 
 use core::fmt;
 

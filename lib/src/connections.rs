@@ -33,8 +33,8 @@ pub struct Connection {
     /// source does not know it (procfs).
     pub send_queue: Option<u32>,
     /// The index of the interface that it is bound to (`SO_BINDTODEVICE`, or a link-local address);
-    /// see [`Connections::interface`](crate::Connections::interface). `None` if it is bound to none,
-    /// or if the source does not know it (procfs).
+    /// see [`Connections::interface`](crate::Connections::interface). `None` if it is bound to
+    /// none, or if the source does not know it (procfs).
     pub interface: Option<u32>,
     /// The ID of the cgroup that made it; see [`Units`](crate::Units). `None` if it has none, as
     /// time-wait and request sockets, or if the source does not know it (procfs, Linux before 5.9).

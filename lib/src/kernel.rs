@@ -110,8 +110,8 @@ impl fmt::Display for Gauge {
 pub enum Ceiling {
     /// `net.ipv4.tcp_max_tw_buckets`: sockets in `TIME_WAIT`.
     MaxTwBuckets,
-    /// `net.ipv4.tcp_max_orphans`: sockets that no process has. Of the whole machine; only its first
-    /// network namespace can read it.
+    /// `net.ipv4.tcp_max_orphans`: sockets that no process has. Of the whole machine; only its
+    /// first network namespace can read it.
     MaxOrphans,
     /// `net.core.somaxconn`: the longest backlog.
     Somaxconn,
@@ -155,8 +155,8 @@ impl fmt::Display for Ceiling {
     }
 }
 
-/// Counters and limits of a network namespace. A number is `None` if the kernel does not have it, or
-/// if it may not be read.
+/// Counters and limits of a network namespace. A number is `None` if the kernel does not have it,
+/// or if it may not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kernel {

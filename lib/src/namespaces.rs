@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The network namespaces of a machine: those that have a process, and those that have a name alone.
+//! The network namespaces of a machine: those that have a process, and those that have a name
+//! alone.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -39,8 +40,8 @@ impl Namespace {
     }
 
     /// The network namespace of a process (or thread), from the procfs at `proc_root`; `None` if
-    /// there is no such process, or it is about to end. If its first thread has ended, the namespace
-    /// of the next one.
+    /// there is no such process, or it is about to end. If its first thread has ended, the
+    /// namespace of the next one.
     ///
     /// # Errors
     /// [`Error::Read`] if the link cannot be read, or does not lead to a namespace.
@@ -161,8 +162,8 @@ pub struct Namespaces {
 
 impl Namespaces {
     /// Looks at every process and thread in the procfs at `proc_root`, and at the files in
-    /// `/run/netns` and `/run/docker/netns`. A namespace that is only mounted elsewhere, or that only
-    /// has sockets, is not found.
+    /// `/run/netns` and `/run/docker/netns`. A namespace that is only mounted elsewhere, or that
+    /// only has sockets, is not found.
     ///
     /// # Errors
     /// [`Error::Open`] or [`Error::Read`] if the processes cannot be listed, or a link does not
@@ -211,8 +212,9 @@ impl Namespaces {
     }
 
     /// The number of connections in each state, in every network namespace of the machine, by the
-    /// inode number: the module counts them all in one walk (`/proc/tcpstat_namespaces`). `None` if it
-    /// is not loaded, or its file refused; it is for `CAP_NET_ADMIN` in the initial user namespace.
+    /// inode number: the module counts them all in one walk (`/proc/tcpstat_namespaces`). `None` if
+    /// it is not loaded, or its file refused; it is for `CAP_NET_ADMIN` in the initial user
+    /// namespace.
     ///
     /// # Errors
     /// Any other failure to open or read the file, which names it; [`Error::Line`] if it is

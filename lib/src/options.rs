@@ -55,8 +55,8 @@ pub enum Target {
     /// or if its PID has been reused. Without a process, nothing is known of it but
     /// [`Options::counted`].
     Namespace(Namespace),
-    /// The network namespace that a file is, such as `/run/netns/web` (`ip netns add`). Every source
-    /// enters it, which needs `CAP_SYS_ADMIN`, unless it is that of the calling thread. See
+    /// The network namespace that a file is, such as `/run/netns/web` (`ip netns add`). Every
+    /// source enters it, which needs `CAP_SYS_ADMIN`, unless it is that of the calling thread. See
     /// [`Named::path_of`](crate::Named::path_of).
     File {
         /// The file.

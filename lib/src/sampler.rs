@@ -353,9 +353,9 @@ impl Sampler {
     }
 
     /// Whose the sockets are that listen at `ports`, in no particular order: what
-    /// [`Sampler::services`] does not say. `source` is the one to ask, whatever that of the options:
-    /// netlink, which takes little time, or procfs, which knows no cgroups. `None` if it is absent
-    /// or refused.
+    /// [`Sampler::services`] does not say. `source` is the one to ask, whatever that of the
+    /// options: netlink, which takes little time, or procfs, which knows no cgroups. `None` if it
+    /// is absent or refused.
     ///
     /// # Errors
     /// Any other failure of the source; [`Error::NotListed`] if it is the module.

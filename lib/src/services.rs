@@ -98,8 +98,8 @@ impl Service {
 pub struct Services {
     /// The services, by port in ascending order.
     pub services: Vec<Service>,
-    /// The sockets that no listener has, mostly outgoing connections. `None` if only some ports were
-    /// requested.
+    /// The sockets that no listener has, mostly outgoing connections. `None` if only some ports
+    /// were requested.
     pub other: Option<Counts>,
     /// The bytes in the queues of all connections, or of those at the requested ports. `None` if
     /// the source does not know them (the module).

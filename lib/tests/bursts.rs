@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Rare states beside common ones, while other sockets come and go in bursts: what does not change is
-//! counted right in every reading.
+//! Rare states beside common ones, while other sockets come and go in bursts: what does not change
+//! is counted right in every reading.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};

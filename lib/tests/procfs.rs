@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Connections by procfs while the table grows, on real sockets. Needs `CAP_SYS_ADMIN` for the namespace.
+//! Connections by procfs while the table grows, on real sockets. Needs `CAP_SYS_ADMIN` for the
+//! namespace.
 
 use std::collections::HashMap;
 

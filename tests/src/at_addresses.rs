@@ -165,8 +165,8 @@ fn find(listeners: &[Socket], at: SocketAddr) -> io::Result<&Socket> {
     Err(io::Error::other(format!("nobody listens at {at}")))
 }
 
-/// Makes a connection to `listener` and closes it: first its end that is at `from`, which is then in
-/// TIME_WAIT, or else the listener's.
+/// Makes a connection to `listener` and closes it: first its end that is at `from`, which is then
+/// in TIME_WAIT, or else the listener's.
 fn connect_and_close(listener: &Socket, from: Option<SocketAddr>) -> io::Result<()> {
     let to = listener.local_addr()?;
     let client = stream(to.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Strict parsers of what Prometheus reads: OpenMetrics 1.0 and text format 0.0.4. They share no code
-//! with the encoder.
+//! Strict parsers of what Prometheus reads: OpenMetrics 1.0 and text format 0.0.4. They share no
+//! code with the encoder.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,8 +5,8 @@
 //! For all tests and the benchmark: [`sockets`] in every state, listeners and connections at
 //! specified addresses ([`at_addresses`]), processes that hold them ([`holder`]), connections that
 //! come and go ([`churn`]), cgroups ([`cgroup`]), network namespaces ([`netns`]) and processes in
-//! them ([`idle`]), a [`terminal`], [`limits`], two counts to compare with ([`naive`], [`ss`]), and the
-//! formats of metrics ([`exposition`]).
+//! them ([`idle`]), a [`terminal`], [`limits`], two counts to compare with ([`naive`], [`ss`]), and
+//! the formats of metrics ([`exposition`]).
 //!
 //! For a built module: whether it is as its kernel's configuration asks ([`ko`]).
 //!

@@ -73,8 +73,8 @@ impl Scope {
         })
     }
 
-    /// The scope of a command that reads totals alone. With all namespaces, the module counts them in
-    /// one walk, if it is loaded and may be asked.
+    /// The scope of a command that reads totals alone. With all namespaces, the module counts them
+    /// in one walk, if it is loaded and may be asked.
     pub(crate) fn of_totals(
         source: &SourceFlags,
         namespaces: &NamespaceFlags,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A container in which the procfs of its host is mounted as well. The host is a PID namespace whose
-//! process 1 is in the caller's network namespace.
+//! A container in which the procfs of its host is mounted as well. The host is a PID namespace
+//! whose process 1 is in the caller's network namespace.
 
 use std::process::Command;
 
@@ -14,8 +14,8 @@ pub(crate) enum Container {
     WithProcessesOfTheHost,
 }
 
-/// A command in the container. `HOST` at the beginning of an argument is where the host's procfs is,
-/// which is mounted with these options.
+/// A command in the container. `HOST` at the beginning of an argument is where the host's procfs
+/// is, which is mounted with these options.
 pub(crate) fn in_container(container: Container, options: &str, command: &[&str]) -> Command {
     let own = match container {
         Container::Alone => {

@@ -164,8 +164,8 @@ fn text(svg: &mut String, class: &str, x: f64, y: f64, text: &str) {
     .unwrap();
 }
 
-/// A legend such as `{{instance}} port {{port}}` for these labels. Prometheus has no labels that are
-/// empty.
+/// A legend such as `{{instance}} port {{port}}` for these labels. Prometheus has no labels that
+/// are empty.
 fn legend(format: &str, labels: &Map<String, Value>) -> String {
     let mut parts = format.split("{{");
     let mut text = parts.next().unwrap().to_owned();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A running Prometheus with the rules and alerts of `monitoring/`, in which time passes 60 times as
-//! fast.
+//! A running Prometheus with the rules and alerts of `monitoring/`, in which time passes 60 times
+//! as fast.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -40,8 +40,8 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes `target`, in the network namespace of this thread, and waits until it
-    /// answers.
+    /// Starts one that scrapes `target`, in the network namespace of this thread, and waits until
+    /// it answers.
     pub(crate) fn start(target: &str) -> Self {
         assert!(promtool::is_there(), "there is no promtool");
         let folder = TempDir::new().unwrap();

@@ -4,10 +4,10 @@
 //!
 //! Each table is counted in five ways: by the obvious walk; by the walk; as the limit, which reads
 //! the same cache lines in random order, prefetched, without lists or locks; by the walk, for each
-//! port that has a listener; and by the walk, for each network namespace. Milliseconds depend on the
-//! machine, so the table at the end has ratios: the speedup over the obvious walk, the slowdown
-//! against the limit, and the costs of the services and of all namespaces against that of the totals
-//! of one namespace. The run fails if a ratio misses its bound.
+//! port that has a listener; and by the walk, for each network namespace. Milliseconds depend on
+//! the machine, so the table at the end has ratios: the speedup over the obvious walk, the slowdown
+//! against the limit, and the costs of the services and of all namespaces against that of the
+//! totals of one namespace. The run fails if a ratio misses its bound.
 //!
 //! `cargo bench -p tcpstat-census`, and `-- 'load 4'` for a part of it. The largest table takes 2.5
 //! GB of memory.
@@ -134,8 +134,8 @@ impl Case {
     }
 }
 
-/// The namespaces of a table: the first, which is the one that the other ways count, and others that
-/// are as far from each other as the kernel's `struct net`.
+/// The namespaces of a table: the first, which is the one that the other ways count, and others
+/// that are as far from each other as the kernel's `struct net`.
 fn nets(number: usize) -> impl Iterator<Item = u64> {
     (0..number as u64).map(|nth| 1 + nth * 0x1400)
 }

@@ -2,7 +2,8 @@
 
 //! Errors, as the kernel's negative numbers.
 //!
-//! C header: [`include/uapi/asm-generic/errno-base.h`](srctree/include/uapi/asm-generic/errno-base.h)
+//! C header:
+//! [`include/uapi/asm-generic/errno-base.h`](srctree/include/uapi/asm-generic/errno-base.h)
 
 use crate::alloc::AllocError;
 use crate::ffi::c_int;

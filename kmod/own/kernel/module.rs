@@ -77,8 +77,8 @@ macro_rules! modinfo {
         const _: () = {
             const TEXT: &str = ::core::concat!($key, "=", $value, "\0");
             #[link_section = ".modinfo"]
-            // Not `used(linker)`, which newer compilers take for `used`: that makes a second section
-            // of the same name, in which modpost does not look for the licence.
+            // Not `used(linker)`, which newer compilers take for `used`: that makes a second
+            // section of the same name, in which modpost does not look for the licence.
             #[used(compiler)]
             static ENTRY: [u8; TEXT.len()] = *TEXT.as_bytes().first_chunk().unwrap();
         };

@@ -6,7 +6,8 @@ use core::cell::UnsafeCell;
 use core::marker::{PhantomData, PhantomPinned};
 use core::mem::MaybeUninit;
 
-/// A value of C, about which Rust assumes nothing: it may be uninitialised, and others may write it.
+/// A value of C, about which Rust assumes nothing: it may be uninitialised, and others may write
+/// it.
 #[repr(transparent)]
 pub struct Opaque<T>(UnsafeCell<MaybeUninit<T>>, PhantomPinned);
 

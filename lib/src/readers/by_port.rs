@@ -77,8 +77,8 @@ impl<'a> PortTable<'a> {
         self.ports.is_none_or(|ports| ports.contains(port))
     }
 
-    /// Counts a socket that does not listen, and the bytes in its receive and send queues. Its local
-    /// address is read only where it matters.
+    /// Counts a socket that does not listen, and the bytes in its receive and send queues. Its
+    /// local address is read only where it matters.
     #[inline]
     pub(crate) fn add<E>(
         &mut self,
@@ -132,8 +132,8 @@ impl<'a> PortTable<'a> {
         all.drops = add(all.drops, listener.drops);
     }
 
-    /// The services, by port in ascending order; the sockets that no listener has, `None` where only
-    /// some ports are asked for; and the queues of all.
+    /// The services, by port in ascending order; the sockets that no listener has, `None` where
+    /// only some ports are asked for; and the queues of all.
     pub(crate) fn services(mut self) -> (Vec<Service>, Option<Counts>, Queues) {
         let mut all = Queues::default();
         for Row { queues, .. } in &self.rows {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The paths of cgroups by their IDs. The ID of a cgroup is the inode number of its directory in the
-//! hierarchy of cgroup v2 (`cgroup_id`, `include/linux/cgroup.h`).
+//! The paths of cgroups by their IDs. The ID of a cgroup is the inode number of its directory in
+//! the hierarchy of cgroup v2 (`cgroup_id`, `include/linux/cgroup.h`).
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -34,8 +34,8 @@ pub(crate) fn mount(proc_root: &Path) -> Result<PathBuf, Error> {
         .ok_or(Error::NoCgroup2)
 }
 
-/// The paths of the cgroups with these IDs below `mount`, each beginning with a slash. A cgroup that
-/// is not there is left out.
+/// The paths of the cgroups with these IDs below `mount`, each beginning with a slash. A cgroup
+/// that is not there is left out.
 pub(crate) fn paths(mount: &Path, mut ids: HashSet<u64>) -> HashMap<u64, String> {
     let mut found = HashMap::new();
     each(mount, |id, path| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The columns of a file of the module, which are known by their names: an older or newer module may
-//! have others.
+//! The columns of a file of the module, which are known by their names: an older or newer module
+//! may have others.
 
 use super::lines::{Line, words};
 use crate::error::BadLine;

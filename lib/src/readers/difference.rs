@@ -6,12 +6,12 @@
 //! Of the sockets of a namespace, `inuse` are full sockets and `tw` are time-wait sockets; request
 //! sockets are in neither. So a dump that leaves out a state still determines its number:
 //!
-//! - `ESTABLISHED` = `inuse` − the full sockets in all other states; and `CurrEstab`, which is counted
-//!   at another place, is `ESTABLISHED`, with or without `CLOSE_WAIT`;
+//! - `ESTABLISHED` = `inuse` − the full sockets in all other states; and `CurrEstab`, which is
+//!   counted at another place, is `ESTABLISHED`, with or without `CLOSE_WAIT`;
 //! - `TIME_WAIT` = `tw` − the time-wait sockets listed in `FIN_WAIT2`.
 //!
-//! The counters are per namespace in every kernel that is supported. They count sockets of `tcp_prot`
-//! and `tcpv6_prot`, and of the copies that MPTCP, TLS and BPF make of these (they share
+//! The counters are per namespace in every kernel that is supported. They count sockets of
+//! `tcp_prot` and `tcpv6_prot`, and of the copies that MPTCP, TLS and BPF make of these (they share
 //! `inuse_idx`): the same sockets that TCP's hash tables hold. Bound and closed sockets are in
 //! neither.
 //!
@@ -21,22 +21,22 @@
 //!
 //! **What is accepted.** The counters are read before and after the dump.
 //!
-//! - `ESTABLISHED` is taken from `CurrEstab`, if what `inuse` leaves for it agrees with it up to the
-//!   number of sockets that moved meanwhile. Whether `CurrEstab` counts `CLOSE_WAIT` (since a fix of
-//!   2024, which stable kernels have too) is decided by which of the two agrees. If both do, the
-//!   nearer one is taken, provided that they differ by at most one part in [`STEADY`]. If it counts
-//!   `CLOSE_WAIT`, the listed ones are subtracted: then the sockets of `CurrEstab` that may have come
-//!   or gone since they were listed must be at most one part in [`STEADY`], too.
-//! - `TIME_WAIT` is accepted if the sockets that may have entered or left `FIN_WAIT2` meanwhile are at
-//!   most one part in [`STEADY`] of it.
+//! - `ESTABLISHED` is taken from `CurrEstab`, if what `inuse` leaves for it agrees with it up to
+//!   the number of sockets that moved meanwhile. Whether `CurrEstab` counts `CLOSE_WAIT` (since a
+//!   fix of 2024, which stable kernels have too) is decided by which of the two agrees. If both do,
+//!   the nearer one is taken, provided that they differ by at most one part in [`STEADY`]. If it
+//!   counts `CLOSE_WAIT`, the listed ones are subtracted: then the sockets of `CurrEstab` that may
+//!   have come or gone since they were listed must be at most one part in [`STEADY`], too.
+//! - `TIME_WAIT` is accepted if the sockets that may have entered or left `FIN_WAIT2` meanwhile are
+//!   at most one part in [`STEADY`] of it.
 //!
-//! So a derived number is off by at most 1 % of itself and what the counters show to have entered or
-//! left that state. A state whose number is not accepted is listed in a second dump, which costs the
-//! kernel another walk of its table.
+//! So a derived number is off by at most 1 % of itself and what the counters show to have entered
+//! or left that state. A state whose number is not accepted is listed in a second dump, which costs
+//! the kernel another walk of its table.
 //!
-//! **Listeners** that close before the dump and open after it leave no trace in any counter. They are
-//! listed by themselves: before everything, and just before and just after the counters are read the
-//! last time. Only if the same ones are there each time, none of them moved.
+//! **Listeners** that close before the dump and open after it leave no trace in any counter. They
+//! are listed by themselves: before everything, and just before and just after the counters are
+//! read the last time. Only if the same ones are there each time, none of them moved.
 
 use tcpstat_census::counts::Counts;
 use tcpstat_census::state::State;
@@ -86,8 +86,8 @@ struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LeftOut {
     state: State,
-    /// The most sockets of the other one that are listed before the dump is ended, to leave out that
-    /// one instead.
+    /// The most sockets of the other one that are listed before the dump is ended, to leave out
+    /// that one instead.
     other_most: Option<u64>,
 }
 
@@ -99,8 +99,8 @@ impl LeftOut {
 }
 
 impl Plan {
-    /// The plans to follow, in this order, until a dump is not ended early; none if listing everything
-    /// is as good.
+    /// The plans to follow, in this order, until a dump is not ended early; none if listing
+    /// everything is as good.
     ///
     /// The counters do not tell which of `ESTABLISHED` and `CLOSE_WAIT` is many. If both are, it is
     /// still cheaper to list one of them than to list both.
@@ -344,7 +344,8 @@ impl Dump {
             sockets: u64::try_from(sockets).unwrap_or(0),
         };
 
-        // Whether or not CurrEstab has CLOSE_WAIT in it. If not, it has nothing to say of CLOSE_WAIT.
+        // Whether or not CurrEstab has CLOSE_WAIT in it. If not, it has nothing to say of
+        // CLOSE_WAIT.
         let together = Some(curr_estab - i128::from(other)).filter(fits);
         let alone = match left_out.state {
             State::Established => Some(curr_estab).filter(fits),
@@ -530,8 +531,8 @@ mod tests {
         count(sockets, Ok(Readings(readings)), FEW).unwrap()
     }
 
-    /// Counts `sockets`, which must be right whatever the readings are. Returns the states that were
-    /// derived, and why others were not.
+    /// Counts `sockets`, which must be right whatever the readings are. Returns the states that
+    /// were derived, and why others were not.
     fn derived(sockets: &mut Sockets, readings: &[Counters]) -> (Vec<State>, Vec<Reason>) {
         let (counts, method) = counted(sockets, readings);
         assert_eq!(counts, sockets.tally.counts, "{method}");
@@ -735,7 +736,8 @@ mod tests {
 
     #[test]
     fn listeners_that_come_back_leave_no_trace_in_the_counters() {
-        // 200 listeners are closed while the dump is made, and 200 are open when the counters are read.
+        // 200 listeners are closed while the dump is made, and 200 are open when the counters are
+        // read.
         let mut sockets = sockets(
             &[
                 (State::Established, 2000),
@@ -831,7 +833,8 @@ mod tests {
                 LISTED.without(State::CloseWait)
             ]
         );
-        // A CurrEstab without CLOSE_WAIT says nothing of it; most are elsewhere by the counters then.
+        // A CurrEstab without CLOSE_WAIT says nothing of it; most are elsewhere by the counters
+        // then.
         let older = Counters {
             curr_estab: 10,
             ..good

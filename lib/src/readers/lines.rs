@@ -10,8 +10,8 @@ use std::path::Path;
 use super::interrupted::retried;
 use crate::error::{BadLine, Error};
 
-/// The size of a buffer for lines, in bytes: four of the largest pages that a kernel has. The kernel
-/// gives at most a page a read of a table.
+/// The size of a buffer for lines, in bytes: four of the largest pages that a kernel has. The
+/// kernel gives at most a page a read of a table.
 pub(crate) const BUFFER: usize = 1 << 18;
 
 /// Reads lines. Each must fit into `buffer`.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The module's answer for all network namespaces: `/proc/tcpstat_namespaces`, a line for each, read
-//! strictly.
+//! The module's answer for all network namespaces: `/proc/tcpstat_namespaces`, a line for each,
+//! read strictly.
 //!
 //! A header names the columns, and the lines are read by these names; other columns are ignored.
 

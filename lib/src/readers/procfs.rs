@@ -62,8 +62,8 @@ impl Procfs {
         Ok((table, missing))
     }
 
-    /// Reads `tcp6` and then `tcp`, and says of each whether the kernel answers. Returns the file of
-    /// a saved sample that is missing.
+    /// Reads `tcp6` and then `tcp`, and says of each whether the kernel answers. Returns the file
+    /// of a saved sample that is missing.
     fn each_file(
         &mut self,
         root: &Root,

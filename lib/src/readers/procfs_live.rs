@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Tests of the procfs reader on a table that changes while it is read, shown as the kernel shows it: by
-//! `seq_read_iter` (`fs/seq_file.c`), `tcp_seq_start`, `tcp_seq_next` and `tcp_seek_last_pos` (`net/ipv4/tcp_ipv4.c`).
+//! Tests of the procfs reader on a table that changes while it is read, shown as the kernel shows
+//! it: by `seq_read_iter` (`fs/seq_file.c`), `tcp_seq_start`, `tcp_seq_next` and
+//! `tcp_seek_last_pos` (`net/ipv4/tcp_ipv4.c`).
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -300,8 +301,8 @@ fn a_bucket_that_grows_between_reads_does_not_end_the_table() {
     }
 }
 
-/// 26 rows and the header, and then 27 rows a page: the last page is full. Then more sockets come than the reader
-/// remembers rows.
+/// 26 rows and the header, and then 27 rows a page: the last page is full. Then more sockets come
+/// than the reader remembers rows.
 #[test]
 fn a_long_tail_that_is_shown_again_is_left_early() {
     let sockets = 26 + 27 * 3000;

@@ -169,7 +169,8 @@ impl Root {
     }
 
     /// Whether this is a network namespace in which there are no sockets, as its counters say: then
-    /// no table has to be walked. `false` if it is that of the caller, or the counters cannot be read.
+    /// no table has to be walked. `false` if it is that of the caller, or the counters cannot be
+    /// read.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.kind, Kind::Process(_) | Kind::File(..))
             && sockstat::is_empty(|name| self.open_net(name))

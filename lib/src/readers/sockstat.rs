@@ -72,8 +72,8 @@ impl Sockstat {
 }
 
 /// Whether the counters of a network namespace say that it has no TCP sockets: no full ones, and no
-/// time-wait sockets. (A request socket needs a listener, which is full.) `open` opens a file of the
-/// namespace; `false` if one cannot be read.
+/// time-wait sockets. (A request socket needs a listener, which is full.) `open` opens a file of
+/// the namespace; `false` if one cannot be read.
 pub(crate) fn is_empty(open: impl Fn(&str) -> Result<(PathBuf, File), Error>) -> bool {
     let mut text = vec![0; LONGEST];
     let ipv4 = open("sockstat").and_then(|(path, file)| {

@@ -214,7 +214,8 @@ fn signed_returns(module: &Module, functions: &[Function<'_>], found: &mut Viola
     }
 }
 
-/// Where a function returns to an address that it loaded from the stack, without `check` after that.
+/// Where a function returns to an address that it loaded from the stack, without `check` after
+/// that.
 fn returns_without(function: &Function<'_>, check: fn(&Instruction) -> bool) -> Vec<u64> {
     let mut addresses = Vec::new();
     for (n, instruction) in function.code.iter().enumerate() {

@@ -170,8 +170,9 @@ fn perform() -> Outcome {
 }
 
 fn misbehave(fault: Fault) -> Outcome {
-    // scripts/vm-test looks for this line, which shows that the machine came so far. By the terminal,
-    // and by the kernel's log, which a panic writes out: what the terminal has not sent is lost then.
+    // scripts/vm-test looks for this line, which shows that the machine came so far. By the
+    // terminal, and by the kernel's log, which a panic writes out: what the terminal has not sent
+    // is lost then.
     let line = format!("init: misbehaves as it was told: {fault:?}");
     say(&line);
     fs::write("/dev/kmsg", format!("<5>{line}\n"))?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Scenario: the exporter while the module is loaded and unloaded below it. The machine has no network
-//! card, so the scenario itself reads `/metrics`.
+//! Scenario: the exporter while the module is loaded and unloaded below it. The machine has no
+//! network card, so the scenario itself reads `/metrics`.
 
 use std::error::Error;
 use std::io::{Read, Write};

@@ -240,8 +240,8 @@ impl Seen {
     }
 }
 
-/// Whether reading `path` fails because it has been removed (ENOENT) or is being removed: ENODEV from
-/// a reading in progress, EIO from the file (`proc_reg_read`), EINVAL from the link to it
+/// Whether reading `path` fails because it has been removed (ENOENT) or is being removed: ENODEV
+/// from a reading in progress, EIO from the file (`proc_reg_read`), EINVAL from the link to it
 /// (`proc_get_link`).
 pub(super) fn is_removed(path: &str, error: &io::Error) -> bool {
     match error.raw_os_error() {

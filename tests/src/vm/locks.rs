@@ -122,8 +122,8 @@ fn longest_hold(name: &str, stat: &str) -> Result<String, String> {
         .ok_or_else(|| format!("/proc/lock_stat does not have the lock {name}\n{stat}"))
 }
 
-/// Listeners at one port, as many as the kernel lets share it (`reuseport_grow`). Fewer on the debug
-/// kernel.
+/// Listeners at one port, as many as the kernel lets share it (`reuseport_grow`). Fewer on the
+/// debug kernel.
 fn listeners() -> usize {
     if on_debug_kernel() { 3_000 } else { 65_535 }
 }

@@ -229,7 +229,8 @@ fn reuse_port() -> Outcome {
         accept_queue: 1,
         backlog: 100,
         drops: 0,
-        // That of the only one with a connection, not the first or the one with the greatest backlog.
+        // That of the only one with a connection, not the first or the one with the greatest
+        // backlog.
         fullest: [1, 40],
         counts: want,
     };
@@ -306,8 +307,8 @@ fn moving() -> Outcome {
     })
 }
 
-/// In how many readings all of `connections` are those of a listener at `port`, in how many there is
-/// no listener, and in how many one at another address.
+/// In how many readings all of `connections` are those of a listener at `port`, in how many there
+/// is no listener, and in how many one at another address.
 fn places(port: u16, connections: u64) -> Result<[u64; 3], Box<dyn Error>> {
     let mut readings = [0; 3];
     for _ in 0..repeat(300) {

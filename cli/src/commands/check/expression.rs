@@ -13,8 +13,8 @@ use tcpstat::{Counter, Gauge, State};
 
 use crate::explain::typed;
 
-/// A limit: `[SCOPE:]WHAT[/s] OP NUMBER[%]`. Its `Display` is the shortest text that parses to the same
-/// limit.
+/// A limit: `[SCOPE:]WHAT[/s] OP NUMBER[%]`. Its `Display` is the shortest text that parses to the
+/// same limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expression {
     /// The left-hand side.
@@ -131,8 +131,8 @@ impl Scope {
 pub(crate) enum Measure {
     /// The number.
     Count,
-    /// `%`, its share: of all sockets; at a port, of its connections; for `accept_queue`, that of the
-    /// fullest listener, of its backlog.
+    /// `%`, its share: of all sockets; at a port, of its connections; for `accept_queue`, that of
+    /// the fullest listener, of its backlog.
     Share,
     /// `/s`, its change per second between two readings.
     Rate,
@@ -474,7 +474,8 @@ impl FromStr for Expressions {
     }
 }
 
-/// The scope that begins with the word `first`, and the word after it; if there is no scope, `first`.
+/// The scope that begins with the word `first`, and the word after it; if there is no scope,
+/// `first`.
 fn scope(
     parts: &mut Parts<'_>,
     first: Range<usize>,

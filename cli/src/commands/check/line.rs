@@ -200,8 +200,8 @@ fn range(limits: &[Expression]) -> String {
     }
 }
 
-/// The number; a share in per cent, or a change per second, with one decimal. If rounding would move
-/// it to the other side of a limit, it has up to six decimals.
+/// The number; a share in per cent, or a change per second, with one decimal. If rounding would
+/// move it to the other side of a limit, it has up to six decimals.
 fn number(comparison: &Comparison, value: &Value) -> String {
     // How much of the unit `amount` / `of` is.
     let (factor, of) = match (comparison.subject.measure, value.whole) {

@@ -63,8 +63,8 @@ fn without_empty(open_metrics: &str) -> String {
     text
 }
 
-/// Text format 0.0.4 of OpenMetrics: counters have the name of their samples, info metrics are gauges,
-/// there is neither a unit nor an end.
+/// Text format 0.0.4 of OpenMetrics: counters have the name of their samples, info metrics are
+/// gauges, there is neither a unit nor an end.
 fn text_format(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help = None;

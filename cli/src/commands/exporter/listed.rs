@@ -57,8 +57,8 @@ impl Listed {
     }
 }
 
-/// The `most` ports with the most sockets, and with all others together as `other`; and how many these
-/// are.
+/// The `most` ports with the most sockets, and with all others together as `other`; and how many
+/// these are.
 pub(super) fn largest(
     ports: HashMap<u16, Counts>,
     mut other: Counts,

@@ -109,7 +109,8 @@ pub(crate) struct ExporterArgs {
     #[command(flatten)]
     collectors: CollectorFlags,
 
-    /// Most ports, addresses or groups that a collector shows; tcpstat_left_out has the rest's number
+    /// Most ports, addresses or groups that a collector shows; tcpstat_left_out has the rest's
+    /// number
     #[arg(long = "collector.max-items", value_name = "N", default_value_t = 500)]
     max_items: usize,
 

@@ -78,8 +78,8 @@ pub(super) fn time_left(header: &str, offset: Duration) -> Option<Duration> {
     )
 }
 
-/// The collectors of a query such as `collect[]=totals&collect[]=services`: those that are on, if it
-/// names none.
+/// The collectors of a query such as `collect[]=totals&collect[]=services`: those that are on, if
+/// it names none.
 pub(super) fn collectors(query: &str, on: Collectors) -> Result<Collectors, String> {
     let mut asked = Collectors::default();
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {

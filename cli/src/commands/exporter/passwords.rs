@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Basic authentication. A bcrypt hash costs as much as many readings, so a thread of its own computes
-//! one at a time, few may wait for it, and pairs that were right are remembered.
+//! Basic authentication. A bcrypt hash costs as much as many readings, so a thread of its own
+//! computes one at a time, few may wait for it, and pairs that were right are remembered.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

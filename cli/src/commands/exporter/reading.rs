@@ -123,8 +123,8 @@ impl Reader {
         };
 
         let start = Instant::now();
-        // Listing listeners costs little. Drops are counted by socket, and outgoing connections have
-        // no listener at their local port.
+        // Listing listeners costs little. Drops are counted by socket, and outgoing connections
+        // have no listener at their local port.
         let needs = [Services, Listeners, PeerPorts, LocalPorts, Destinations];
         let listeners = needs.iter().any(|&one| wanted.has(one));
         let listeners = listeners.then(|| self.sampler.listeners(None));
@@ -428,8 +428,8 @@ impl Reader {
         answers
     }
 
-    /// The units of every network namespace, added up. One that does not answer is an error, since its
-    /// sockets would be missing from sums.
+    /// The units of every network namespace, added up. One that does not answer is an error, since
+    /// its sockets would be missing from sums.
     fn units_of_all_namespaces(&mut self) -> Result<Answer, String> {
         let mut scope = self.every_namespace(false);
         let mut round = scope.round().map_err(failure)?;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Which states of a service or a group have ever been above zero. The others are left out: most
-//! series would be zero for ever. One that was shown stays, so that it does not end at its last value.
+//! series would be zero for ever. One that was shown stays, so that it does not end at its last
+//! value.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `tcpstat services`: the connections of each service, and the queues of its listeners, together or
-//! one by one.
+//! `tcpstat services`: the connections of each service, and the queues of its listeners, together
+//! or one by one.
 
 pub(super) mod formats;
 mod listeners;

@@ -111,8 +111,8 @@ impl Serialize for Limits<'_> {
     }
 }
 
-/// The metrics of the counters and of the numbers of sockets in these readings, each with the labels
-/// of its namespace. What is not known is left out.
+/// The metrics of the counters and of the numbers of sockets in these readings, each with the
+/// labels of its namespace. What is not known is left out.
 pub(in crate::commands) fn encode_counters(
     readings: &[(Labels, Kernel)],
     encoder: &mut DescriptorEncoder<'_>,

@@ -182,8 +182,8 @@ impl Hashinfo {
         }
     }
 
-    /// Makes `socket` one of IPv4 at no address, and sets its namespace, its state, and its substate
-    /// as a time-wait socket.
+    /// Makes `socket` one of IPv4 at no address, and sets its namespace, its state, and its
+    /// substate as a time-wait socket.
     pub(crate) fn set(&self, socket: usize, net: u64, state: u8, tw_substate: u8) {
         let socket = &self.sockets[socket];
         socket.family.store(AF_INET, Ordering::Relaxed);
@@ -309,7 +309,8 @@ impl Hashinfo {
         }
     }
 
-    /// Gives each socket one of the first `number` addresses of the loopback device, chosen at random.
+    /// Gives each socket one of the first `number` addresses of the loopback device, chosen at
+    /// random.
     pub(crate) fn set_addresses(&self, number: usize) {
         let mut numbers = Numbers(number as u64);
         for socket in 0..self.sockets.len() {

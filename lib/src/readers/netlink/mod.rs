@@ -243,7 +243,8 @@ fn listener(message: &InetDiagMsg) -> Result<Option<Listener>, String> {
     }))
 }
 
-/// The names of the interfaces of the calling thread's network namespace, by index; none if the system refuses them.
+/// The names of the interfaces of the calling thread's network namespace, by index; none if the
+/// system refuses them.
 fn interfaces() -> HashMap<u32, String> {
     let interfaces = if_nameindex().ok();
     let interfaces = interfaces.iter().flat_map(|all| all.iter());
