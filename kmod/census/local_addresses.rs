@@ -14,7 +14,7 @@ use super::table::{AF_INET, AF_INET6};
 /// address of a socket of the family of IPv6, mapped ones too.
 const IPV4: u16 = 1 << AF_INET;
 const IPV6: u16 = 1;
-const BOTH: u16 = IPV4 | IPV6 | 1 << AF_INET6;
+const BOTH: u16 = IPV4 | IPV6 | (1 << AF_INET6);
 
 /// The local addresses at which the listeners of a port take connections.
 ///
