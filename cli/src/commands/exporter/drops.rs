@@ -32,7 +32,9 @@ impl Place {
 /// The number of places without a listener whose drops are remembered.
 const GONE: usize = 4096;
 
-/// The drops since the listeners that the first reading saw were started.
+/// The drops since the first reading. What listeners had dropped before is not counted: an exporter
+/// that starts again would begin with a part of what it had shown, and Prometheus would take all of
+/// that for new drops.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     /// Of each listening socket, by inode, at the last reading.
@@ -48,8 +50,8 @@ pub(super) struct Drops {
 impl Drops {
     /// Adds what was dropped since the last reading.
     pub(super) fn add(&mut self, listeners: &[Listener]) {
-        // After a reading of the other kind, there is nothing to compare with.
-        let compares = self.listed.replace(true) != Some(false);
+        // After no reading, or one of the other kind, there is nothing to compare with.
+        let compares = self.listed.replace(true) == Some(true);
         let mut sockets = HashMap::with_capacity(listeners.len());
         let mut present: BTreeMap<Place, ()> = BTreeMap::new();
         for listener in listeners {
@@ -77,7 +79,7 @@ impl Drops {
     /// The same where the source does not list listeners: by the sums of ports. A drop at a
     /// listener is missed if another one of the port was closed since the last reading.
     pub(super) fn add_sums(&mut self, services: &[Service]) {
-        let compares = self.listed.replace(false) != Some(true);
+        let compares = self.listed.replace(false) == Some(false);
         let mut sums = HashMap::with_capacity(services.len());
         for service in services {
             let Some(now) = service.drops else { continue };
@@ -110,7 +112,7 @@ mod tests {
     // `Listener` can only be made by the library: the rules are tested on sums here, and on sockets
     // by cli/tests/exporter.rs.
     #[test]
-    fn a_sum_that_falls_is_no_reset() {
+    fn a_sum_begins_at_zero_and_one_that_falls_is_no_reset() {
         let mut drops = Drops::default();
         let mut at = |sum| {
             let mut service = Service::new(80);
@@ -118,7 +120,7 @@ mod tests {
             drops.add_sums(&[service]);
             drops.of_port(80).unwrap()
         };
-        assert_eq!([at(5), at(7), at(2), at(3)], [5, 7, 7, 8]);
+        assert_eq!([at(5), at(7), at(2), at(3)], [0, 2, 2, 3]);
         assert_eq!(drops.of_port(81), None);
     }
 }
