@@ -67,7 +67,7 @@ fn every_alert_has_a_paragraph_in_the_runbook() {
         .map(|name| format!("docs/alerts.md#{}", name.to_lowercase()))
         .collect();
     assert!(
-        values(&alerts, "runbook").eq(&links),
+        values(&alerts, "runbook_url").eq(&links),
         "in this order: {links:?}"
     );
     let headings: Vec<_> = runbook
