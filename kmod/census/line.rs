@@ -5,8 +5,11 @@
 use core::fmt;
 use core::str;
 
-/// The most bytes of a line: 18 numbers of 20 digits, each after a space, and the newline.
-const MOST: usize = 18 * 21 + 1;
+/// The most numbers of a line.
+pub(super) const NUMBERS: usize = 18;
+
+/// The most bytes of a line: numbers of up to 20 digits, each after a space, and the newline.
+const MOST: usize = NUMBERS * 21 + 1;
 
 /// Writes a line of `name`, which may be empty, and `numbers`, separated by single spaces.
 ///

@@ -4,16 +4,16 @@
 
 use core::net::{IpAddr, Ipv4Addr};
 
+use super::table::{AF_INET, AF_INET6};
+
 /// With listeners at more addresses than this, every connection of the port is theirs.
 pub const MOST: usize = 8;
 
-use super::table::{AF_INET, AF_INET6};
-
-/// The local addresses of sockets: a bit for every IPv4 address, at the number of the family whose
-/// sockets have no other; one for every IPv6 address but IPv4-mapped ones; and one for every
-/// address of a socket of the family of IPv6, mapped ones too.
+/// Every IPv4 address: the bit of the family whose sockets have no others.
 const IPV4: u16 = 1 << AF_INET;
+/// Every IPv6 address but IPv4-mapped ones.
 const IPV6: u16 = 1;
+/// Every address: also the bit of the family of IPv6, whose sockets may have mapped ones.
 const BOTH: u16 = IPV4 | IPV6 | (1 << AF_INET6);
 
 /// The local addresses at which the listeners of a port take connections.
@@ -22,13 +22,14 @@ const BOTH: u16 = IPV4 | IPV6 | (1 << AF_INET6);
 /// unspecified address or the connection's own. IPv4-mapped IPv6 addresses are IPv4 here. The
 /// device that a listener may be bound to is not looked at (`inet_lhash2_lookup`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)] // `every`, which is read for each connection, is at the end, where a row has its counts.
 pub struct LocalAddresses {
-    /// [`IPV4`], [`IPV6`], or [`BOTH`]: those of which every one is theirs, since a listener has
-    /// the unspecified address.
-    every: u16,
-    /// How many of the following there are.
-    len: u8,
     addresses: [IpAddr; MOST],
+    /// How many of these there are.
+    len: u8,
+    /// None, [`IPV4`], [`IPV6`] or [`BOTH`]: those of which every one is theirs, since a listener
+    /// has the unspecified address.
+    every: u16,
 }
 
 impl LocalAddresses {
@@ -79,7 +80,7 @@ impl LocalAddresses {
                 (IpAddr::V6(_), false) => BOTH,
             };
             // One listener for each family.
-            if self.every & BOTH == IPV4 | IPV6 {
+            if self.every == IPV4 | IPV6 {
                 self.every = BOTH;
             }
         } else if !self.lists(address) {

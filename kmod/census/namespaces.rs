@@ -18,6 +18,7 @@ pub const COLUMN: &str = "NETNS";
 
 /// The sockets of one network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)] // A step along a chain reads one cache line.
 pub struct Row<Net> {
     net: Net,
     /// The number of the next row in the same chain.
@@ -49,10 +50,10 @@ impl<Net> fmt::Display for Row<Net> {
 /// The number of chains in which the namespaces of one hash hang.
 ///
 /// A constant, since a number that depends on that of the namespaces costs three instructions more
-/// for each socket, of fifty; as many as a large host has namespaces. Only the parts in use are in
-/// the cache.
+/// for each socket, of fifty. With 60,000 namespaces a chain has four on average. Only the parts in
+/// use are in the cache.
 pub const CHAINS: usize = 1 << CHAINS_LOG2;
-const CHAINS_LOG2: u32 = 12;
+const CHAINS_LOG2: u32 = 14;
 
 /// The end of a chain: the number of no row.
 const END: u32 = u32::MAX;

@@ -11,7 +11,7 @@
 use core::fmt;
 
 use super::counts::Counts;
-use super::line::write_line;
+use super::line::{self, write_line};
 use super::local_addresses::LocalAddresses;
 use super::queue::AcceptQueue;
 use super::state::{State, UnknownState};
@@ -146,10 +146,10 @@ impl<'a> Rows<'a> {
 
 /// The counts of one local port, or of all sockets that no listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)] // What a connection needs is in one place, so mostly in one cache line.
+#[repr(C)] // What most connections need of the addresses is beside the counts.
 pub struct Row {
-    counts: Counts,
     addresses: LocalAddresses,
+    counts: Counts,
     port: Option<u16>,
     /// That of the fullest listener.
     fullest: AcceptQueue,
@@ -165,6 +165,8 @@ pub const COLUMNS: [&str; 5] = ["PORT", "LISTENERS", "ACCEPT_QUEUE", "BACKLOG", 
 /// The names of the columns after [`COLUMNS`]: the length and the backlog of the fullest accept
 /// queue.
 pub const FULLEST: [&str; 2] = ["FULLEST_QUEUE", "FULLEST_BACKLOG"];
+
+const _: () = assert!(COLUMNS.len() + FULLEST.len() + State::COUNT <= line::NUMBERS);
 
 /// The port that is written for the sockets that no listener has.
 pub const NO_LISTENER: &str = "-";

@@ -146,6 +146,12 @@ fn ten_thousand_namespaces_have_a_row_each() {
     let table = table(&entries);
     assert_eq!(text(&[&table], &nets).unwrap(), naive(&entries, &nets));
 
+    // A namespace without a row, in a chain in which others are, is not counted.
+    assert_eq!(
+        text(&[&table], &nets[..nets.len() / 2]).unwrap(),
+        naive(&entries, &nets[..nets.len() / 2])
+    );
+
     // The totals of one of them are its row.
     let mut tally = totals::Tally::default();
     tally.count(&Cpu::new(&table), nets[4321]).unwrap();
@@ -161,7 +167,7 @@ fn memory_is_as_promised() {
     // as need be.
     let (row, pointer) = (size_of::<Row<*const u8>>(), size_of::<*const u8>());
     assert!(row + 2 * pointer < 150, "{row} bytes");
-    assert!(64 * pointer + size_of::<[u32; CHAINS]>() <= 17 * 1024);
+    assert!(64 * pointer + size_of::<[u32; CHAINS]>() <= 65 * 1024);
 }
 
 #[test]
