@@ -13,6 +13,10 @@ TCPSTAT_CACHE=${TCPSTAT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tcpstat}
 # shellcheck disable=SC2034 # used by the scripts that source this
 MIN_RUST=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$TOP/Cargo.toml")
 
+# The version of the module, the command and the packages.
+# shellcheck disable=SC2034
+VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$TOP/Cargo.toml")
+
 say() { printf '%s\n' "tcpstat: $*" >&2; }
 die() {
     say "$@"
@@ -28,6 +32,45 @@ as_root() {
     else
         die "this step needs root, and there is no sudo: run it as root ($*)"
     fi
+}
+
+# A step of a long script: what begins, after how long.
+step() { printf '\n=== %s (%d s)\n' "$*" "$SECONDS"; }
+
+# make_root NAME SUITE SOURCES PACKAGE...: prints the path of a root file system of a release of Debian in
+# the cache, which has these packages; makes it by the Debian 13 root's mmdebstrap, from that root's
+# mirror, if there is none. SOURCES are lines of sources.list, in which MIRROR stands for the mirror; if
+# these cannot be had, those before the last are tried.
+make_root() {
+    local name=$1 suite=$2 sources=$3 key root partial log mirror include
+    shift 3
+    key=$(printf '%s\n' "$@" | sha256sum | cut -c 1-12)
+    root=$TCPSTAT_CACHE/$name-$key
+    partial=$root.partial
+    log=$TCPSTAT_CACHE/$name-root.log
+    mkdir -p "$TCPSTAT_CACHE"
+    exec 9>"${log%.log}.lock"
+    flock 9
+    if [ ! -d "$root" ]; then
+        say "making a root of Debian $suite in $root (about a minute)"
+        mirror=$("$TOP/scripts/in-debian-root" sed -nE 's/^deb ([^ ]+) .*/\1/p; q' /etc/apt/sources.list)
+        mapfile -t sources <<<"${sources//MIRROR/${mirror%/}}"
+        include=$(IFS=, && printf '%s' "$*")
+        try() {
+            as_root rm -rf --one-file-system "$partial"
+            "$TOP/scripts/in-debian-root" --root mmdebstrap --mode=root --variant=apt --include="$include" \
+                --aptopt='Apt::Install-Recommends "false"' "$suite" "$partial" "$@" >>"$log" 2>&1
+        }
+        : >"$log"
+        try "${sources[@]}" || { [ "${#sources[@]}" -gt 1 ] && try "${sources[@]::${#sources[@]}-1}"; } || {
+            tail -n 20 "$log" >&2
+            as_root rm -rf --one-file-system "$partial"
+            die "mmdebstrap could not make the root of Debian $suite, which may not be available today;" \
+                "the whole log is $log"
+        }
+        as_root mv "$partial" "$root"
+    fi
+    printf '%s\n' "$root"
 }
 
 # version_at_least A B: whether version A is B or newer.

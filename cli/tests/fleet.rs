@@ -65,7 +65,7 @@ fn prometheus_sees_what_there_is() {
             "{compared} times Prometheus had the counts of ss in all states"
         ));
 
-        let faults = Faults::plant(&leaky, ending);
+        let faults = Faults::plant(leaky.try_clone().unwrap(), ending);
         let fired = prometheus.wait_for_alerts(PATIENCE, |firing| {
             EXPECTED.iter().all(|alert| firing.contains(*alert))
         });
@@ -169,35 +169,29 @@ fn compare_states(prometheus: &Prometheus) -> usize {
 }
 
 /// The planted faults.
-struct Faults<'a> {
+struct Faults {
     leak: thread::JoinHandle<()>,
     end: Arc<AtomicBool>,
     /// In the queue of the worker that does not accept, and waiting for room in it.
     waiting: Vec<Socket>,
-    _leaky: &'a TcpListener,
 }
 
-impl<'a> Faults<'a> {
-    fn plant(leaky: &'a TcpListener, ending: TcpListener) -> Self {
+impl Faults {
+    fn plant(leaky: TcpListener, ending: TcpListener) -> Self {
         let end = Arc::new(AtomicBool::new(false));
-        let (listener, ended) = (leaky.try_clone().unwrap(), end.clone());
+        let ended = end.clone();
         let leak = thread::spawn(move || {
             let mut leaked = Vec::new();
             while !ended.load(Ordering::Relaxed) {
-                drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-                leaked.push(listener.accept().unwrap());
+                drop(TcpStream::connect(leaky.local_addr().unwrap()).unwrap());
+                leaked.push(leaky.accept().unwrap());
                 sleep(Duration::from_millis(300));
             }
         });
         // Five fill the queue; a worker that does not accept leaves the others without an answer.
         let waiting = (0..40).map(|_| connect_without_waiting(STUCK)).collect();
         drop(ending);
-        Self {
-            leak,
-            end,
-            waiting,
-            _leaky: leaky,
-        }
+        Self { leak, end, waiting }
     }
 
     /// Mends all of them. Returns the service that had ended.

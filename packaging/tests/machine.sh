@@ -86,7 +86,7 @@ must 'both are purged' not dpkg-query -W tcpstat-rs "tcpstat-modules-$release"
 must 'it says that the module stays loaded' log_says 'stays loaded until the next boot'
 must 'the module is still loaded' grep -q ESTABLISHED /proc/tcpstat
 must 'the exporter has ended' not systemctl --quiet is-active tcpstat-exporter.service tcpstat-exporter.socket
-must 'nobody listens at its port' not scrape /
+must 'its port is closed' not scrape /
 must 'no old numbers are left for node_exporter' not test -e /var/lib/prometheus/node-exporter/tcpstat.prom
 must 'no file is left' test -z "$(find /usr /etc -xdev -name '*tcpstat*' -not -name 'tcpstat-test*' -not -name older-tcpstat)"
 must 'the module can be unloaded' rmmod tcpstat

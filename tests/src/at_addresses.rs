@@ -162,7 +162,7 @@ fn find(listeners: &[Socket], at: SocketAddr) -> io::Result<&Socket> {
             return Ok(listener);
         }
     }
-    Err(io::Error::other(format!("nobody listens at {at}")))
+    Err(io::Error::other(format!("there is no listener at {at}")))
 }
 
 /// Makes a connection to `listener` and closes it: first its end that is at `from`, which is then
