@@ -13,6 +13,7 @@ mod names;
 mod netns_name;
 mod output;
 mod owners;
+mod symptoms;
 mod table;
 mod users;
 

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What is wrong with a service, for the screens that show this first. The limits are those of
+//! `monitoring/alerts.yml`, without the times that an alert waits.
+
+use serde::Serialize;
+use tcpstat::{AcceptQueue, Counts, State};
+
+/// What is wrong with a service, or with a group of sockets. The order is that of the severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Symptom {
+    /// The accept queue of a listener is full.
+    QueueFull,
+    /// The number of sockets in CLOSE_WAIT keeps growing.
+    CloseWaitGrowing,
+    /// Listeners have refused handshakes since the previous reading.
+    Drops,
+    /// The accept queue of a listener is more than half full.
+    QueueFilling,
+    /// Many sockets are in CLOSE_WAIT, but their number does not grow.
+    CloseWait,
+}
+
+impl Symptom {
+    /// Whether someone should act now.
+    pub(crate) const fn is_alarm(self) -> bool {
+        matches!(self, Self::QueueFull | Self::CloseWaitGrowing | Self::Drops)
+    }
+}
+
+/// The use of an accept queue from which it is filling.
+const FILLING: f64 = 0.5;
+
+/// The number of sockets in CLOSE_WAIT, and its growth, above which it is a leak.
+const LEAK: u64 = 10;
+
+/// The least number of values that show a growth.
+const LEAST_VALUES: usize = 6;
+
+/// What is wrong, the worst first. `fullest` is the queue of the fullest listener, if there is one;
+/// `drops` whether handshakes were refused since the previous reading; `close_wait` the numbers of
+/// sockets in CLOSE_WAIT at the last readings, the oldest first.
+pub(crate) fn symptoms(
+    fullest: Option<AcceptQueue>,
+    drops: bool,
+    counts: &Counts,
+    close_wait: &[u64],
+) -> Vec<Symptom> {
+    let mut found = Vec::new();
+    let using = fullest.map_or(0.0, AcceptQueue::ratio);
+    let now = counts.get(State::CloseWait);
+    let connections = counts.total().saturating_sub(counts.get(State::Listen));
+    let grows = grows(close_wait);
+    for (symptom, is_there) in [
+        (Symptom::QueueFull, using >= 1.0),
+        (Symptom::CloseWaitGrowing, grows),
+        (Symptom::Drops, drops),
+        (Symptom::QueueFilling, using > FILLING && using < 1.0),
+        // A tenth of the connections.
+        (
+            Symptom::CloseWait,
+            !grows && now > LEAK && now >= connections / 10,
+        ),
+    ] {
+        if is_there {
+            found.push(symptom);
+        }
+    }
+    found
+}
+
+/// Whether numbers have grown for as long as they are known: each of the later half is above each
+/// of the earlier half, and the growth is no chance. Numbers that go up and down do not grow.
+fn grows(values: &[u64]) -> bool {
+    if values.len() < LEAST_VALUES {
+        return false;
+    }
+    let (before, after) = values.split_at(values.len() / 2);
+    let most_before = before.iter().max().copied().unwrap_or(0);
+    let least_after = after.iter().min().copied().unwrap_or(0);
+    let (first, last) = (values[0], values[values.len() - 1]);
+    least_after > most_before && last.saturating_sub(first) > LEAK.min(last / 10).max(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{counts, fullest};
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_worst_comes_first() {
+        let fine = counts(&[(State::Listen, 4), (State::Established, 1000)]);
+        let of = |queue, drops, counts, values: &[u64]| symptoms(queue, drops, counts, values);
+        assert_eq!(of(None, false, &fine, &[]), []);
+        assert_eq!(of(Some(fullest(64, 128)), false, &fine, &[]), []);
+        assert_eq!(
+            of(Some(fullest(65, 128)), false, &fine, &[]),
+            [Symptom::QueueFilling]
+        );
+        assert_eq!(
+            of(Some(fullest(128, 128)), true, &fine, &[]),
+            [Symptom::QueueFull, Symptom::Drops]
+        );
+        // A backlog of 0 holds one connection.
+        assert_eq!(
+            of(Some(fullest(1, 0)), false, &fine, &[]),
+            [Symptom::QueueFull]
+        );
+        let leaking = counts(&[(State::Established, 100), (State::CloseWait, 60)]);
+        assert_eq!(
+            of(None, false, &leaking, &[60; 20]),
+            [Symptom::CloseWait],
+            "they are held, and do not grow"
+        );
+        assert_eq!(
+            of(None, false, &leaking, &[10, 20, 30, 40, 50, 60]),
+            [Symptom::CloseWaitGrowing]
+        );
+        let few = counts(&[(State::Established, 1000), (State::CloseWait, 60)]);
+        assert_eq!(of(None, false, &few, &[60; 20]), []);
+    }
+
+    #[test]
+    fn only_a_steady_growth_is_one() {
+        for (values, expected) in [
+            (&[0, 1, 2, 3, 4, 5][..], true),
+            (&[0, 0, 0, 0, 0, 9], false),
+            (&[1, 2, 3, 4, 5], false),
+            (&[50, 44, 57, 49, 61, 52], false),
+            (&[500, 500, 500, 501, 502, 503], false),
+            (&[500, 503, 506, 509, 512, 515], true),
+            (&[9, 8, 7, 6, 5, 4], false),
+            (&[0; 60], false),
+            (&[], false),
+        ] {
+            assert_eq!(grows(values), expected, "{values:?}");
+        }
+    }
+}
