@@ -158,11 +158,16 @@ pub(crate) struct JsonNamespace {
 impl JsonNamespace {
     /// The namespace of an answer, if it has one.
     pub(crate) fn of(namespace: Option<Namespace>, names: &Names) -> Option<Self> {
-        namespace.map(|namespace| Self {
+        namespace.map(|one| Self::named(one, Some(names.name(one)).filter(|name| !name.is_empty())))
+    }
+
+    /// A namespace with its name, if it has one.
+    pub(crate) fn named(namespace: Namespace, name: Option<String>) -> Self {
+        Self {
             namespace: namespace.inode,
             pid: namespace.pid,
-            netns_name: Some(names.name(namespace)).filter(|name| !name.is_empty()),
-        })
+            netns_name: name,
+        }
     }
 }
 

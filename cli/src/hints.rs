@@ -73,3 +73,11 @@ fn hint_for(errno: Errno) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// The error, and what to try, in one line.
+pub(crate) fn explained(error: &Error) -> String {
+    match hint(error) {
+        Some(hint) => format!("{error} {hint}"),
+        None => error.to_string(),
+    }
+}

@@ -11,6 +11,7 @@ mod format;
 mod hints;
 mod names;
 mod netns_name;
+mod opened;
 mod output;
 mod owners;
 mod symptoms;

@@ -3,6 +3,9 @@
 //! What is wrong with a service, for the screens that show this first. The limits are those of
 //! `monitoring/alerts.yml`, without the times that an alert waits.
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use serde::Serialize;
 use tcpstat::{AcceptQueue, Counts, State};
 
@@ -35,45 +38,90 @@ const FILLING: f64 = 0.5;
 /// The number of sockets in CLOSE_WAIT, and its growth, above which it is a leak.
 const LEAK: u64 = 10;
 
-/// The least number of values that show a growth.
-const LEAST_VALUES: usize = 6;
+/// The least number of values that show a growth, and the most that are remembered.
+const VALUES: std::ops::RangeInclusive<usize> = 6..=60;
 
-/// What is wrong, the worst first. `fullest` is the queue of the fullest listener, if there is one;
-/// `drops` whether handshakes were refused since the previous reading; `close_wait` the numbers of
-/// sockets in CLOSE_WAIT at the last readings, the oldest first.
-pub(crate) fn symptoms(
+/// The past of a service, or of a group of sockets, as far as it shows what is wrong.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trend {
+    /// The numbers of sockets in CLOSE_WAIT, the oldest first.
+    close_wait: VecDeque<u64>,
+    /// When the last of them was begun.
+    begun: Option<Instant>,
+    drops: Option<u64>,
+}
+
+impl Trend {
+    /// Adds what is known at the time `at`, and says what is wrong then, the worst first. `fullest`
+    /// is the queue of the fullest listener, if there is one. Numbers within the time `step` are
+    /// one, so that a leak is no chance of a moment.
+    pub(crate) fn add(
+        &mut self,
+        (at, step): (Instant, Duration),
+        fullest: Option<AcceptQueue>,
+        drops: Option<u64>,
+        counts: &Counts,
+    ) -> Vec<Symptom> {
+        let close_wait = counts.get(State::CloseWait);
+        let is_new = self
+            .begun
+            .is_none_or(|begun| at.saturating_duration_since(begun) >= step);
+        if is_new {
+            self.begun = Some(at);
+        }
+        remember(&mut self.close_wait, close_wait, *VALUES.end(), is_new);
+        let has_dropped = self
+            .drops
+            .is_some_and(|before| drops.is_some_and(|now| now > before));
+        self.drops = drops;
+        symptoms(
+            fullest,
+            has_dropped,
+            counts,
+            self.close_wait.make_contiguous(),
+        )
+    }
+}
+
+/// Adds a value, or replaces the last one if it is not new. Forgets the oldest beyond `most`.
+pub(crate) fn remember<T>(values: &mut VecDeque<T>, value: T, most: usize, is_new: bool) {
+    if !is_new {
+        values.pop_back();
+    } else if values.len() >= most {
+        values.pop_front();
+    }
+    values.push_back(value);
+}
+
+/// What is wrong, the worst first. `drops` says whether handshakes were refused since the previous
+/// reading.
+fn symptoms(
     fullest: Option<AcceptQueue>,
     drops: bool,
     counts: &Counts,
     close_wait: &[u64],
 ) -> Vec<Symptom> {
-    let mut found = Vec::new();
     let using = fullest.map_or(0.0, AcceptQueue::ratio);
     let now = counts.get(State::CloseWait);
     let connections = counts.total().saturating_sub(counts.get(State::Listen));
     let grows = grows(close_wait);
-    for (symptom, is_there) in [
+    // A tenth of the connections.
+    let are_many = now > LEAK && now >= connections / 10;
+    let all = [
         (Symptom::QueueFull, using >= 1.0),
         (Symptom::CloseWaitGrowing, grows),
         (Symptom::Drops, drops),
         (Symptom::QueueFilling, using > FILLING && using < 1.0),
-        // A tenth of the connections.
-        (
-            Symptom::CloseWait,
-            !grows && now > LEAK && now >= connections / 10,
-        ),
-    ] {
-        if is_there {
-            found.push(symptom);
-        }
-    }
-    found
+        (Symptom::CloseWait, are_many && !grows),
+    ];
+    let found = all.into_iter().filter(|(_, is_there)| *is_there);
+    found.map(|(symptom, _)| symptom).collect()
 }
 
 /// Whether numbers have grown for as long as they are known: each of the later half is above each
 /// of the earlier half, and the growth is no chance. Numbers that go up and down do not grow.
 fn grows(values: &[u64]) -> bool {
-    if values.len() < LEAST_VALUES {
+    if values.len() < *VALUES.start() {
         return false;
     }
     let (before, after) = values.split_at(values.len() / 2);
@@ -119,6 +167,25 @@ mod tests {
         );
         let few = counts(&[(State::Established, 1000), (State::CloseWait, 60)]);
         assert_eq!(of(None, false, &few, &[60; 20]), []);
+    }
+
+    #[test]
+    fn a_trend_is_remembered_as_one_value_a_step() {
+        let mut trend = Trend::default();
+        let (start, step) = (Instant::now(), Duration::from_secs(5));
+        let mut add = |seconds, close_wait, drops| {
+            let counts = counts(&[(State::Established, 1000), (State::CloseWait, close_wait)]);
+            let at = start + Duration::from_secs(seconds);
+            let found = trend.add((at, step), None, drops, &counts);
+            (found, trend.close_wait.len())
+        };
+        assert_eq!(add(0, 0, Some(7)), (vec![], 1));
+        // More drops than before; a restart of the listener is none.
+        assert_eq!(add(1, 2, Some(8)), (vec![Symptom::Drops], 1));
+        assert_eq!(add(2, 2, Some(0)), (vec![], 1));
+        assert_eq!(add(3, 2, None), (vec![], 1));
+        let last = (1..100).map(|value| add(5 * value, value, None)).last();
+        assert_eq!(last, Some((vec![Symptom::CloseWaitGrowing], 60)));
     }
 
     #[test]

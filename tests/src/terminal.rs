@@ -97,6 +97,12 @@ impl Terminal {
         }
     }
 
+    /// Reads until nothing has arrived for a tenth of a second: what is drawn is drawn to its end.
+    pub fn settle(&mut self) -> io::Result<()> {
+        while self.read(100u8.into())? {}
+        Ok(())
+    }
+
     /// Reads until `child` ends.
     ///
     /// # Errors
@@ -142,7 +148,7 @@ impl Terminal {
     /// Gives the terminal another size, of which the kernel informs the foreground processes
     /// (`SIGWINCH`).
     pub fn resize(&mut self, columns: u16, rows: u16) -> io::Result<()> {
-        self.parser.screen_mut().set_size(rows, columns);
+        self.parser.set_size(rows, columns);
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,

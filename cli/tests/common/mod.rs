@@ -16,6 +16,7 @@ pub(crate) mod saved;
 pub(crate) mod serial;
 pub(crate) mod sources;
 pub(crate) mod unprivileged;
+pub(crate) mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -25,8 +25,8 @@ use crate::table::{self, Column};
 pub(super) const FORMATS: [Format; 3] = [Format::Json, Format::Prometheus, Format::Table];
 
 /// The services of a namespace, and whose their listeners are.
-pub(super) struct OwnedServices {
-    services: Services,
+pub(in crate::commands) struct OwnedServices {
+    pub(in crate::commands) services: Services,
     owners: BTreeMap<u16, PortOwners>,
     /// Whether processes were asked for.
     processes: bool,
@@ -41,7 +41,7 @@ struct PortOwners {
 
 impl OwnedServices {
     /// `listeners` are those of the services, if they could be listed.
-    pub(super) fn new(
+    pub(in crate::commands) fn new(
         services: Services,
         listeners: Option<Vec<Owner>>,
         owners: &mut Owners,
@@ -63,7 +63,7 @@ impl OwnedServices {
     }
 
     /// The units of the listeners of a port, if they are known.
-    fn unit(&self, port: u16) -> Option<String> {
+    pub(in crate::commands) fn unit(&self, port: u16) -> Option<String> {
         let units: Vec<&str> = self
             .owners
             .get(&port)?
@@ -114,7 +114,7 @@ struct Json<'a> {
 /// A service. Values that the source does not know are `null`. Shares are of its connections, so
 /// the ratio of `LISTEN` is `null` too; `total` includes the listeners.
 #[derive(Serialize)]
-struct JsonService<'a> {
+pub(in crate::commands) struct JsonService<'a> {
     port: u16,
     listeners: u64,
     accept_queue: u64,
@@ -131,6 +131,36 @@ struct JsonService<'a> {
     unit: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     processes: Option<Vec<JsonProcess<'a>>>,
+}
+
+impl<'a> JsonService<'a> {
+    /// `unit` and `processes` are those of the listeners.
+    pub(in crate::commands) fn new(
+        service: &'a Service,
+        unit: Option<String>,
+        processes: Option<Vec<JsonProcess<'a>>>,
+    ) -> Self {
+        Self {
+            port: service.port,
+            listeners: service.listeners,
+            accept_queue: service.accept_queue,
+            backlog: service.backlog,
+            fullest: service.fullest.map(|queue| JsonQueue {
+                accept_queue: queue.length,
+                backlog: queue.backlog,
+            }),
+            accept_queue_ratio: service.accept_queue_ratio().map(rounded),
+            drops: service.drops,
+            total: service.counts.total(),
+            states: Shares {
+                counts: &service.counts,
+                whole: Whole::Connections(service.connections()),
+            },
+            queues: service.queues.map(JsonQueues::from),
+            unit,
+            processes,
+        }
+    }
 }
 
 /// The bytes in the queues of connections.
@@ -170,27 +200,11 @@ impl<'a> Json<'a> {
             services: services
                 .services
                 .iter()
-                .map(|service| JsonService {
-                    port: service.port,
-                    listeners: service.listeners,
-                    accept_queue: service.accept_queue,
-                    backlog: service.backlog,
-                    fullest: service.fullest.map(|queue| JsonQueue {
-                        accept_queue: queue.length,
-                        backlog: queue.backlog,
-                    }),
-                    accept_queue_ratio: service.accept_queue_ratio().map(rounded),
-                    drops: service.drops,
-                    total: service.counts.total(),
-                    states: Shares {
-                        counts: &service.counts,
-                        whole: Whole::Connections(service.connections()),
-                    },
-                    queues: service.queues.map(JsonQueues::from),
-                    unit: owned.unit(service.port),
-                    processes: owned
-                        .processes(service.port)
-                        .map(|processes| processes.into_iter().map(Into::into).collect()),
+                .map(|service| {
+                    let processes = owned.processes(service.port);
+                    let processes =
+                        processes.map(|processes| processes.into_iter().map(Into::into).collect());
+                    JsonService::new(service, owned.unit(service.port), processes)
                 })
                 .collect(),
             other: services.other.as_ref().map(|counts| JsonOther {
@@ -459,12 +473,12 @@ fn bytes(Queues { receive, send, .. }: Queues) -> [String; 2] {
 const UNKNOWN: &str = "?";
 
 /// A number that the source may not know, as a cell of a table.
-pub(super) fn known(number: Option<impl fmt::Display>) -> String {
+pub(in crate::commands) fn known(number: Option<impl fmt::Display>) -> String {
     number.map_or(UNKNOWN.to_owned(), |number| number.to_string())
 }
 
 /// The use of a queue, as a cell of a table.
-pub(super) fn percent(ratio: Option<f64>) -> String {
+pub(in crate::commands) fn percent(ratio: Option<f64>) -> String {
     known(ratio.map(|ratio| format!("{:.1} %", 100.0 * ratio)))
 }
 

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 
 use clap::builder::PossibleValue;
-use tcpstat::{Service, State};
+use tcpstat::{AcceptQueue, Service, State};
 
 use crate::explain;
 use crate::names::{self, NameParser};
@@ -33,21 +33,23 @@ impl SortBy {
         ("drops", Self::Drops),
     ];
 
-    /// Sorts by port, or descending by the column, and by port if equal.
-    pub(crate) fn sort(self, services: &mut [Service]) {
-        let key = |service: &Service| match self {
+    /// What services are sorted by, in descending order: the fullest queue, or a number.
+    pub(crate) fn key(self, service: &Service) -> (Option<AcceptQueue>, u64) {
+        let number = match self {
             Self::Port => 0,
             Self::Total => service.counts.total(),
             Self::Listeners => service.listeners,
             Self::AcceptQueue => service.accept_queue,
-            Self::Use => 0,
+            Self::Use => return (service.fullest, 0),
             Self::Drops => service.drops.unwrap_or(0),
             Self::State(state) => service.counts.get(state),
         };
-        let fullest = |service: &Service| service.fullest.filter(|_| self == Self::Use);
-        services.sort_by_key(|service| {
-            Reverse((fullest(service), key(service), Reverse(service.port)))
-        });
+        (None, number)
+    }
+
+    /// Sorts by port, or descending by the column, and by port if equal.
+    pub(crate) fn sort(self, services: &mut [Service]) {
+        services.sort_by_key(|service| Reverse((self.key(service), Reverse(service.port))));
     }
 }
 

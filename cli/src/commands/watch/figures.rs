@@ -1,176 +1,182 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A reading, and its changes since the previous reading.
+//! The last reading with its past, and the order of its rows: what is wrong comes first.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use jiff::Timestamp;
-use tcpstat::{Counts, Service, Services, Source};
+use tcpstat::{Counts, State};
 
-/// A reading of the totals and the services.
-pub(crate) struct Reading {
-    /// When the reading began.
-    pub(crate) at: Timestamp,
-    /// The sockets at all ports.
-    pub(crate) totals: Counts,
-    /// The services, in the order of the screen.
-    pub(crate) services: Services,
+use super::history::History;
+use super::reading::{Reading, Row, RowKey};
+use crate::commands::services::sort::SortBy;
+use crate::symptoms::Symptom;
+
+/// The most rows of which all counts are remembered. Of more rows, only those of the opened one are.
+const REMEMBERED: usize = 256;
+
+/// A row, its past, and what is wrong with it.
+pub(super) struct Figure {
+    pub(super) row: Row,
+    pub(super) history: History,
+    pub(super) symptoms: Vec<Symptom>,
 }
 
-/// A reading, and the numbers of the previous one.
-pub(crate) struct Figures {
-    /// When the reading began.
-    pub(crate) at: Timestamp,
-    /// The source that answered.
-    pub(crate) source: Source,
-    /// The sockets at all ports.
-    pub(crate) totals: Change,
-    /// The services in the order of the screen, then the sockets at all other ports.
-    pub(crate) rows: Vec<Row>,
-}
-
-/// The sockets of one port with a listener, or of all ports without a listener.
-pub(crate) struct Row {
-    /// The service; `None` for the sockets at ports without a listener.
-    pub(crate) service: Option<Service>,
-    /// The sockets by state.
-    pub(crate) counts: Change,
-    /// The drops at the previous reading, if known.
-    pub(crate) drops_before: Option<u64>,
-}
-
-/// The counts of this reading and of the previous one.
-#[derive(Clone, Copy)]
-pub(crate) struct Change {
-    pub(crate) now: Counts,
-    /// `None` at the first reading.
-    pub(crate) before: Option<Counts>,
+/// The last reading that succeeded, and the past of its rows.
+pub(super) struct Figures {
+    pub(super) reading: Reading,
+    pub(super) totals: Figure,
+    /// In the order of the reading.
+    pub(super) services: Vec<Figure>,
+    groups: Vec<Figure>,
 }
 
 impl Figures {
-    /// The figures for `reading`, with the numbers of `before`. A new service had no sockets then.
-    pub(crate) fn new(reading: &Reading, before: Option<&Self>) -> Self {
-        let services = &reading.services;
-        // By port; `None` is the row of the ports without a listener.
-        let rows_before: HashMap<Option<u16>, &Row> = before
-            .iter()
-            .flat_map(|figures| &figures.rows)
-            .map(|row| (row.service.map(|service| service.port), row))
-            .collect();
-        let counts_before = |port| {
-            let row = rows_before.get(&port);
-            before.map(|_| row.map_or(Counts::ZERO, |row| row.counts.now))
+    /// The figures of the first reading.
+    pub(super) fn new(reading: Reading) -> Self {
+        let mut figures = Self {
+            totals: Figure::new(Row::of(RowKey::Other, Counts::ZERO)),
+            services: Vec::new(),
+            groups: Vec::new(),
+            reading: reading.clone(),
         };
-        let mut rows: Vec<Row> = services
-            .services
-            .iter()
-            .map(|service| {
-                let port = Some(service.port);
-                Row {
-                    service: Some(*service),
-                    counts: Change {
-                        now: service.counts,
-                        before: counts_before(port),
-                    },
-                    drops_before: match rows_before.get(&port) {
-                        Some(row) => row.service.and_then(|service| service.drops),
-                        None => before.map(|_| 0),
-                    },
-                }
-            })
-            .collect();
-        rows.extend(services.other.map(|now| Row {
-            service: None,
-            counts: Change {
-                now,
-                before: counts_before(None),
-            },
-            drops_before: None,
-        }));
-        Self {
-            at: reading.at,
-            source: services.source,
-            totals: Change {
-                now: reading.totals,
-                before: before.map(|figures| figures.totals.now),
-            },
-            rows,
-        }
+        figures.take(reading);
+        figures
     }
 
-    /// The number of services.
-    pub(crate) fn services(&self) -> usize {
-        self.rows.iter().filter(|row| row.service.is_some()).count()
+    /// Takes the next reading.
+    pub(super) fn take(&mut self, mut reading: Reading) {
+        let at = reading.instant;
+        self.totals.row.counts = reading.totals;
+        self.totals.symptoms = self.totals.history.add(at, &self.totals.row, true);
+        for (figures, rows) in [
+            (&mut self.services, std::mem::take(&mut reading.services)),
+            (&mut self.groups, std::mem::take(&mut reading.groups)),
+        ] {
+            let before = figures.drain(..).map(|one| (one.row.key.clone(), one));
+            let mut before: HashMap<RowKey, Figure> = before.collect();
+            let remembers_all = rows.len() <= REMEMBERED;
+            for row in rows {
+                let mut figure = match before.remove(&row.key) {
+                    Some(figure) => Figure { row, ..figure },
+                    None => Figure::new(row),
+                };
+                let is_open = reading.query.opened.as_ref() == Some(&figure.row.key);
+                let remembers = remembers_all || is_open;
+                figure.symptoms = figure.history.add(at, &figure.row, remembers);
+                figures.push(figure);
+            }
+        }
+        self.reading = reading;
+    }
+
+    /// The rows that have `filter` in their names: those first with which something is wrong, the
+    /// others in the order of the column.
+    pub(super) fn ordered(&self, by: SortBy, reversed: bool, filter: &str) -> Vec<&Figure> {
+        let all = match self.reading.query.by {
+            None => &self.services,
+            Some(_) => &self.groups,
+        };
+        let filter = filter.to_lowercase();
+        let matches = |one: &&Figure| one.names().to_lowercase().contains(&filter);
+        let mut rows: Vec<_> = all.iter().filter(matches).collect();
+        rows.sort_by_key(|one| {
+            let row = &one.row;
+            // The first symptom is the worst.
+            let worst = one.symptoms.first().copied();
+            let alarm = worst.filter(|worst| worst.is_alarm());
+            let column = match row.service {
+                Some(service) => by.key(&service),
+                None => match by {
+                    SortBy::State(state) => (None, row.counts.get(state)),
+                    SortBy::Total => (None, row.counts.total()),
+                    _ => (None, 0),
+                },
+            };
+            (
+                alarm.is_none(),
+                alarm,
+                // What is no service or listed group is last.
+                row.key == RowKey::Other && !reversed,
+                Some(Reverse(column)).filter(|_| !reversed),
+                Some(column).filter(|_| reversed),
+            )
+        });
+        if reversed && by == SortBy::Port {
+            let alarms = rows.iter().take_while(|one| one.is_alarm()).count();
+            rows[alarms..].reverse();
+        }
+        rows
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tcpstat::State;
-
-    use super::*;
-    use crate::format::service;
-
-    fn reading(ports: &[u16], drops: Option<u64>) -> Reading {
-        let counts = |count| {
-            let mut counts = Counts::ZERO;
-            counts.set(State::Established, count);
-            counts
-        };
-        let service = |&port: &u16| {
-            let states = [(State::Established, port.into())];
-            service(port, 1, (0, None), drops, &states)
-        };
-        let mut services = Services::new(Source::Netlink);
-        services.services = ports.iter().map(service).collect();
-        services.other = Some(counts(7));
-        Reading {
-            at: Timestamp::UNIX_EPOCH,
-            totals: counts(1000),
-            services,
+impl Figure {
+    fn new(row: Row) -> Self {
+        Self {
+            row,
+            history: History::default(),
+            symptoms: Vec::new(),
         }
     }
 
-    fn established(counts: Option<Counts>) -> Option<u64> {
-        counts.map(|counts| counts.get(State::Established))
+    /// Whether someone should act now.
+    pub(super) fn is_alarm(&self) -> bool {
+        self.symptoms.iter().any(|symptom| symptom.is_alarm())
     }
 
-    #[test]
-    fn rows_are_compared_by_their_port_whatever_the_order() {
-        let first = Figures::new(&reading(&[80, 22], Some(3)), None);
-        assert_eq!(first.services(), 2);
-        assert!(first.totals.before.is_none());
-        assert!(
-            first
-                .rows
-                .iter()
-                .all(|row| row.counts.before.is_none() && row.drops_before.is_none())
-        );
+    /// What identifies the row for people: a port, the key of a group, `other`.
+    pub(super) fn label(&self) -> String {
+        match &self.row.key {
+            RowKey::Port(_, port) => port.to_string(),
+            RowKey::Group(key) => key.clone(),
+            RowKey::Other => "other".to_owned(),
+        }
+    }
 
-        let second = Figures::new(&reading(&[22, 443, 80], Some(4)), Some(&first));
-        let before: Vec<_> = second
-            .rows
-            .iter()
-            .map(|row| (established(row.counts.before), row.drops_before))
+    /// The names that a filter looks at.
+    fn names(&self) -> String {
+        let unit = self.row.unit.as_deref().unwrap_or_default();
+        let netns = self.row.namespace.as_ref().map_or("", |(_, name)| name);
+        format!("{} {unit} {netns}", self.label())
+    }
+
+    /// The states with connections, or that had some: the abnormal ones first, then those that have
+    /// changed, then the largest. `first` is the one that is sorted by.
+    pub(super) fn states(&self, first: Option<State>) -> Vec<State> {
+        let counts = &self.row.counts;
+        let mut states: Vec<State> = State::ALL
+            .into_iter()
+            .filter(|&state| state != State::Listen)
+            .filter(|&state| counts.get(state) > 0 || self.history.has_changed(state))
             .collect();
-        assert_eq!(
-            before,
-            [
-                (Some(22), Some(3)),
-                // A new service had no sockets.
-                (Some(0), Some(0)),
-                (Some(80), Some(3)),
-                // The ports without a service.
-                (Some(7), None),
-            ]
-        );
-        assert_eq!(established(second.totals.before), Some(1000));
+        states.sort_by_key(|&state| {
+            let changed = self.history.has_changed(state);
+            let count = counts.get(state);
+            (
+                Some(state) != first,
+                count == 0,
+                abnormal(state),
+                !changed,
+                Reverse(count),
+            )
+        });
+        states
     }
+}
 
-    #[test]
-    fn unknown_drops_are_not_compared() {
-        let first = Figures::new(&reading(&[22], None), None);
-        let second = Figures::new(&reading(&[22], Some(4)), Some(&first));
-        assert_eq!(second.rows[0].drops_before, None);
-    }
+/// The place of a state in the order of what is abnormal; those that are not are equal. A machine
+/// with only normal load has few sockets in the others, and not for long.
+pub(super) fn abnormal(state: State) -> usize {
+    use State::{CloseWait, Closing, FinWait1, LastAck, SynRecv, SynSent};
+    let order = [
+        CloseWait,
+        SynRecv,
+        SynSent,
+        LastAck,
+        FinWait1,
+        Closing,
+        State::Close,
+    ];
+    let place = order.iter().position(|&one| one == state);
+    place.unwrap_or(order.len())
 }

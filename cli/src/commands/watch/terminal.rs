@@ -3,27 +3,39 @@
 //! The terminal during `watch`: alternate screen, no cursor, raw mode. However the command ends,
 //! the terminal is restored.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Stdout, Write};
+use std::mem::ManuallyDrop;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, panic, process};
 
-use crossterm::cursor::{Hide, MoveTo, Show};
-use crossterm::style::{Attribute, Color, Print, SetAttribute, SetForegroundColor};
+use crossterm::cursor::{Hide, Show};
+use crossterm::style::{Attribute, Print, SetAttribute};
 use crossterm::terminal::{
-    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
-    enable_raw_mode, size,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{TerminalOptions, Viewport};
 
-use super::line::{Line, Style};
+use super::screen::Screen;
+use super::view;
+
+/// In one piece, so that half a frame is never visible.
+const FRAME: usize = 256 * 1024;
+
+/// The wheel of the mouse sends arrow keys, and the terminal can still select text (xterm's
+/// alternate scroll mode).
+const WHEEL: &str = "\x1b[?1007h";
+const NO_WHEEL: &str = "\x1b[?1007l";
 
 /// The terminal in use by `watch`. Restored on drop and on a panic.
 pub(crate) struct Terminal {
     keys: bool,
-    colours: bool,
-    /// The size of the screen when it was last cleared.
-    filled: (u16, u16),
+    /// Not dropped: that would write to a terminal that may be gone.
+    screen: ManuallyDrop<ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
+    size: Rect,
 }
 
 /// Whether the terminal is in use and must be restored.
@@ -34,14 +46,16 @@ impl Terminal {
     pub(crate) fn take() -> io::Result<Self> {
         restore_on_panic();
         TAKEN.store(true, Ordering::SeqCst);
-        let terminal = Self {
-            // Without a terminal to read from there are no keys, but signals work.
-            keys: enable_raw_mode().is_ok(),
-            colours: has_colours(|name| env::var(name).ok()),
-            filled: (0, 0),
-        };
-        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
-        Ok(terminal)
+        // Without a terminal to read from there are no keys, but signals work.
+        let keys = enable_raw_mode().is_ok();
+        let mut stdout = BufWriter::with_capacity(FRAME, io::stdout());
+        queue!(stdout, EnterAlternateScreen, Hide, Print(WHEEL))?;
+        let backend = CrosstermBackend::new(stdout);
+        let size = area();
+        let viewport = Viewport::Fixed(size);
+        let screen = ratatui::Terminal::with_options(backend, TerminalOptions { viewport })?;
+        let screen = ManuallyDrop::new(screen);
+        Ok(Self { keys, screen, size })
     }
 
     /// Whether keys can be read.
@@ -49,49 +63,16 @@ impl Terminal {
         self.keys
     }
 
-    /// Shows `lines`, from the top.
-    pub(crate) fn show(&mut self, lines: &[Line], size: (u16, u16)) -> io::Result<()> {
-        // Write the frame in one piece, so that half a frame is never visible.
-        let mut frame = Vec::new();
-        if self.filled != size {
-            queue!(frame, Clear(ClearType::All))?;
-            self.filled = size;
+    /// Draws the screen, in the size that the terminal has now.
+    pub(crate) fn draw(&mut self, screen: &mut Screen) -> io::Result<()> {
+        let now = area();
+        if self.size != now {
+            self.size = now;
+            self.screen.resize(now)?;
         }
-        for (line, row) in lines.iter().zip(0..) {
-            queue!(frame, MoveTo(0, row))?;
-            for (style, text) in line.pieces() {
-                self.write(&mut frame, *style, text)?;
-            }
-            // On a full line the cursor stays on the last column, which would be cleared.
-            if line.room() > 0 {
-                queue!(frame, Clear(ClearType::UntilNewLine))?;
-            }
-        }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(&frame)?;
-        stdout.flush()
-    }
-
-    fn write(&self, frame: &mut Vec<u8>, style: Style, text: &str) -> io::Result<()> {
-        let (attribute, colour) = match style {
-            Style::Plain => (None, None),
-            Style::Heading => (Some(Attribute::Bold), None),
-            Style::Bar => (None, Some(Color::DarkCyan)),
-            Style::Alarm => (Some(Attribute::Bold), Some(Color::DarkRed)),
-            Style::Old => (Some(Attribute::Dim), None),
-        };
-        let colour = colour.filter(|_| self.colours);
-        if let Some(attribute) = attribute {
-            queue!(frame, SetAttribute(attribute))?;
-        }
-        if let Some(colour) = colour {
-            queue!(frame, SetForegroundColor(colour))?;
-        }
-        queue!(frame, Print(text))?;
-        if attribute.is_some() || colour.is_some() {
-            queue!(frame, SetAttribute(Attribute::Reset))?;
-        }
-        Ok(())
+        let draw = |frame: &mut ratatui::Frame<'_>| view::draw(screen, now, frame.buffer_mut());
+        self.screen.draw(draw)?;
+        self.screen.backend_mut().flush()
     }
 }
 
@@ -108,6 +89,7 @@ fn restore() {
         let _ = execute!(
             io::stdout(),
             SetAttribute(Attribute::Reset),
+            Print(NO_WHEEL),
             Show,
             LeaveAlternateScreen
         );
@@ -135,16 +117,16 @@ fn restore_on_panic() {
 }
 
 /// The size of the terminal in columns and rows; 80x24 if it is unknown, as on a serial line.
-pub(crate) fn columns_and_rows() -> (u16, u16) {
+fn area() -> Rect {
     match size() {
-        Ok((columns, rows)) if columns > 0 && rows > 0 => (columns, rows),
-        _ => (80, 24),
+        Ok((columns, rows)) if columns > 0 && rows > 0 => Rect::new(0, 0, columns, rows),
+        _ => Rect::new(0, 0, 80, 24),
     }
 }
 
 /// Whether to use colours: not with `NO_COLOR` (<https://no-color.org>), nor on terminals that are
 /// known to have no colours.
-fn has_colours(variable: impl Fn(&str) -> Option<String>) -> bool {
+pub(crate) fn has_colours(variable: impl Fn(&str) -> Option<String>) -> bool {
     let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
     let term = variable("TERM").unwrap_or_default();
     let is_monochrome = term.ends_with("-m") || term.ends_with("-mono");

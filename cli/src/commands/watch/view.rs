@@ -1,787 +1,524 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The output of `watch`: the lines of the screen, or the lines printed without a screen.
+//! Draws the screen: what is wrong, the totals, the rows or an opened service, and the footer.
 
-use std::ops::Range;
-use std::time::Duration;
+use std::cmp::Reverse;
 
-use jiff::Timestamp;
-use tcpstat::{Service, State};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::Line;
+use tcpstat::{AcceptQueue, Counts, Key, State};
 
-use super::figures::{Change, Figures, Row};
-use super::line::{Line, Style, bar, wrapped};
+use super::figures::{Figure, abnormal};
+use super::history::{History, POINTS};
+use super::screen::Screen;
+use super::text::{Cell, Text, cut, sparkline, wrapped};
+use crate::commands::services::formats::{known, percent};
+use crate::commands::services::sort::SortBy;
 use crate::format::ratio;
-use crate::table::{self, Column};
+use crate::opened::Opened;
+use crate::symptoms::Symptom;
+use crate::table::{Column, widths};
 
-/// The content of the screen.
-pub(crate) struct View {
-    /// The last reading that succeeded.
-    pub(crate) figures: Figures,
-    /// The error of the last reading, if it failed.
-    pub(crate) failure: Option<String>,
-    /// The time between two readings.
-    pub(crate) interval: Duration,
-    /// The state that each row lists first; the others follow in kernel order, and may not fit.
-    pub(crate) first_state: Option<State>,
-    /// The number of rows of services above the first one on the screen.
-    pub(crate) above: usize,
-    /// Whether keys can be read.
-    pub(crate) keys: bool,
-    /// Whether the terminal shows UTF-8.
-    pub(crate) utf8: bool,
+/// The looks of text. It is complete without them, for terminals without colours.
+const PLAIN: Style = Style::new();
+const HEADING: Style = Style::new().add_modifier(Modifier::BOLD);
+const GRAPH: Style = Style::new().fg(Color::Cyan);
+const WARNING: Style = Style::new().fg(Color::Yellow);
+const OLD: Style = Style::new().fg(Color::Reset).add_modifier(Modifier::DIM);
+const ALARM: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+
+/// The keys, for `--help` and for the key `?`.
+pub(super) const KEYS: &str = "\
+Keys:
+  arrows, j, k, PgUp, PgDn, Home, End, wheel   select a row, or scroll
+  Enter       open a service: states over time, listeners, processes, peers
+  Esc         go back; from the first screen, leave
+  b           group by port, systemd unit, process or peer
+  s or >, <   sort by the next column, by the previous one; r: reverse
+  /           show only the rows with this text: a port, a unit, ...
+  Space       pause, and go on
+  +, -        read less often, more often
+  ?           help
+  q, Ctrl-C   leave
+
+Colours:
+  red, and !  a full accept queue, handshakes refused since the last reading,
+              or CLOSE_WAIT that grows. These rows are first
+  yellow      an accept queue that is more than half full, or a tenth of the
+              connections in CLOSE_WAIT
+";
+
+/// The least room for the states of a row, beside its columns.
+const STATES_ROOM: usize = 24;
+
+/// The most columns for the name of a unit or a namespace.
+const NAME: usize = 24;
+
+/// Draws all of the screen. The last line is the footer.
+pub(super) fn draw(screen: &mut Screen, area: Rect, buffer: &mut Buffer) {
+    let (width, height) = (usize::from(area.width), usize::from(area.height));
+    let mut below = Vec::new();
+    if let Some(failure) = &screen.failure {
+        below = wrapped(ALARM, &format!("error: {failure}"), width);
+    }
+    let notes = screen.figures.reading.notes.iter();
+    below.extend(notes.flat_map(|note| wrapped(WARNING, note, width)));
+    if screen.typing {
+        let prompt = format!("/{}_  Enter: keep, Esc: all rows", screen.filter);
+        below.extend(wrapped(HEADING, &prompt, width));
+    }
+    below.truncate((height / 2).saturating_sub(1));
+    let room = height.saturating_sub(below.len() + 1);
+    let (mut lines, hidden) = if screen.help {
+        (KEYS.lines().map(|line| help(line, width)).collect(), 0)
+    } else if screen.settings.query.opened.is_some() {
+        screen.opened_lines(width, room)
+    } else {
+        screen.main_lines(width, room)
+    };
+    lines.resize(room, Line::default());
+    lines.extend(below);
+    lines.truncate(height.saturating_sub(1));
+    lines.push(screen.footer(width, hidden));
+    for (line, row) in lines.iter().zip(area.rows()) {
+        buffer.set_line(row.x, row.y, line, row.width);
+    }
+    if screen.failure.is_some() && !screen.help {
+        let figures = Rect::new(area.x, area.y, area.width, room as u16);
+        buffer.set_style(figures, OLD);
+    }
+    if !screen.colours {
+        buffer.set_style(area, Style::new().fg(Color::Reset));
+    }
 }
 
-/// A move through the rows of services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scroll {
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    First,
-    Last,
+/// A line of the help.
+fn help(line: &str, width: usize) -> Line<'static> {
+    let style = if line.ends_with(':') { HEADING } else { PLAIN };
+    Text::new(width).with(style, cut(line, width)).line()
 }
 
-/// The parts of a screen of a given size.
-struct Layout {
-    /// The lines above the services.
-    totals: Vec<Line>,
-    /// The rows of services that are on the screen.
-    rows: Range<usize>,
-    /// The number of rows, of states or services, that are not on the screen.
-    hidden: usize,
-}
-
-/// The minimum number of lines for services: the heading and one row.
-const LEAST_OF_SERVICES: usize = 2;
-
-/// The number of lines for the status.
-const STATUS: usize = 1;
-
-/// The maximum number of lines for an error.
-const ERROR_LINES: usize = 4;
-
-/// The maximum width of the bar of a share, in columns.
-const SHARE_BAR: usize = 40;
-
-/// The width of the bars of the accept queues, in columns.
-const QUEUE_BAR: usize = 5;
-
-impl View {
-    /// The lines of a screen of this size, from the top: never more, and never wider.
-    pub(crate) fn lines(&self, width: usize, height: usize) -> Vec<Line> {
-        let Layout {
-            totals: mut lines,
-            rows,
-            hidden,
-        } = self.layout(width, height);
-        if !rows.is_empty() {
-            lines.extend(self.services(width, rows));
+impl Screen {
+    /// What is wrong, the totals and the rows, and the number of rows that are not shown.
+    fn main_lines(&mut self, width: usize, room: usize) -> (Vec<Line<'static>>, usize) {
+        let rows = self.rows();
+        let mut lines = Vec::new();
+        if room >= 5 {
+            lines.extend(wrong(&self.figures.services, width));
         }
-        let mut below = self.error(width, height);
-        below.push(self.status(width, hidden));
-        lines.resize_with(height.saturating_sub(below.len()), || Line::new(width));
-        lines.extend(below);
-        lines.truncate(height);
-        lines
-    }
-
-    /// Scrolls the rows, at most until the last one is on a screen of this size.
-    pub(crate) fn scroll(&mut self, to: Scroll, width: usize, height: usize) {
-        let rows = self.layout(width, height).rows;
-        let last = self.figures.rows.len() - rows.len();
-        let above = match to {
-            Scroll::Up => rows.start.saturating_sub(1),
-            Scroll::Down => rows.start + 1,
-            Scroll::PageUp => rows.start.saturating_sub(rows.len()),
-            Scroll::PageDown => rows.end,
-            Scroll::First => 0,
-            Scroll::Last => last,
-        };
-        self.above = above.min(last);
-    }
-
-    /// Lays out a screen of this size: all states, a blank line, the services. If this leaves no
-    /// room for a service, the blank line and the states without sockets are left out, then the
-    /// other states from the last one on.
-    fn layout(&self, width: usize, height: usize) -> Layout {
-        let room = height.saturating_sub(self.error(width, height).len() + STATUS);
-        let all = self.figures.rows.len();
-        let mut totals = self.totals(width, &State::ALL);
-        let mut most = room;
-        if all > 0 {
-            totals.push(Line::new(width));
-            most = room.saturating_sub(LEAST_OF_SERVICES);
-        }
-        let mut hidden = 0;
-        if totals.len() > most {
-            let states = states(&self.figures.totals).map(|(state, _)| state);
-            let mut states: Vec<_> = states.collect();
-            let rows = states.len() + 1;
-            // Less the heading and the total, which are shown if both fit.
-            states.truncate(most.saturating_sub(2));
-            totals = self.totals(width, &states);
-            if totals.len() > most {
-                totals.clear();
-            }
-            hidden = rows - totals.len().saturating_sub(1);
-        }
-        let shown = room.saturating_sub(totals.len() + 1).min(all);
-        let above = self.above.min(all - shown);
-        Layout {
-            totals,
-            rows: above..above + shown,
-            hidden: hidden + all - shown,
-        }
-    }
-
-    /// The heading, these states, and the total.
-    fn totals(&self, width: usize, states: &[State]) -> Vec<Line> {
-        let Change { now, before } = self.figures.totals;
-        let row = |name: &str, count: u64, before: Option<u64>| {
-            let share = format!("{:.1} %", 100.0 * ratio(count, now.total()));
-            [
-                (Style::Plain, name.to_owned()),
-                (Style::Plain, count.to_string()),
-                (Style::Plain, change(count, before)),
-                (Style::Plain, share),
-            ]
-        };
-        let sum_before = before.map(|before| before.total());
-        let mut rows: Vec<_> = states
-            .iter()
-            .map(|&state| {
-                let before = before.map(|before| before.get(state));
-                row(state.name(), now.get(state), before)
-            })
-            .collect();
-        rows.push(row("total", now.total(), sum_before));
-
-        let widths = widths(&STATE_COLUMNS, &rows);
-        let mut lines = vec![heading(&STATE_COLUMNS, &widths, width)];
-        let shares = states
-            .iter()
-            .map(|&state| ratio(now.get(state), now.total()));
-        for (row, share) in rows.iter().zip(shares.chain([0.0])) {
-            let mut line = self.row(&STATE_COLUMNS, &widths, row, width);
-            let bar = bar(share, line.room().min(SHARE_BAR), self.utf8);
-            line.whole(self.unless_old(Style::Bar), bar);
-            lines.push(line);
-        }
-        lines
-    }
-
-    /// The heading, and these rows of services.
-    fn services(&self, width: usize, shown: Range<usize>) -> Vec<Line> {
-        let rows = &self.figures.rows;
-        let cells: Vec<_> = rows.iter().map(|row| self.cells(row)).collect();
-        // Use the widths of all rows, so that the columns do not move on scrolling.
-        let widths = widths(&SERVICE_COLUMNS, &cells);
-        let mut first = heading(&SERVICE_COLUMNS, &widths, width);
-        first.whole(Style::Heading, "STATES");
-        let mut lines = vec![first];
-        for index in shown {
-            let mut line = self.row(&SERVICE_COLUMNS, &widths, &cells[index], width);
-            // LISTEN has a column of its own.
-            let (mut states, others): (Vec<_>, Vec<_>) = states(&rows[index].counts)
-                .filter(|&(state, _)| state != State::Listen)
-                .partition(|&(state, _)| Some(state) == self.first_state);
-            states.extend(others);
-            let states: Vec<_> = states.into_iter().map(|(_, item)| item).collect();
-            line.list(self.unless_old(Style::Plain), &states);
-            lines.push(line);
-        }
-        lines
-    }
-
-    fn cells(&self, row: &Row) -> [Cell; SERVICE_COLUMNS.len()] {
-        let plain = |text: String| (Style::Plain, text);
-        let alarm_if = |alarm, text| (if alarm { Style::Alarm } else { Style::Plain }, text);
-        let Change { now, before } = row.counts;
-        let total = plain(now.total().to_string());
-        let total_change = plain(change(now.total(), before.map(|before| before.total())));
-        let nothing = || plain(String::new());
-        let Some(service) = &row.service else {
-            let port = plain("other".to_owned());
-            return [
-                port,
-                nothing(),
-                nothing(),
-                nothing(),
-                nothing(),
-                nothing(),
-                nothing(),
-                total,
-                total_change,
-            ];
-        };
-        let in_use = service.accept_queue_ratio();
-        let is_full = in_use.is_some_and(|in_use| in_use >= 1.0);
-        let drops_change = service
-            .drops
-            .map_or(String::new(), |drops| change(drops, row.drops_before));
-        let bar = in_use.map_or(String::new(), |in_use| bar(in_use, QUEUE_BAR, self.utf8));
-        let in_use = in_use.map_or(UNKNOWN.to_owned(), |in_use| {
-            format!("{:.0} %", 100.0 * in_use)
+        lines.extend(self.totals_that_fit(width, room - lines.len(), rows.len()));
+        let left = room - lines.len();
+        let headings = usize::from(left >= 2);
+        let shown = (left - headings).min(rows.len());
+        // The selected row is on the screen.
+        let place = self.place(&rows);
+        let least = (place + 1).saturating_sub(shown);
+        let above = self
+            .above
+            .clamp(least, place.max(least))
+            .min(rows.len() - shown);
+        let table = self
+            .table(&rows[above..above + shown], width)
+            .into_iter()
+            .enumerate();
+        let table = table.map(|(index, line)| match above + index == place + 1 {
+            true => line.patch_style(Modifier::REVERSED),
+            false => line,
         });
-        [
-            plain(service.port.to_string()),
-            plain(service.listeners.to_string()),
-            plain(queue(service)),
-            (Style::Bar, bar),
-            alarm_if(is_full, in_use),
-            plain(number_or_unknown(service.drops)),
-            alarm_if(drops_change.starts_with('+'), drops_change),
-            total,
-            total_change,
-        ]
+        lines.extend(table.skip(1 - headings));
+        let hidden = rows.len() - shown;
+        (self.above, self.rows_shown) = (above, shown);
+        (lines, hidden)
     }
 
-    /// The line of a row, as far as it fits.
-    fn row<const N: usize>(
-        &self,
-        columns: &[Column; N],
-        widths: &[usize],
-        cells: &[Cell; N],
-        width: usize,
-    ) -> Line {
-        let mut line = Line::new(width);
-        for ((column, &width), (style, text)) in columns.iter().zip(widths).zip(cells) {
-            line.whole(self.unless_old(*style), column.padded(text, width) + " ");
+    /// The totals in as many lines as fit beside `rows` rows. States without sockets give way
+    /// first, then the table gives way to one line.
+    fn totals_that_fit(&self, width: usize, room: usize, rows: usize) -> Vec<Line<'static>> {
+        let totals = &self.figures.totals;
+        let mut table = states(totals, &State::ALL, width, self.utf8);
+        // Below it an empty line, the headings, and every row.
+        if table.len() + 2 + rows > room {
+            table = states(totals, &seen(&totals.history), width, self.utf8);
         }
-        line
-    }
-
-    /// The error, in at most `ERROR_LINES` lines.
-    fn error(&self, width: usize, height: usize) -> Vec<Line> {
-        let room = height.saturating_sub(LEAST_OF_SERVICES + STATUS);
-        let failure = self.failure.as_ref();
-        failure.map_or(Vec::new(), |failure| {
-            wrapped(
-                Style::Alarm,
-                &format!("error: {failure}"),
-                width,
-                room.clamp(1, ERROR_LINES),
-            )
-        })
-    }
-
-    /// The status: the number of rows not on the screen, the source, the time, and the interval.
-    fn status(&self, width: usize, hidden: usize) -> Line {
-        let figures = &self.figures;
-        let plural = |count| if count == 1 { "" } else { "s" };
-        let mut line = Line::new(width);
-        if hidden > 0 {
-            let rows = format!("{hidden} row{} not shown; ", plural(hidden));
-            line.whole(Style::Plain, rows);
+        let least = (rows + 1).min(5);
+        if table.len() + least <= room {
+            let empty = (table.len() + least < room).then(Line::default);
+            return table.into_iter().chain(empty).collect();
         }
-        if self.failure.is_some() {
-            line.whole(Style::Alarm, "OLD: ");
-        }
-        line.whole(Style::Heading, figures.source.to_string());
-        line.whole(Style::Heading, format!(", {}", utc(figures.at)));
-        line.whole(Style::Plain, format!(", every {:?}", self.interval));
-        let services = figures.services();
-        let plural = plural(services);
-        line.whole(Style::Plain, format!(", {services} service{plural}"));
-        if self.keys {
-            line.whole(Style::Plain, "; q: quit");
-        }
-        line
+        let total = format!("total {} ", totals.row.counts.total());
+        let line = Text::new(width)
+            .with(HEADING, total)
+            .with_list(&state_items(totals, None), ", ");
+        (room >= 3).then(|| line.line()).into_iter().collect()
     }
 
-    fn unless_old(&self, style: Style) -> Style {
-        match self.failure {
-            None => style,
-            Some(_) => Style::Old,
-        }
-    }
-}
-
-/// A cell of a table, before it is padded.
-type Cell = (Style, String);
-
-const STATE_COLUMNS: [Column; 4] = [
-    Column::text("STATE", 11),
-    Column::number("COUNT", 9),
-    Column::number("CHANGE", 8),
-    Column::number("SHARE", 7),
-];
-
-const SERVICE_COLUMNS: [Column; 9] = [
-    Column::text("PORT", 5),
-    Column::number("LISTEN", 0),
-    Column::number("QUEUE/MAX", 0),
-    Column::text("", QUEUE_BAR),
-    Column::number("USE", 5),
-    Column::number("DROPS", 5),
-    Column::number("", 3),
-    Column::number("TOTAL", 6),
-    Column::number("", 4),
-];
-
-/// The width of each column for all of these rows.
-fn widths<const N: usize>(columns: &[Column; N], rows: &[[Cell; N]]) -> Vec<usize> {
-    let rows = rows.iter();
-    table::widths(
-        columns,
-        rows.map(|row| row.iter().map(|(_, text)| text.as_str())),
-    )
-}
-
-fn heading(columns: &[Column], widths: &[usize], width: usize) -> Line {
-    let mut line = Line::new(width);
-    for (column, &width) in columns.iter().zip(widths) {
-        line.whole(Style::Heading, column.padded(column.heading, width) + " ");
-    }
-    line
-}
-
-/// Shown for a number that the source does not know.
-const UNKNOWN: &str = "?";
-
-fn number_or_unknown(number: Option<u64>) -> String {
-    number.map_or(UNKNOWN.to_owned(), |number| number.to_string())
-}
-
-/// The length of the accept queues, and its limit.
-fn queue(service: &Service) -> String {
-    format!(
-        "{}/{}",
-        service.accept_queue,
-        number_or_unknown(service.backlog)
-    )
-}
-
-/// `+3` or `-2`; empty if nothing changed, or if there is no number to compare with.
-fn change(now: u64, before: Option<u64>) -> String {
-    match before {
-        Some(before) if before < now => format!("+{}", now - before),
-        Some(before) if before > now => format!("-{}", before - now),
-        _ => String::new(),
-    }
-}
-
-/// The states that have sockets, or had some at the previous reading, in kernel order.
-fn states(counts: &Change) -> impl Iterator<Item = (State, [String; 2])> + '_ {
-    let states = counts.now.iter().map(|(state, now)| {
-        let before = counts.before.map(|before| before.get(state));
-        (state, now, before)
-    });
-    states
-        .filter(|&(_, now, before)| now > 0 || before.is_some_and(|before| before > 0))
-        .map(|(state, now, before)| (state, changed(state.name(), now, before)))
-}
-
-/// `NAME 5`, and ` +1` if it was 4.
-fn changed(name: &str, now: u64, before: Option<u64>) -> [String; 2] {
-    let change = change(now, before);
-    let space = if change.is_empty() { "" } else { " " };
-    [format!("{name} {now}"), format!("{space}{change}")]
-}
-
-/// RFC 3339, in seconds.
-fn utc(timestamp: Timestamp) -> String {
-    format!("{timestamp:.0}")
-}
-
-/// The lines of a reading without a screen: the totals, then each service that has connections, a
-/// non-empty accept queue, or drops since the previous reading. With `all_services`, every service.
-///
-/// `2026-01-02T03:04:05.678Z module: total 20 +1, ESTABLISHED 6 +1, LISTEN 14`
-///
-/// `... module: port 443: total 9, ESTABLISHED 6, LISTEN 3, accept queue 0/128, drops 0`
-pub(crate) fn plain_lines(figures: &Figures, all_services: bool) -> String {
-    let of = |counts: &Change| {
-        let before = counts.before.map(|before| before.total());
-        let mut items = vec![changed("total", counts.now.total(), before)];
-        items.extend(states(counts).map(|(_, item)| item));
-        items
-    };
-    let line = |whose: &str, items: &[[String; 2]]| {
-        let items: Vec<_> = items.iter().map(|item| item.concat()).collect();
-        let items = items.join(", ");
-        format!("{:.3} {}: {whose}{items}\n", figures.at, figures.source)
-    };
-    let mut lines = line("", &of(&figures.totals));
-    for row in &figures.rows {
-        let Some(service) = &row.service else {
-            continue;
-        };
-        let drops = match service.drops {
-            Some(drops) => changed("drops", drops, row.drops_before),
-            None => [format!("drops {UNKNOWN}"), String::new()],
-        };
-        let has_connections = states(&row.counts).any(|(state, _)| state != State::Listen);
-        let has_changed_drops = !drops[1].is_empty();
-        if all_services || has_connections || service.accept_queue > 0 || has_changed_drops {
-            let mut items = of(&row.counts);
-            items.push([format!("accept queue {}", queue(service)), String::new()]);
-            items.push(drops);
-            lines += &line(&format!("port {}: ", service.port), &items);
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tcpstat::{Counts, Services, Source};
-
-    use super::*;
-    use crate::commands::watch::figures::Reading;
-    use crate::format::{self, counts};
-
-    fn service(port: u16, drops: Option<u64>, established: u64) -> Service {
-        let states = [(State::Listen, 2), (State::Established, established)];
-        format::service(port, 2, (3, drops.map(|_| 4)), drops, &states)
-    }
-
-    fn reading(totals: Counts, rows: Vec<Service>) -> Reading {
-        let mut services = Services::new(Source::Module);
-        services.services = rows;
-        services.other = Some(counts(&[(State::SynSent, 7)]));
-        Reading {
-            at: Timestamp::from_millisecond(1_700_000_000_120).unwrap(),
-            totals,
-            services,
-        }
-    }
-
-    fn view(figures: Figures) -> View {
-        View {
-            figures,
-            failure: None,
-            interval: Duration::from_secs(2),
-            first_state: None,
-            above: 0,
-            keys: true,
-            utf8: true,
-        }
-    }
-
-    /// Two readings. The second has one more connection, and one more service with a full queue and
-    /// drops.
-    fn two_readings() -> View {
-        let ssh = |established| service(22, None, established);
-        let totals = |established| counts(&[(State::Established, established), (State::Listen, 4)]);
-        let first = Figures::new(&reading(totals(5), vec![ssh(5)]), None);
-        let mut full = service(443, Some(1), 1);
-        full.accept_queue = 5;
-        full.fullest = Some(format::fullest(5, 4));
-        view(Figures::new(
-            &reading(totals(6), vec![ssh(5), full]),
-            Some(&first),
-        ))
-    }
-
-    /// This number of services, without connections.
-    fn many(services: u16) -> View {
-        let services = (1..=services).map(|port| service(port, Some(0), 0));
-        view(Figures::new(
-            &reading(Counts::ZERO, services.collect()),
-            None,
-        ))
-    }
-
-    /// The screen as text.
-    fn text(view: &View, width: usize, height: usize) -> String {
-        let mut text = String::new();
-        for line in view.lines(width, height) {
-            for (_, piece) in line.pieces() {
-                text += piece;
-            }
-            text.truncate(text.trim_end_matches(' ').len());
-            text.push('\n');
-        }
-        text
-    }
-
-    fn pieces(view: &View) -> Vec<(Style, String)> {
-        let lines = view.lines(100, 30);
-        lines
+    /// The headings and these rows, with the columns that fit beside the states.
+    fn table(&self, rows: &[&Figure], width: usize) -> Vec<Line<'static>> {
+        // In their order on the screen, with their order in getting room.
+        let columns = [
+            (0, Column::text("", 1)),
+            (
+                1,
+                Column::text(self.figures.reading.query.by.map_or("PORT", heading), 5),
+            ),
+            (7, Column::text("NETNS", 0)),
+            (8, Column::text("UNIT", 0)),
+            (5, Column::number("QUEUE/MAX", 0)),
+            (2, Column::number("USE", 7)),
+            (4, Column::number("DROPS/S", 8)),
+            (3, Column::number("TOTAL", 6)),
+            (6, Column::number("RATE", 8)),
+        ];
+        let mut cells: Vec<Vec<Cell>> = rows.iter().map(|one| cells(one, width)).collect();
+        let all = columns.map(|(_, column)| column);
+        let wide = widths(
+            &all,
+            cells.iter().map(|row| row.iter().map(|(_, text)| &**text)),
+        );
+        let mut order: Vec<usize> = (0..columns.len()).collect();
+        order.sort_by_key(|&index| columns[index].0);
+        let mut taken = STATES_ROOM.min(width / 3);
+        order.retain(|&index| {
+            let is_used = columns[index].0 < 2 || cells.iter().any(|row| !row[index].1.is_empty());
+            let fits = is_used && (columns[index].0 < 3 || taken + wide[index] < width);
+            taken += if fits { wide[index] + 1 } else { 0 };
+            fits
+        });
+        order.sort_unstable();
+        cells = cells
             .iter()
-            .flat_map(|line| line.pieces().to_vec())
+            .map(|row| order.iter().map(|&index| row[index].clone()).collect())
+            .collect();
+        let fitting: Vec<Column> = order.iter().map(|&index| all[index]).collect();
+        let mut lines = grid(&fitting, &cells, width).into_iter();
+        let headings = lines.next().map(|line| line.with(HEADING, "STATES").line());
+        let sorted_by = match self.sort {
+            SortBy::State(state) => Some(state),
+            _ => None,
+        };
+        let with_states = |(line, one): (Text, &&Figure)| {
+            line.with_list(&state_items(one, sorted_by), ", ").line()
+        };
+        headings
+            .into_iter()
+            .chain(lines.zip(rows).map(with_states))
             .collect()
     }
 
-    #[test]
-    fn a_screen_has_states_services_and_status() {
-        assert_eq!(
-            text(&two_readings(), 80, 20),
-            "\
-STATE           COUNT   CHANGE   SHARE
-ESTABLISHED         6       +1  60.0 % ████████████████████████
-SYN_SENT            0            0.0 %
-SYN_RECV            0            0.0 %
-FIN_WAIT1           0            0.0 %
-FIN_WAIT2           0            0.0 %
-TIME_WAIT           0            0.0 %
-CLOSE               0            0.0 %
-CLOSE_WAIT          0            0.0 %
-LAST_ACK            0            0.0 %
-LISTEN              4           40.0 % ████████████████
-CLOSING             0            0.0 %
-total              10       +1 100.0 %
-
-PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
-22         2       3/?           ?     ?          7      ESTABLISHED 5
-443        2       5/4 █████ 125 %     1  +1      3   +3 ESTABLISHED 1 +1
-other                                             7      SYN_SENT 7
-
-module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
-"
-        );
-    }
-
-    #[test]
-    fn a_low_screen_has_the_states_with_sockets_and_the_services() {
-        assert_eq!(
-            text(&two_readings(), 80, 10),
-            "\
-STATE           COUNT   CHANGE   SHARE
-ESTABLISHED         6       +1  60.0 % ████████████████████████
-LISTEN              4           40.0 % ████████████████
-total              10       +1 100.0 %
-PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
-22         2       3/?           ?     ?          7      ESTABLISHED 5
-443        2       5/4 █████ 125 %     1  +1      3   +3 ESTABLISHED 1 +1
-other                                             7      SYN_SENT 7
-
-module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
-"
-        );
-    }
-
-    #[test]
-    fn the_lowest_screens_have_the_number_of_hidden_rows() {
-        assert_eq!(
-            text(&two_readings(), 40, 6),
-            "\
-STATE           COUNT   CHANGE   SHARE
-ESTABLISHED         6       +1  60.0 % ▌
-total              10       +1 100.0 %
-PORT  LISTEN QUEUE/MAX         USE
-22         2       3/?           ?
-3 rows not shown; module
-"
-        );
-        assert_eq!(
-            text(&two_readings(), 80, 3),
-            "\
-PORT  LISTEN QUEUE/MAX         USE DROPS      TOTAL      STATES
-22         2       3/?           ?     ?          7      ESTABLISHED 5
-5 rows not shown; module, 2023-11-14T22:13:20Z, every 2s, 2 services; q: quit
-"
-        );
-    }
-
-    #[test]
-    fn a_state_that_went_to_zero_is_on_a_low_screen() {
-        let mut view = two_readings();
-        let closing = counts(&[(State::Closing, 1)]);
-        view.figures.totals.before = Some(closing);
-        let text = text(&view, 80, 10);
-        assert!(text.contains("\nCLOSING             0       -1 "), "{text}");
-    }
-
-    #[test]
-    fn every_screen_with_room_has_a_service() {
-        for failure in [None, Some("x".repeat(10_000))] {
-            let mut view = many(50);
-            view.failure = failure;
-            let all = State::ALL.map(|state| (state, 1));
-            view.figures.totals.now = counts(&all);
-            // Below it the status, and the error if there is one.
-            let least = if view.failure.is_some() { 4 } else { 3 };
-            for height in least..40 {
-                let text = text(&view, 80, height);
-                assert!(text.contains("\n1          2 "), "{height}: {text}");
-                assert!(text.contains(" rows not shown; "), "{height}: {text}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_state_that_is_sorted_by_is_seen_on_a_narrow_screen() {
-        let mut view = many(1);
-        let counts = &mut view.figures.rows[0].counts.now;
-        counts.set(State::Established, 12_345);
-        counts.set(State::CloseWait, 678);
-        assert!(text(&view, 80, 24).contains(" ESTABLISHED 12345 ...\n"));
-        view.first_state = Some(State::CloseWait);
-        assert!(text(&view, 80, 24).contains(" CLOSE_WAIT 678 ...\n"));
-        assert!(text(&view, 100, 24).contains(" CLOSE_WAIT 678, ESTABLISHED 12345\n"));
-    }
-
-    #[test]
-    fn a_first_reading_has_no_changes() {
-        let text = text(&many(2), 80, 24);
-        assert!(!text.contains('+') && !text.contains(" -"), "{text}");
-    }
-
-    #[test]
-    fn an_error_is_shown_and_the_figures_are_called_old() {
-        let mut view = two_readings();
-        let fine = pieces(&view);
-        assert!(
-            fine.iter()
-                .any(|(style, text)| *style == Style::Bar && text.contains('█'))
-        );
-        assert!(
-            fine.iter()
-                .any(|(style, text)| *style == Style::Alarm && text.contains("125 %"))
-        );
-        assert!(
-            fine.iter()
-                .any(|(style, text)| *style == Style::Alarm && text.contains("+1"))
-        );
-        view.failure = Some("no source:\n  module: gone\x1b[2J".into());
-        let failing = text(&view, 80, 24);
-        assert!(
-            failing.contains("\nerror: no source:\n  module: gone\\u{1b}[2J\nOLD: module, 2023-"),
-            "{failing}"
-        );
-        assert!(failing.contains("\nESTABLISHED         6 "), "{failing}");
-        let styles: Vec<Style> = pieces(&view).into_iter().map(|(style, _)| style).collect();
-        assert!(!styles.contains(&Style::Bar) && styles.contains(&Style::Old));
-    }
-
-    #[test]
-    fn a_long_error_leaves_room_for_the_figures() {
-        let mut view = two_readings();
-        view.failure = Some("x".repeat(10_000));
-        let text = text(&view, 80, 24);
-        assert!(text.contains("xxx...\nOLD: module"), "{text}");
-        assert!(text.contains("\nother "), "{text}");
-    }
-
-    #[test]
-    fn numbers_are_never_cut() {
-        let view = two_readings();
-        let full = text(&view, 200, 40);
-        let numbers = |text: &str| -> Vec<String> {
-            let is_digit = |c: char| c.is_ascii_digit();
-            text.split(|c| !is_digit(c)).map(str::to_owned).collect()
+    /// All of an opened service, scrolled, and the number of its lines that are not shown.
+    fn opened_lines(&mut self, width: usize, room: usize) -> (Vec<Line<'static>>, usize) {
+        let mut lines = match self.opened() {
+            Some(one) => service(one, width, self.utf8),
+            None => wrapped(WARNING, "Nothing listens there any more. Esc: back", width),
         };
-        let known = numbers(&full);
-        for width in 0..200 {
-            for number in numbers(&text(&view, width, 40)) {
-                assert!(known.contains(&number), "{number} at a width of {width}");
-            }
+        if let Some((opened, processes)) = &self.figures.reading.opened {
+            lines.extend(who(opened, processes, width));
         }
+        let hidden = lines.len().saturating_sub(room);
+        (self.above, self.rows_shown) = (self.above.min(hidden), room);
+        (lines.split_off(self.above), hidden)
     }
 
-    #[test]
-    fn rows_are_scrolled_to_the_last_one_and_no_further() {
-        // 24 lines less 13 of states, 2 above the services, and the status.
-        let mut view = many(20);
-        let shown = |view: &View| view.layout(80, 24).rows;
-        assert_eq!(shown(&view), 0..8);
-        for (to, expected) in [
-            (Scroll::Up, 0..8),
-            (Scroll::Down, 1..9),
-            (Scroll::PageDown, 9..17),
-            (Scroll::PageDown, 13..21),
-            (Scroll::Down, 13..21),
-            (Scroll::Up, 12..20),
-            (Scroll::PageUp, 4..12),
-            (Scroll::PageUp, 0..8),
-            (Scroll::Last, 13..21),
-            (Scroll::First, 0..8),
-            (Scroll::Last, 13..21),
-        ] {
-            view.scroll(to, 80, 24);
-            assert_eq!(shown(&view), expected, "{to:?}");
-        }
-        assert!(text(&view, 80, 24).contains("\nother "));
-        assert!(text(&view, 80, 24).contains("\n13 rows not shown; module, "));
-        // On a higher screen there is nothing above the first row, and all is shown.
-        assert_eq!(view.layout(80, 60).rows, 0..21);
-        assert!(text(&view, 80, 60).contains("\nmodule, "));
-        // Services that are gone do not leave an empty screen behind.
-        view.figures = many(3).figures;
-        assert_eq!(shown(&view), 0..4);
-    }
-
-    #[test]
-    fn every_size_is_filled_and_not_exceeded() {
-        let mut views = [two_readings(), two_readings(), many(0), many(50)];
-        views[1].failure = Some("an error of some length, which does not fit".into());
-        for view in &mut views {
-            for width in (0..40).chain([60, 80, 200]) {
-                for height in (0..20).chain([24, 50]) {
-                    for to in [Scroll::Down, Scroll::PageDown, Scroll::Last, Scroll::PageUp] {
-                        view.scroll(to, width, height);
-                    }
-                    let lines = view.lines(width, height);
-                    assert_eq!(lines.len(), height);
-                    for line in lines {
-                        let columns: usize = line
-                            .pieces()
-                            .iter()
-                            .map(|(_, text)| text.chars().count())
-                            .sum();
-                        // The free columns are cleared.
-                        assert_eq!(columns + line.room(), width);
-                    }
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_figures_are_too_large(numbers: [u64; 6], width in 0usize..200) {
-            let [now, before, queue, backlog, drops, listeners] = numbers;
-            let all = |count| {
-                let mut service = service(65535, Some(drops), count);
-                (service.accept_queue, service.backlog, service.listeners) = (queue, Some(backlog), listeners);
-                reading(counts(&State::ALL.map(|state| (state, count))), vec![service])
-            };
-            let first = Figures::new(&all(before), None);
-            let view = view(Figures::new(&all(now), Some(&first)));
-            prop_assert_eq!(view.lines(width, 24).len(), 24);
-            let lines = plain_lines(&view.figures, true);
-            let closing = format!("CLOSING {now}");
-            prop_assert!(lines.contains(&closing) || now + before == 0, "{}", lines);
-        }
-    }
-
-    #[test]
-    fn lines_are_printed_without_a_screen() {
-        let figures = two_readings().figures;
-        assert_eq!(
-            plain_lines(&figures, false),
-            "\
-2023-11-14T22:13:20.120Z module: total 10 +1, ESTABLISHED 6 +1, LISTEN 4
-2023-11-14T22:13:20.120Z module: port 22: total 7, ESTABLISHED 5, LISTEN 2, accept queue 3/?, drops ?
-2023-11-14T22:13:20.120Z module: port 443: total 3 +3, ESTABLISHED 1 +1, LISTEN 2 +2, accept queue 5/4, drops 1 +1
-"
-        );
-    }
-
-    #[test]
-    fn services_have_a_line_when_something_is_there_or_happens() {
-        let mut idle = service(80, Some(3), 0);
-        idle.accept_queue = 0;
-        let has_line = |before: Service, now: Service| {
-            let first = Figures::new(&reading(Counts::ZERO, vec![before]), None);
-            let second = Figures::new(&reading(Counts::ZERO, vec![now]), Some(&first));
-            assert!(plain_lines(&second, true).contains(": port 80: "));
-            plain_lines(&second, false).contains(": port 80: ")
+    /// The keys to begin with, then what there is room for.
+    fn footer(&self, width: usize, hidden: usize) -> Line<'static> {
+        let reading = &self.figures.reading;
+        let named = SortBy::NAMED.iter().find(|(_, one)| *one == self.sort);
+        let sort = match self.sort {
+            SortBy::State(state) => state.name(),
+            _ => named.map_or("", |(name, _)| name),
         };
-        let [mut connected, mut waiting, mut dropping] = [idle; 3];
-        connected.counts = counts(&[(State::Listen, 2), (State::CloseWait, 1)]);
-        waiting.accept_queue = 1;
-        dropping.drops = Some(4);
-        assert!(!has_line(idle, idle));
-        for busy in [connected, waiting, dropping] {
-            assert!(has_line(idle, busy));
+        let by = self.settings.query.by.map_or("port", Key::name);
+        let order = if self.reversed { ", reversed" } else { "" };
+        let at = reading.at.to_zoned(self.zone.clone());
+        let host = self
+            .host
+            .as_ref()
+            .map_or(String::new(), |host| format!("{host} "));
+        let pieces = [
+            (
+                self.keys && width >= 14,
+                HEADING,
+                "? help  q quit".to_owned(),
+            ),
+            (self.keys && width < 14, HEADING, "? q".to_owned()),
+            (self.failure.is_some(), ALARM, "OLD".to_owned()),
+            (self.settings.paused, WARNING, "PAUSED".to_owned()),
+            (hidden > 0, PLAIN, format!("+{hidden} rows")),
+            (true, PLAIN, format!("{host}{}", at.strftime("%H:%M:%S %Z"))),
+            (
+                !self.filter.is_empty(),
+                WARNING,
+                format!("/{}", self.filter),
+            ),
+            (true, PLAIN, format!("by {by}, sort: {sort}{order}")),
+            (true, PLAIN, reading.source.to_string()),
+            (true, PLAIN, format!("every {:?}", self.settings.interval)),
+            (true, PLAIN, at.strftime("%Y-%m-%d %:z").to_string()),
+        ];
+        let pieces = pieces.into_iter().filter(|(is_shown, ..)| *is_shown);
+        let mut line = Text::new(width);
+        for (index, (_, style, text)) in pieces.enumerate() {
+            let between = if index == 0 { "" } else { "  " };
+            line = line.with(style, format!("{between}{text}"));
         }
-        assert!(has_line(connected, idle), "the last connections are gone");
-        assert!(!has_line(dropping, dropping), "what was dropped long ago");
-        assert!(!has_line(waiting, idle));
+        line.line()
     }
+}
+
+/// The services with which something is wrong, in words; `None` if there are none.
+fn wrong(services: &[Figure], width: usize) -> Option<Line<'static>> {
+    let mut wrong: Vec<_> = services.iter().filter(|one| one.is_alarm()).collect();
+    // The first symptom is the worst.
+    wrong.sort_by_key(|one| one.symptoms.first().copied());
+    let items = wrong.iter().map(|one| {
+        let alarms = one.symptoms.iter().filter(|symptom| symptom.is_alarm());
+        let alarms: Vec<_> = alarms.map(|&symptom| words(symptom, one)).collect();
+        let text = format!("{} {}", one.label(), alarms.join(", "));
+        let fits = text.len() + "!  ...".len() <= width;
+        (ALARM, if fits { text } else { one.label() })
+    });
+    let items: Vec<Cell> = items.collect();
+    let line = Text::new(width).with(ALARM, "! ").with_list(&items, "; ");
+    (!items.is_empty()).then(|| line.line())
+}
+
+/// What is wrong with a row.
+fn words(symptom: Symptom, one: &Figure) -> String {
+    let queue = one.row.service.and_then(|service| service.fullest);
+    let AcceptQueue { length, backlog } = queue.unwrap_or(AcceptQueue::EMPTY);
+    let close_wait = one.row.counts.get(State::CloseWait);
+    match symptom {
+        Symptom::QueueFull => format!("accept queue full {length}/{backlog}"),
+        Symptom::QueueFilling => format!("accept queue fills {length}/{backlog}"),
+        Symptom::Drops => format!("drops {}", one.history.drops.text()),
+        Symptom::CloseWaitGrowing => format!("CLOSE_WAIT grows: {close_wait}"),
+        Symptom::CloseWait => format!("{close_wait} in CLOSE_WAIT"),
+    }
+}
+
+/// The heading of a key.
+fn heading(key: Key) -> &'static str {
+    match key {
+        Key::Unit => "UNIT",
+        Key::Process => "PROCESS",
+        _ => "PEER",
+    }
+}
+
+/// The style of what has one symptom, an alarm, or another, a warning.
+fn style(one: &Figure, alarm: Symptom, warning: Symptom) -> Style {
+    match () {
+        () if one.symptoms.contains(&alarm) => ALARM,
+        () if one.symptoms.contains(&warning) => WARNING,
+        () => PLAIN,
+    }
+}
+
+/// The style of a state in a row.
+fn state_style(one: &Figure, state: Option<State>) -> Style {
+    match state {
+        Some(State::CloseWait) => style(one, Symptom::CloseWaitGrowing, Symptom::CloseWait),
+        _ => PLAIN,
+    }
+}
+
+/// The cells of a row, but for its states.
+fn cells(one: &Figure, width: usize) -> Vec<Cell> {
+    let (row, service) = (&one.row, one.row.service.as_ref());
+    let of_queue = style(one, Symptom::QueueFull, Symptom::QueueFilling);
+    let queue = service.map(|service| match service.fullest {
+        Some(AcceptQueue { length, backlog }) => format!("{length}/{backlog}"),
+        None => format!("{}/{}", service.accept_queue, known(service.backlog)),
+    });
+    let (mark, of_row) = if one.is_alarm() {
+        ("!", ALARM)
+    } else {
+        ("", PLAIN)
+    };
+    let netns = row.namespace.as_ref().map_or("", |(_, name)| name);
+    vec![
+        (ALARM, mark.to_owned()),
+        (of_row, cut(&one.label(), NAME.max(width / 3))),
+        (PLAIN, cut(netns, NAME)),
+        (PLAIN, cut(row.unit.as_deref().unwrap_or_default(), NAME)),
+        (of_queue, queue.unwrap_or_default()),
+        (
+            of_queue,
+            service.map_or(String::new(), |one| percent(one.accept_queue_ratio())),
+        ),
+        (
+            style(one, Symptom::Drops, Symptom::Drops),
+            one.history.drops.text(),
+        ),
+        (PLAIN, row.counts.total().to_string()),
+        (PLAIN, one.history.total.text()),
+    ]
+}
+
+/// `CLOSE_WAIT 300 +1.2/s`, and so on, what is abnormal first; before it the state to sort by.
+fn state_items(one: &Figure, sorted_by: Option<State>) -> Vec<Cell> {
+    let item = |state: State| {
+        let rate = one.history.rate(state).text();
+        let text = format!("{state} {} {rate}", one.row.counts.get(state));
+        (state_style(one, Some(state)), text.trim_end().to_owned())
+    };
+    one.states(sorted_by).into_iter().map(item).collect()
+}
+
+/// The states that have sockets, or had some in the last minutes.
+fn seen(history: &History) -> Vec<State> {
+    let had = |&state: &State| history.counts.iter().any(|counts| counts.get(state) > 0);
+    State::ALL.into_iter().filter(had).collect()
+}
+
+/// A table of rows below their headings. The last cell of a row is cut if it has to be, if it is
+/// text; a line has room for more.
+fn grid(columns: &[Column], rows: &[Vec<Cell>], width: usize) -> Vec<Text> {
+    let wide = widths(
+        columns,
+        rows.iter().map(|row| row.iter().map(|(_, text)| &**text)),
+    );
+    let headings = columns
+        .iter()
+        .map(|column| (HEADING, column.heading.to_owned()));
+    let headings: Vec<Cell> = headings.collect();
+    let lines = [&headings].into_iter().chain(rows).map(|row| {
+        let cells = columns.iter().zip(&wide).zip(row);
+        cells.fold(
+            Text::new(width),
+            |line, ((column, &wide), (style, text))| {
+                line.with(*style, column.padded(text, wide) + " ")
+            },
+        )
+    });
+    lines.collect()
+}
+
+/// A row for each of these states and the total, each with a line of the last minutes.
+fn states(one: &Figure, states: &[State], width: usize, utf8: bool) -> Vec<Line<'static>> {
+    const COLUMNS: [Column; 4] = [
+        Column::text("STATE", 11),
+        Column::number("COUNT", 6),
+        Column::number("RATE", 8),
+        Column::number("SHARE", 7),
+    ];
+    let (history, counts) = (&one.history, &one.row.counts);
+    let states: Vec<_> = states
+        .iter()
+        .map(|&state| Some(state))
+        .chain([None])
+        .collect();
+    let count = |counts: &Counts, state: Option<State>| {
+        state.map_or_else(|| counts.total(), |state| counts.get(state))
+    };
+    let row = |&state: &Option<State>| {
+        let cells = [
+            state.map_or("total", State::name).to_owned(),
+            count(counts, state).to_string(),
+            state
+                .map_or(history.total, |state| history.rate(state))
+                .text(),
+            percent(Some(ratio(count(counts, state), counts.total()))),
+        ];
+        cells.map(|text| (state_style(one, state), text)).to_vec()
+    };
+    let rows: Vec<_> = states.iter().map(row).collect();
+    let mut lines = grid(&COLUMNS, &rows, width).into_iter();
+    let headings = lines.next().map(Text::line);
+    let with_past = |(line, &state): (Text, &Option<State>)| {
+        let past: Vec<u64> = history.counts.iter().map(|one| count(one, state)).collect();
+        let past = sparkline(&past, line.room().min(POINTS), utf8);
+        line.with(GRAPH, past).line()
+    };
+    headings
+        .into_iter()
+        .chain(lines.zip(&states).map(with_past))
+        .collect()
+}
+
+/// The title of an opened service, what is wrong with it, and its states over time.
+fn service(one: &Figure, width: usize, utf8: bool) -> Vec<Line<'static>> {
+    let unit = one.row.unit.as_deref().unwrap_or_default();
+    let netns = one.row.namespace.as_ref().map_or("", |(_, name)| name);
+    let title = format!("port {}  {unit}  {netns}", one.label());
+    let mut lines = wrapped(HEADING, title.trim_end(), width);
+    for &symptom in &one.symptoms {
+        let style = if symptom.is_alarm() { ALARM } else { WARNING };
+        lines.extend(wrapped(style, &words(symptom, one), width));
+    }
+    if let Some(service) = &one.row.service {
+        let (listeners, queue) = (service.listeners, service.accept_queue);
+        let drops = format!("{} {}", known(service.drops), one.history.drops.text());
+        let text = format!("{listeners} listeners, {queue} wait for accept, drops {drops}");
+        lines.extend(wrapped(PLAIN, text.trim_end(), width));
+    }
+    let mut shown = seen(&one.history);
+    shown.sort_by_key(|&state| abnormal(state));
+    lines.push(Line::default());
+    lines.extend(states(one, &shown, width, utf8));
+    lines
+}
+
+/// The listeners with their processes, and the peers of an opened service.
+fn who(opened: &Opened, processes: &[String], width: usize) -> Vec<Line<'static>> {
+    const LISTENERS: [Column; 3] = [
+        Column::text("LISTENER", 0),
+        Column::number("QUEUE/MAX", 0),
+        Column::number("DROPS", 0),
+    ];
+    const PEERS: [Column; 2] = [Column::text("PEER", 0), Column::number("CONNECTIONS", 0)];
+    // What is long goes last, as far as it fits.
+    let table = |columns: &[Column], rows: &[Vec<Cell>], heading: &str, last: Vec<String>| {
+        let last = [heading.to_owned()].into_iter().chain(last);
+        let lines = grid(columns, rows, width).into_iter().zip(last);
+        let lines = lines.map(|(line, last)| {
+            let style = if last == heading { HEADING } else { PLAIN };
+            let last = cut(&last, line.room());
+            line.with(style, last).line()
+        });
+        [Line::default()]
+            .into_iter()
+            .chain(lines)
+            .collect::<Vec<_>>()
+    };
+    let listeners = opened.listeners.iter().map(|(listener, _)| {
+        let is_full = listener.queue().is_some_and(|queue| queue.ratio() >= 1.0);
+        let queue = format!("{}/{}", listener.accept_queue, known(listener.backlog));
+        let cells = [listener.local.to_string(), queue, known(listener.drops)];
+        cells
+            .map(|text| (if is_full { ALARM } else { PLAIN }, text))
+            .to_vec()
+    });
+    let owners = opened
+        .listeners
+        .iter()
+        .zip(processes)
+        .map(|((_, unit), processes)| {
+            format!("{processes} {}", unit.as_deref().unwrap_or_default())
+        });
+    let rows: Vec<_> = listeners.collect();
+    let mut lines = table(&LISTENERS, &rows, "PROCESSES, UNIT", owners.collect());
+    let peers = opened.peers.groups.iter();
+    let rows = peers.clone().map(|(peer, counts)| {
+        [peer.clone(), counts.total().to_string()]
+            .map(|text| (PLAIN, text))
+            .to_vec()
+    });
+    let states = peers.map(|(_, counts)| {
+        let mut states: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).collect();
+        states.sort_by_key(|&(state, count)| (abnormal(state), Reverse(count)));
+        let states = states
+            .iter()
+            .map(|(state, count)| format!("{state} {count}"));
+        states.collect::<Vec<_>>().join(", ")
+    });
+    let rows: Vec<_> = rows.collect();
+    lines.extend(table(&PEERS, &rows, "STATES", states.collect()));
+    if opened.peers.others > 0 {
+        let others = format!("and {} other peers", opened.peers.others);
+        lines.extend(wrapped(PLAIN, &others, width));
+    }
+    lines
 }
