@@ -9,10 +9,12 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
+use common::run::run;
 use common::saved;
 use common::watch::{rows, shows, watch_on};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tcpstat_tests::terminal::{Terminal, vt100};
 use tempfile::TempDir;
 
@@ -416,4 +418,78 @@ fn a_terminal_that_cannot_move_its_cursor_gets_lines() {
             Some(Signal::SIGINT as i32)
         );
     }
+}
+
+#[test]
+fn a_service_has_a_line_only_if_it_has_changed() {
+    let root = proc_root(3);
+    let mut command = watch_on(root.path(), &["--interval", "50ms", "--count", "3"]);
+    let (code, text, stderr) = run(&mut command);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines.len(),
+        4,
+        "three of the totals, one of the service: {text}"
+    );
+    assert!(lines[1].contains(": port 2024: "), "{text}");
+
+    let mut command = watch_on(root.path(), &["--interval", "100ms", "--format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let first = next();
+    assert_eq!(first["source"], "procfs");
+    assert_eq!(
+        (&first["total"], &first["states"]["ESTABLISHED"]["count"]),
+        (&4.into(), &3.into())
+    );
+    assert_eq!(first["services"][0]["port"], 2024);
+    assert_eq!(first["services"][0]["states"]["ESTABLISHED"]["count"], 3);
+    assert_eq!(next()["services"], Value::Array(Vec::new()));
+    set(&root, 5);
+    let changed = loop {
+        let line = next();
+        if line["services"] != Value::Array(Vec::new()) {
+            break line;
+        }
+    };
+    assert_eq!(changed["services"][0]["total"], 6);
+    // The listener goes, and that is a change.
+    fs::write(root.path().join("net/tcp"), HEADING).unwrap();
+    let gone = loop {
+        let line = next();
+        if line["services"] != Value::Array(Vec::new()) {
+            break line;
+        }
+    };
+    assert_eq!(
+        (
+            &gone["services"][0]["port"],
+            &gone["services"][0]["listeners"]
+        ),
+        (&2024.into(), &0.into())
+    );
+    assert_eq!(gone["total"], 0);
+    drop(lines);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_listens_no_more_has_a_last_line() {
+    let root = proc_root(1);
+    let mut command = watch_on(root.path(), &["--interval", "50ms"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("total 2"));
+    fs::write(root.path().join("net/tcp"), HEADING).unwrap();
+    let gone = lines.find(|line| line.contains("port 2024: nothing"));
+    assert!(
+        gone.unwrap()
+            .ends_with(" procfs: port 2024: nothing listens any more")
+    );
+    drop(lines);
+    assert!(child.wait().unwrap().success());
 }

@@ -10,6 +10,7 @@ mod common;
 use std::fs;
 
 use common::saved::proc_root;
+use common::tmux::{self, Tmux};
 use common::watch::{Watch, watch_on};
 use tempfile::TempDir;
 
@@ -195,4 +196,53 @@ fn every_key_does_what_the_help_says() {
 
     watch.terminal.press("\x1b").unwrap();
     watch.has_left();
+}
+
+#[test]
+fn every_key_works_under_tmux() {
+    if !tmux::is_there() {
+        return;
+    }
+    let sample = sample();
+    let arguments = ["--source", "module", "--interval", "2s"];
+    let tmux = Tmux::start(&watch_on(sample.path(), &arguments));
+    tmux.wait_for("! 8080 accept queue full 129/128");
+    for (key, text) in [
+        ("s", "sort: total "),
+        (">", "sort: listeners "),
+        ("<", "sort: total "),
+        ("r", "sort: total, reversed"),
+        ("r", "sort: total "),
+        ("<", "sort: port "),
+        ("Space", "PAUSED"),
+        ("+", "PAUSED"),
+        ("Space", "every 5s"),
+        ("-", "every 2s"),
+        ("/", "/_"),
+        ("9", "/9_"),
+        ("BSpace", "/_"),
+        ("9", "/9_"),
+        ("Enter", "  9100 "),
+        ("Escape", "  22 "),
+        ("?", "Colours:"),
+        ("Escape", "STATES"),
+        ("Down", "STATES"),
+        ("Enter", "port 22"),
+        ("Escape", "STATES"),
+        ("Home", "STATES"),
+        ("Enter", "port 8080"),
+        ("b", "port 8080"),
+        ("Escape", "STATES"),
+        ("b", "by unit"),
+        ("b", "by process"),
+        ("b", "by peer"),
+        ("b", "by port"),
+    ] {
+        tmux.press(key, text);
+    }
+    tmux.press_last("q");
+    // Esc leaves from the first screen, and gives the shell's screen back.
+    let tmux = Tmux::start(&watch_on(sample.path(), &ONCE));
+    tmux.wait_for("? help");
+    tmux.press_last("Escape");
 }

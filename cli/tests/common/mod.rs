@@ -15,6 +15,7 @@ pub(crate) mod run;
 pub(crate) mod saved;
 pub(crate) mod serial;
 pub(crate) mod sources;
+pub(crate) mod tmux;
 pub(crate) mod unprivileged;
 pub(crate) mod watch;
 

@@ -39,7 +39,7 @@ pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
     let settings = Settings::new(args.interval);
     // Take the terminal only after the first answer, so that what it prints stays readable.
     let first = reader.read(&settings.query)?;
-    reader.use_screen();
+    reader.use_screen(&first);
     let variable = |name: &str| env::var(name).ok();
     let root = args.source.options().proc_root;
     let host = fs::read_to_string(root.join("sys/kernel/hostname"));

@@ -11,6 +11,7 @@ use tcpstat::{Counts, State};
 
 use super::WatchArgs;
 use super::reading::{Query, Reader, Reading, Row, RowKey, failure_text};
+use crate::commands::namespaces::end;
 use crate::commands::services::formats::{JsonService, known};
 use crate::failure::Failure;
 use crate::flags::RepeatFlags;
@@ -26,6 +27,7 @@ pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
         count: args.count,
     };
     let mut last: Option<Printed> = None;
+    let mut complete = true;
     repeat.at_each_tick(|| {
         let mut reading = match reader.read(&query) {
             Ok(reading) => reading,
@@ -39,6 +41,7 @@ pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
         for note in &reading.notes {
             say(format_args!("{:.3}: {note}", reading.at));
         }
+        complete &= reading.complete;
         sort(args, &mut reading);
         let printed = last.get_or_insert_default();
         let text = match args.format {
@@ -47,7 +50,8 @@ pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
         };
         printed.is_first = false;
         print(&text)
-    })
+    })?;
+    end(complete)
 }
 
 /// Sorts the services by the column.

@@ -80,6 +80,8 @@ pub(super) struct Reading {
     pub(super) groups: Vec<Row>,
     /// The service that is open, and the processes of each of its listeners.
     pub(super) opened: Option<(Opened, Vec<String>)>,
+    /// Whether all of what was asked for was read.
+    pub(super) complete: bool,
     /// What is missing, and why.
     pub(super) notes: Vec<String>,
 }
@@ -96,6 +98,8 @@ pub(super) struct Reader {
     processes: Option<Processes>,
     /// When names and processes were read.
     read: Option<Instant>,
+    /// The note that some namespaces cannot be seen.
+    unseen: Option<String>,
 }
 
 impl Reader {
@@ -114,12 +118,15 @@ impl Reader {
             names: Names::default(),
             processes: None,
             read: None,
+            unseen: None,
         }
     }
 
-    /// From now on a screen is in use, so that nothing may be printed: it has notes for it.
-    pub(super) fn use_screen(&mut self) {
+    /// From now on, after the first reading, a screen is in use: what was printed is a note for it.
+    pub(super) fn use_screen(&mut self, first: &Reading) {
         self.verbose = false;
+        let unseen = "some network namespaces cannot be seen: run as root to see all";
+        self.unseen = (!first.complete).then(|| unseen.to_owned());
         if let Scope::All { said, .. } = &mut self.scope {
             *said = true;
         }
@@ -136,14 +143,15 @@ impl Reader {
             services: Vec::new(),
             groups: Vec::new(),
             opened: None,
-            notes: Vec::new(),
+            complete: true,
+            notes: self.unseen.iter().cloned().collect(),
         };
         if self.read.is_none_or(|read| read.elapsed() > KEPT) {
             self.names = Names::read(&self.proc_root);
             self.processes = None;
             self.read = Some(reading.instant);
         }
-        self.read_services(&mut reading)?;
+        self.read_services(query, &mut reading)?;
         if let Some(key) = query.by {
             // Not every source knows units.
             if let Err(failure) = self.read_groups(key, &mut reading) {
@@ -153,7 +161,7 @@ impl Reader {
         Ok(reading)
     }
 
-    fn read_services(&mut self, reading: &mut Reading) -> Result<(), Failure> {
+    fn read_services(&mut self, query: &Query, reading: &mut Reading) -> Result<(), Failure> {
         let ports = self.ports.as_ref();
         let mut ask = |sampler: &mut Sampler| {
             let services = sampler.services(ports)?;
@@ -166,7 +174,7 @@ impl Reader {
                 Source::Procfs => None,
                 _ => sampler.owners_of_services(ports, Source::Netlink)?,
             };
-            let found = match reading.query.opened {
+            let found = match query.opened {
                 Some(RowKey::Port(netns, port)) if is_of(sampler, netns)? => {
                     Some(Found::ask(sampler, port))
                 }
@@ -174,7 +182,7 @@ impl Reader {
             };
             Ok((services, totals, owners, found))
         };
-        let parts = ask_all(&mut self.scope, &mut ask, &mut reading.notes)?;
+        let parts = ask_all(&mut self.scope, &mut ask, reading)?;
         let mut others = Vec::new();
         for (namespace, (services, totals, owners, found)) in parts {
             let owned = OwnedServices::new(services, owners, &mut self.owners);
@@ -240,7 +248,7 @@ impl Reader {
         filter.local_ports.clone_from(&self.ports);
         let mut grouping = Grouping::new(key, Weight::Total);
         let mut ask = |sampler: &mut Sampler| sampler.group(&filter, &mut grouping);
-        ask_all(&mut self.scope, &mut ask, &mut reading.notes)?;
+        ask_all(&mut self.scope, &mut ask, reading)?;
         let groups = grouping.finish(&self.proc_root).map_err(Failure::Sample)?;
         let hidden = hidden(groups.hidden, groups.invisible);
         reading.notes.extend(hidden);
@@ -279,7 +287,7 @@ fn is_of(sampler: &Sampler, netns: Option<u64>) -> Result<bool, Error> {
 fn ask_all<T>(
     scope: &mut Scope,
     ask: &mut impl FnMut(&mut Sampler) -> Result<T, Error>,
-    notes: &mut Vec<String>,
+    reading: &mut Reading,
 ) -> Result<Vec<(Option<Namespace>, T)>, Failure> {
     let mut round = scope.round()?;
     let (mut parts, mut failed) = (Vec::new(), Vec::new());
@@ -289,13 +297,14 @@ fn ask_all<T>(
             Err(error) => failed.push((namespace, error)),
         }
     }
+    reading.complete &= failed.is_empty() && !round.is_partial();
     match (failed.pop(), parts.is_empty()) {
         (Some((_, error)), true) => return Err(Failure::Sample(error)),
         // All namespaces have ended, or none can be seen.
         (None, true) => round.end(())?.unless_missing(&mut true),
         (Some((Some(namespace), error)), false) => {
             let all = failed.len() + 1;
-            notes.push(format!(
+            reading.notes.push(format!(
                 "{all} namespaces did not answer: {namespace}: {error}"
             ));
         }
