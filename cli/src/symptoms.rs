@@ -17,7 +17,7 @@ pub(crate) enum Symptom {
     QueueFull,
     /// The number of sockets in CLOSE_WAIT keeps growing.
     CloseWaitGrowing,
-    /// Listeners have refused handshakes since the previous reading.
+    /// Listeners have just refused handshakes.
     Drops,
     /// The accept queue of a listener is more than half full.
     QueueFilling,
@@ -49,9 +49,19 @@ pub(crate) struct Trend {
     /// When the last of them was begun.
     begun: Option<Instant>,
     drops: Option<u64>,
+    /// When there were more drops than before, last.
+    dropped: Option<Instant>,
 }
 
 impl Trend {
+    /// That of listeners whose drops are counted from 0 on.
+    pub(crate) fn from_no_drops() -> Self {
+        Self {
+            drops: Some(0),
+            ..Self::default()
+        }
+    }
+
     /// Adds what is known at the time `at`, and says what is wrong then, the worst first. `fullest`
     /// is the queue of the fullest listener, if there is one. Numbers within the time `step` are
     /// one, so that a leak is no chance of a moment.
@@ -70,16 +80,15 @@ impl Trend {
             self.begun = Some(at);
         }
         remember(&mut self.close_wait, close_wait, *VALUES.end(), is_new);
-        let has_dropped = self
-            .drops
-            .is_some_and(|before| drops.is_some_and(|now| now > before));
+        if self.drops.is_some_and(|before| drops > Some(before)) {
+            self.dropped = Some(at);
+        }
         self.drops = drops;
-        symptoms(
-            fullest,
-            has_dropped,
-            counts,
-            self.close_wait.make_contiguous(),
-        )
+        // Others may have read in between.
+        let is_recent = |then| at.saturating_duration_since(then) <= 2 * step;
+        let has_dropped = self.dropped.is_some_and(is_recent);
+        let close_wait = self.close_wait.make_contiguous();
+        symptoms(fullest, has_dropped, counts, close_wait)
     }
 }
 
@@ -93,8 +102,7 @@ pub(crate) fn remember<T>(values: &mut VecDeque<T>, value: T, most: usize, is_ne
     values.push_back(value);
 }
 
-/// What is wrong, the worst first. `drops` says whether handshakes were refused since the previous
-/// reading.
+/// What is wrong, the worst first. `drops` says whether handshakes were just refused.
 fn symptoms(
     fullest: Option<AcceptQueue>,
     drops: bool,
@@ -180,11 +188,12 @@ mod tests {
             (found, trend.close_wait.len())
         };
         assert_eq!(add(0, 0, Some(7)), (vec![], 1));
-        // More drops than before; a restart of the listener is none.
+        // More drops than before, until two steps later; a restart of the listener is none.
         assert_eq!(add(1, 2, Some(8)), (vec![Symptom::Drops], 1));
-        assert_eq!(add(2, 2, Some(0)), (vec![], 1));
-        assert_eq!(add(3, 2, None), (vec![], 1));
-        let last = (1..100).map(|value| add(5 * value, value, None)).last();
+        assert_eq!(add(4, 2, Some(8)), (vec![Symptom::Drops], 1));
+        assert_eq!(add(12, 2, Some(0)), (vec![], 2));
+        assert_eq!(add(13, 2, None), (vec![], 2));
+        let last = (3..100).map(|value| add(5 * value, value, None)).last();
         assert_eq!(last, Some((vec![Symptom::CloseWaitGrowing], 60)));
     }
 

@@ -4,20 +4,25 @@
 
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName,
     HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
 
 use super::collectors::{Collector, Collectors};
+use super::events::{self, Events};
+use super::exposition::Exposition;
 use super::negotiation;
+use super::page::Page;
 use super::passwords::Verdict;
 use super::queue::{Readings, Wanted};
 
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer, or a stream of events.
+pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// The longest time that a request waits for its answer, if it does not say it.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -32,10 +37,23 @@ pub(super) struct Site {
     pub(super) on: Collectors,
     pub(super) timeout_offset: Duration,
     pub(super) readings: Readings,
+    /// With `--web.page`.
+    pub(super) page: Option<Page>,
 }
 
+/// The path of the page about the collectors, which is also `/` without `--web.page`.
+pub(super) const COLLECTORS: &str = "/-/collectors";
+
+/// The path of the page's events.
+pub(super) const LIVE: &str = "/-/live";
+
 impl Site {
-    pub(super) async fn answer<B>(&self, request: &Request<B>) -> Answer {
+    /// The answer to a request. Streams end when `stopped` does.
+    pub(super) async fn answer<B>(
+        &self,
+        request: &Request<B>,
+        stopped: watch::Receiver<bool>,
+    ) -> Answer {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
             let allowed = HeaderValue::from_static("GET, HEAD");
@@ -45,8 +63,13 @@ impl Site {
         match request.uri().path() {
             path if path == self.telemetry_path => self.metrics(request).await,
             "/-/healthy" => plain(StatusCode::OK, "healthy\n"),
-            "/" => with_type(StatusCode::OK, HTML, self.landing()),
-            _ => plain(StatusCode::NOT_FOUND, "not found\n"),
+            COLLECTORS => with_type(StatusCode::OK, HTML, self.landing()),
+            "/" => match &self.page {
+                Some(page) => page.answer(),
+                None => with_type(StatusCode::OK, HTML, self.landing()),
+            },
+            LIVE if self.page.is_some() => self.live(request, stopped),
+            _ => not_found(),
         }
     }
 
@@ -57,16 +80,18 @@ impl Site {
             Err(error) => return plain(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
         let headers = request.headers();
-        let wanted = Wanted {
+        let exposition = negotiation::exposition(&list(headers, ACCEPT));
+        let gzip = negotiation::accepts_gzip(&list(headers, ACCEPT_ENCODING));
+        let wanted = Wanted::Metrics {
             collectors,
-            exposition: negotiation::exposition(&list(headers, ACCEPT)),
-            gzip: negotiation::accepts_gzip(&list(headers, ACCEPT_ENCODING)),
+            exposition,
+            gzip,
         };
         let timeout = list(headers, HeaderName::from_static(TIMEOUT));
         let timeout = negotiation::time_left(&timeout, self.timeout_offset);
         let timeout = timeout.unwrap_or(LONGEST).min(LONGEST);
         match tokio::time::timeout(timeout, self.readings.answer(wanted)).await {
-            Ok(Some(body)) => metrics(wanted, body),
+            Ok(Some(body)) => metrics(exposition, gzip, body),
             Ok(None) => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "the answer could not be made\n",
@@ -76,6 +101,22 @@ impl Site {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the reading took longer than the timeout\n",
             ),
+        }
+    }
+
+    /// The events of the page.
+    fn live<B>(&self, request: &Request<B>, stopped: watch::Receiver<bool>) -> Answer {
+        let query = request.uri().query().unwrap_or_default();
+        let port = match query.strip_prefix("port=") {
+            None if query.is_empty() => None,
+            port => match port.map(str::parse) {
+                Some(Ok(port)) => Some(port),
+                _ => return plain(StatusCode::BAD_REQUEST, "the query is not port=PORT\n"),
+            },
+        };
+        match *request.method() {
+            Method::HEAD => events::answer(Events::none()),
+            _ => events::answer(Events::start(self.readings.clone(), port, stopped)),
         }
     }
 
@@ -125,13 +166,13 @@ pub(super) fn refusal(verdict: Verdict) -> Option<Answer> {
     Some(answer)
 }
 
-fn metrics(wanted: Wanted, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+fn metrics(exposition: Exposition, gzip: bool, body: Bytes) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(body)));
     let headers = answer.headers_mut();
-    let content_type = wanted.exposition.content_type();
+    let content_type = exposition.content_type();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(VARY, HeaderValue::from_static("accept, accept-encoding"));
-    if wanted.gzip {
+    if gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     answer
@@ -149,8 +190,12 @@ fn plain(status: StatusCode, text: impl Into<String>) -> Answer {
     with_type(status, TEXT, text.into())
 }
 
+fn not_found() -> Answer {
+    plain(StatusCode::NOT_FOUND, "not found\n")
+}
+
 fn with_type(status: StatusCode, content_type: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    let mut answer = Response::new(Either::Left(Full::new(Bytes::from(text))));
     *answer.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -161,7 +206,7 @@ fn with_type(status: StatusCode, content_type: &'static str, text: String) -> An
 }
 
 /// Text in HTML.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('"', "&quot;")

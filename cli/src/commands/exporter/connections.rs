@@ -33,6 +33,8 @@ pub(super) struct Activity {
     request: Cell<Option<Instant>>,
     /// When the answer was ready.
     answered: Cell<Instant>,
+    /// Whether the answer is a stream of events, which has no end.
+    streams: Cell<bool>,
     /// Whether bytes wait for the client to read.
     waits: Cell<bool>,
     /// When a byte was read or written last.
@@ -46,6 +48,7 @@ impl Activity {
             serves: Cell::new(false),
             request: Cell::new(None),
             answered: Cell::new(now),
+            streams: Cell::new(false),
             waits: Cell::new(false),
             last: Cell::new(now),
         })
@@ -67,9 +70,10 @@ impl Activity {
         self.serves.set(true);
     }
 
-    /// The answer is ready to be read.
-    pub(super) fn end_answer(&self) {
+    /// The answer is ready to be read, or begins as a stream of events.
+    pub(super) fn end_answer(&self, streams: bool) {
         self.serves.set(false);
+        self.streams.set(streams);
         let now = Instant::now();
         self.answered.set(now);
         self.last.set(now);
@@ -82,7 +86,8 @@ impl Activity {
         }
         let last = since(self.last.get());
         if self.waits.get() {
-            return last > PAUSE || since(self.answered.get()) > ANSWER;
+            let is_slow = !self.streams.get() && since(self.answered.get()) > ANSWER;
+            return last > PAUSE || is_slow;
         }
         self.request
             .get()
@@ -249,11 +254,15 @@ mod tests {
         assert!(!after(9) && after(11));
         activity.begin_answer();
         assert!(!after(1000));
-        activity.end_answer();
+        activity.end_answer(false);
         assert!(!after(299));
         activity.waits.set(true);
         assert!(!after(9) && after(12));
         activity.last.set(start + Duration::from_secs(60));
         assert!(after(62));
+        // A stream has no end, but its client has to take it.
+        activity.end_answer(true);
+        activity.last.set(start + Duration::from_secs(600));
+        assert!(!after(609) && after(611));
     }
 }

@@ -7,12 +7,16 @@ mod collectors;
 mod connections;
 mod destinations;
 mod drops;
+mod events;
 mod exposition;
 mod families;
+mod figures;
+mod history;
 mod listed;
 mod listen;
 mod log;
 mod negotiation;
+mod page;
 mod passwords;
 mod process;
 mod queue;
@@ -36,6 +40,7 @@ use crate::flags::{SourceFlags, interval};
 use answer::Site;
 use collectors::Collector;
 use log::{Level, Log, LogFormat};
+use page::Page;
 use passwords::Passwords;
 use queue::Readings;
 use reading::{Bounds, Reader};
@@ -47,7 +52,8 @@ const AFTER_HELP: &str = "\
 Without a flag, it listens at :10069 and reads totals, services, counters and limits: what makes few series.
 A scrape reads what is on, or what it names: /metrics?collect[]=totals&collect[]=services
 Scrapes that wait at the same time share a reading. One that is not ready within the scrape's timeout is answered
-with 503. /-/healthy says whether the exporter works; / is a page about the collectors and what they cost.
+with 503. /-/healthy says whether the exporter works; /-/collectors is a page about the collectors and what they
+cost, which is also at / without --web.page.
 
 Example of Prometheus' configuration:
   scrape_configs:
@@ -106,6 +112,10 @@ pub(crate) struct ExporterArgs {
     #[arg(value_parser = interval)]
     timeout_offset: Duration,
 
+    /// Serve a page for people at /: live figures, what is wrong first
+    #[arg(long = "web.page")]
+    page: bool,
+
     #[command(flatten)]
     collectors: CollectorFlags,
 
@@ -144,7 +154,8 @@ pub(crate) struct ExporterArgs {
 
 fn path(text: &str) -> Result<String, String> {
     let is_path = text.starts_with('/') && text.chars().all(|char| char.is_ascii_graphic());
-    match is_path && !text.contains(['?', '#']) && text != "/-/healthy" {
+    let is_taken = ["/-/healthy", answer::COLLECTORS, answer::LIVE].contains(&text);
+    match is_path && !text.contains(['?', '#']) && !is_taken {
         true => Ok(text.to_owned()),
         false => Err("it is not a path such as /metrics".into()),
     }
@@ -164,6 +175,11 @@ pub(crate) fn run(args: &ExporterArgs) -> Result<(), Failure> {
     let on = args.collectors.on();
     if on.is_empty() {
         return Err(Failure::Usage("every collector is off".into()));
+    }
+    if args.page && args.telemetry_path == "/" {
+        return Err(Failure::Usage(
+            "--web.page is at /, which --web.telemetry-path cannot be then".into(),
+        ));
     }
     let options = args.source.options();
     let bounds = Bounds {
@@ -194,6 +210,9 @@ pub(crate) fn run(args: &ExporterArgs) -> Result<(), Failure> {
             on,
             timeout_offset: args.timeout_offset,
             readings,
+            page: args
+                .page
+                .then(|| Page::new(&answer::escaped(&args.telemetry_path))),
         },
         max_connections: connections(args.max_connections as usize, log),
         log,

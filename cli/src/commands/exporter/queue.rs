@@ -3,7 +3,7 @@
 //! The thread that reads. It alone enters network namespaces, and one reading answers everyone who
 //! asked before it began.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -13,16 +13,35 @@ use std::{io, thread};
 use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
-use super::collectors::Collectors;
+use super::collectors::{Collector, Collectors};
 use super::exposition::{self, Exposition};
 use super::reading::{Reader, Reading};
 
 /// What a request asks for. The same is made once, however many ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Wanted {
-    pub(super) collectors: Collectors,
-    pub(super) exposition: Exposition,
-    pub(super) gzip: bool,
+pub(super) enum Wanted {
+    Metrics {
+        collectors: Collectors,
+        exposition: Exposition,
+        gzip: bool,
+    },
+    /// An event for a page.
+    Event {
+        /// The service that is open.
+        port: Option<u16>,
+        /// Whether it is the first one.
+        first: bool,
+    },
+}
+
+impl Wanted {
+    /// What has to be read for it.
+    fn collectors(self) -> Collectors {
+        match self {
+            Self::Metrics { collectors, .. } => collectors,
+            Self::Event { .. } => Collectors::default().with(Collector::Services),
+        }
+    }
 }
 
 /// A request that waits for a reading.
@@ -75,6 +94,12 @@ impl Readings {
         answer.await.ok().flatten()
     }
 
+    /// The time until the next of the ticks at this distance, which are the same for everyone.
+    pub(super) fn until_tick(&self, pace: Duration) -> Duration {
+        let since = self.start.elapsed().as_nanos() % pace.as_nanos().max(1);
+        pace - Duration::from_nanos(u64::try_from(since).unwrap_or(0))
+    }
+
     /// How long the reading under way has taken.
     pub(super) fn under_way(&self) -> Option<Duration> {
         let began = self.began.load(Relaxed).checked_sub(1)?;
@@ -121,36 +146,53 @@ fn batch(waiting: &mut VecDeque<Ask>, most: usize) -> Vec<Ask> {
 
 /// Reads once, and answers them all.
 fn answer(reader: &mut Reader, batch: Vec<Ask>) {
-    let all = batch.iter().map(|ask| ask.wanted.collectors);
+    let all = batch.iter().map(|ask| ask.wanted.collectors());
     let all = all.fold(Collectors::default(), Collectors::union);
-    let reading = reader.read(all);
+    let pages = batch.iter().filter_map(|ask| match ask.wanted {
+        Wanted::Event { port, .. } => Some(port),
+        Wanted::Metrics { .. } => None,
+    });
+    let reading = reader.read(all, &pages.collect::<BTreeSet<_>>());
     let mut answers: HashMap<Wanted, Option<Bytes>> = HashMap::new();
     for Ask { wanted, reply } in batch {
         let answer = answers
             .entry(wanted)
-            .or_insert_with(|| body(&reading, wanted));
+            .or_insert_with(|| body(reader, &reading, wanted));
         // Whoever has given up needs no answer.
         let _ = reply.send(answer.clone());
     }
 }
 
-fn body(reading: &Reading, wanted: Wanted) -> Option<Bytes> {
-    let families = reading.families(wanted.collectors);
-    let text = wanted.exposition.encode(&families).ok()?;
-    match wanted.gzip {
-        true => exposition::gzip(&text).ok().map(Bytes::from),
-        false => Some(Bytes::from(text)),
+fn body(reader: &Reader, reading: &Reading, wanted: Wanted) -> Option<Bytes> {
+    match wanted {
+        Wanted::Metrics {
+            collectors,
+            exposition,
+            gzip,
+        } => {
+            let text = exposition.encode(&reading.families(collectors)).ok()?;
+            match gzip {
+                true => exposition::gzip(&text).ok().map(Bytes::from),
+                false => Some(Bytes::from(text)),
+            }
+        }
+        Wanted::Event { port, first } => {
+            let hello = match first {
+                true => reader.hello()?,
+                false => String::new(),
+            };
+            Some(Bytes::from(hello + &reading.event(port)?))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::exporter::collectors::Collector;
 
     #[test]
     fn a_batch_has_a_bounded_number_of_answers_and_nobody_who_has_given_up() {
-        let wanted = |collector| Wanted {
+        let wanted = |collector| Wanted::Metrics {
             collectors: Collectors::default().with(collector),
             exposition: Exposition::Text,
             gzip: false,

@@ -2,7 +2,7 @@
 
 //! Reads what collectors show, once for everyone who asks for it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +14,8 @@ use tcpstat::{
 use super::collectors::{Collector, Collectors};
 use super::drops::{Drops, Place};
 use super::families::{About, Families, GroupFamilies, ListenerPlace, Outcome, ServiceFamilies};
+use super::figures::{self, Figures};
+use super::history::History;
 use super::listed::{self, Listed};
 use super::log::{Fields, Log};
 use super::process::ProcessNumbers;
@@ -22,8 +24,10 @@ use crate::commands::namespaces::Scope;
 use crate::commands::services::formats::Metrics;
 use crate::failure::Failure;
 use crate::format::labels;
-use crate::hints;
+use crate::hints::explained;
 use crate::netns_name::Names;
+use crate::opened::Found;
+use crate::owners::Owners;
 
 /// How many series a collector may make.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +49,8 @@ pub(super) struct Reader {
     log: Log,
     readings: u64,
     drops: Drops,
+    history: History,
+    owners: Owners,
     ports: Seen<u16>,
     groups: HashMap<Collector, Seen<String>>,
     /// The collectors whose last reading failed.
@@ -58,9 +64,16 @@ pub(super) struct Reading {
     families: Vec<(Collector, Arc<Families>)>,
     outcomes: Vec<Outcome>,
     readings: u64,
+    /// For the pages, if some asked.
+    figures: Option<Result<Figures, String>>,
 }
 
 impl Reading {
+    /// The event for a page on which this port is open. `None` if no page asked.
+    pub(super) fn event(&self, port: Option<u16>) -> Option<String> {
+        figures::reading(self.figures.as_ref()?, port).ok()
+    }
+
     /// The metrics of these collectors.
     pub(super) fn families(&self, of: Collectors) -> Vec<Arc<Families>> {
         let outcomes = self.outcomes.iter();
@@ -95,6 +108,8 @@ impl Reader {
         log: Log,
     ) -> Self {
         Self {
+            owners: Owners::new(&options.proc_root),
+            history: History::default(),
             options,
             sampler,
             bounds,
@@ -109,14 +124,21 @@ impl Reader {
         }
     }
 
-    /// Reads now. An error of one collector leaves the others.
-    pub(super) fn read(&mut self, wanted: Collectors) -> Reading {
+    /// The first event for a page: what stays as it is, and the last hour.
+    pub(super) fn hello(&self) -> Option<String> {
+        figures::hello(&self.options.proc_root, &self.history).ok()
+    }
+
+    /// Reads now. An error of one collector leaves the others. `pages` are the ports that are open
+    /// on the pages that ask.
+    pub(super) fn read(&mut self, wanted: Collectors, pages: &BTreeSet<Option<u16>>) -> Reading {
         use Collector::*;
         self.readings += 1;
         let mut reading = Reading {
             families: Vec::new(),
             outcomes: Vec::new(),
             readings: self.readings,
+            figures: None,
         };
         let mut add = |reader: &mut Self, collector, start: Instant, answer| {
             reader.add(&mut reading, collector, start, answer);
@@ -132,6 +154,7 @@ impl Reader {
             self.drops.add(&all.listeners);
         }
         let mut totals = None;
+        let mut figures = None;
         if wanted.has(Services) {
             let services = self.sampler.services(None);
             if let Ok(services) = &services {
@@ -139,14 +162,38 @@ impl Reader {
                     self.drops.add_sums(&services.services);
                 }
                 let counts = services.services.iter().map(|one| one.counts);
+                let counts = counts.chain(services.other).sum();
                 totals = Some(Answer {
-                    families: Families::Totals(counts.chain(services.other).sum()),
+                    families: Families::Totals(counts),
                     source: Some((services.source.name(), "services")),
                     left_out: 0,
                 });
+                self.history.add_totals(start, &counts);
+                let other = services.other.as_ref();
+                let symptoms =
+                    self.history
+                        .add_services(start, &services.services, other, &self.drops);
+                let drops = |port| self.drops.of_port(port);
+                let most = self.bounds.items;
+                let new = || Ok(Figures::new(services, counts, symptoms, drops, most));
+                figures = (!pages.is_empty()).then(new);
             }
-            let answer = services.map(|services| self.services(services));
-            add(self, Services, start, answer.map_err(text));
+            let answer = match services {
+                Ok(services) => Ok(self.services(services)),
+                Err(error) => {
+                    let error = text(error);
+                    figures = (!pages.is_empty()).then(|| Err(error.clone()));
+                    Err(error)
+                }
+            };
+            add(self, Services, start, answer);
+        }
+        if let Some(Ok(figures)) = &mut figures {
+            for port in pages.iter().flatten() {
+                let opened = Found::ask(&mut self.sampler, *port)
+                    .and_then(|found| found.finish(&self.options.proc_root, &mut self.owners));
+                figures.opened.push((*port, opened.map_err(text)));
+            }
         }
         if wanted.has(Totals) {
             // Services with all others are everything: no second walk.
@@ -203,6 +250,7 @@ impl Reader {
             let answer = self.namespaces();
             add(self, Namespaces, start, answer);
         }
+        reading.figures = figures;
         reading.outcomes.sort_by_key(|one| one.collector);
         reading.families.sort_by_key(|(collector, _)| *collector);
         reading
@@ -264,6 +312,7 @@ impl Reader {
 
     fn totals(&mut self) -> Result<Answer, String> {
         let snapshot = self.sampler.sample().map_err(text)?;
+        self.history.add_totals(Instant::now(), &snapshot.counts);
         let method = match snapshot.method {
             Method::WithoutIpv6 { .. } => "ipv4",
             Method::Difference { .. } => "difference",
@@ -540,14 +589,6 @@ fn whole(without_ipv6: bool) -> &'static str {
 
 fn text(error: Error) -> String {
     explained(&error)
-}
-
-/// The error, and what to try.
-fn explained(error: &Error) -> String {
-    match hints::hint(error) {
-        Some(hint) => format!("{error} {hint}"),
-        None => error.to_string(),
-    }
 }
 
 fn failure(failure: Failure) -> String {

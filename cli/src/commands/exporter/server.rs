@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::Request;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::server::conn::http1;
@@ -65,7 +66,7 @@ impl Server {
     }
 
     /// The answer to a request, if it may be asked.
-    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+    async fn answer<B>(&self, request: &Request<B>, stopped: watch::Receiver<bool>) -> Answer {
         let web = self.web.now();
         let verdict = match web.users.is_empty() {
             true => Verdict::Right,
@@ -77,7 +78,7 @@ impl Server {
         };
         let mut answer = match answer::refusal(verdict) {
             Some(refusal) => refusal,
-            None => self.site.answer(request).await,
+            None => self.site.answer(request, stopped).await,
         };
         for (name, value) in &web.headers {
             answer.headers_mut().insert(name, value.clone());
@@ -215,12 +216,13 @@ async fn http(
     activity: Rc<Activity>,
     mut stopped: watch::Receiver<bool>,
 ) {
+    let ends = stopped.clone();
     let service = service_fn(|request| {
-        let activity = activity.clone();
+        let (activity, ends) = (activity.clone(), ends.clone());
         async move {
             activity.begin_answer();
-            let answer = server.answer(&request).await;
-            activity.end_answer();
+            let answer = server.answer(&request, ends).await;
+            activity.end_answer(matches!(answer.body(), Either::Right(_)));
             Ok::<_, Infallible>(answer)
         }
     });
