@@ -25,7 +25,7 @@ export TCPSTAT_CACHE TCPSTAT_RUST
 
 module_dir := target/kmod/$(or $(KERNEL),$(notdir $(patsubst %/build,%,$(KDIR))))
 
-.PHONY: help run static dist module test test-kernels test-debug test-configs test-fleet test-packages test-secureboot packages release test-repeat check lint check-deps publish-check bench bench-churn bench-scrapes bench-quick vm install clean clean-cache
+.PHONY: help run static dist module test test-kernels test-debug test-configs test-fleet test-page test-packages test-secureboot packages release test-repeat check lint check-deps publish-check bench bench-churn bench-scrapes bench-quick vm install clean clean-cache
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -62,6 +62,9 @@ test-configs: ## build the module for configurations that no distribution has, r
 
 test-fleet: ## Debian's Prometheus scrapes the exporter, and alerts fire and end (four minutes)
 	scripts/test-fleet
+
+test-page: ## Debian's Chromium opens the exporter's page: figures, keyboard, phone, accessibility (three minutes)
+	scripts/test-page
 
 test-repeat: ## run the tests with sockets that come and go twenty times
 	scripts/test-repeat
