@@ -48,28 +48,20 @@ pub(crate) struct Trend {
     close_wait: VecDeque<u64>,
     /// When the last of them was begun.
     begun: Option<Instant>,
-    drops: Option<u64>,
-    /// When there were more drops than before, last.
+    /// When handshakes were refused, last.
     dropped: Option<Instant>,
 }
 
 impl Trend {
-    /// That of listeners whose drops are counted from 0 on.
-    pub(crate) fn from_no_drops() -> Self {
-        Self {
-            drops: Some(0),
-            ..Self::default()
-        }
-    }
-
     /// Adds what is known at the time `at`, and says what is wrong then, the worst first. `fullest`
-    /// is the queue of the fullest listener, if there is one. Numbers within the time `step` are
-    /// one, so that a leak is no chance of a moment.
+    /// is the queue of the fullest listener, if there is one; `has_dropped` whether handshakes were
+    /// refused since the previous reading, whoever has read. Numbers within the time `step` are one,
+    /// so that a leak is no chance of a moment.
     pub(crate) fn add(
         &mut self,
         (at, step): (Instant, Duration),
         fullest: Option<AcceptQueue>,
-        drops: Option<u64>,
+        has_dropped: bool,
         counts: &Counts,
     ) -> Vec<Symptom> {
         let close_wait = counts.get(State::CloseWait);
@@ -80,10 +72,9 @@ impl Trend {
             self.begun = Some(at);
         }
         remember(&mut self.close_wait, close_wait, *VALUES.end(), is_new);
-        if self.drops.is_some_and(|before| drops > Some(before)) {
+        if has_dropped {
             self.dropped = Some(at);
         }
-        self.drops = drops;
         // Others may have read in between.
         let is_recent = |then| at.saturating_duration_since(then) <= 2 * step;
         let has_dropped = self.dropped.is_some_and(is_recent);
@@ -181,19 +172,18 @@ mod tests {
     fn a_trend_is_remembered_as_one_value_a_step() {
         let mut trend = Trend::default();
         let (start, step) = (Instant::now(), Duration::from_secs(5));
-        let mut add = |seconds, close_wait, drops| {
+        let mut add = |seconds, close_wait, has_dropped| {
             let counts = counts(&[(State::Established, 1000), (State::CloseWait, close_wait)]);
             let at = start + Duration::from_secs(seconds);
-            let found = trend.add((at, step), None, drops, &counts);
+            let found = trend.add((at, step), None, has_dropped, &counts);
             (found, trend.close_wait.len())
         };
-        assert_eq!(add(0, 0, Some(7)), (vec![], 1));
-        // More drops than before, until two steps later; a restart of the listener is none.
-        assert_eq!(add(1, 2, Some(8)), (vec![Symptom::Drops], 1));
-        assert_eq!(add(4, 2, Some(8)), (vec![Symptom::Drops], 1));
-        assert_eq!(add(12, 2, Some(0)), (vec![], 2));
-        assert_eq!(add(13, 2, None), (vec![], 2));
-        let last = (3..100).map(|value| add(5 * value, value, None)).last();
+        assert_eq!(add(0, 0, false), (vec![], 1));
+        // Seen until two steps later.
+        assert_eq!(add(1, 2, true), (vec![Symptom::Drops], 1));
+        assert_eq!(add(4, 2, false), (vec![Symptom::Drops], 1));
+        assert_eq!(add(12, 2, false), (vec![], 2));
+        let last = (3..100).map(|value| add(5 * value, value, false)).last();
         assert_eq!(last, Some((vec![Symptom::CloseWaitGrowing], 60)));
     }
 

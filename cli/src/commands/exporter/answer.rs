@@ -44,6 +44,8 @@ pub(super) struct Site {
 /// The path of the page about the collectors, which is also `/` without `--web.page`.
 pub(super) const COLLECTORS: &str = "/-/collectors";
 
+const WRONG_PORT: &str = "the query is not port=PORT\n";
+
 /// The path of the page's events.
 pub(super) const LIVE: &str = "/-/live";
 
@@ -109,10 +111,14 @@ impl Site {
         let query = request.uri().query().unwrap_or_default();
         let port = match query.strip_prefix("port=") {
             None if query.is_empty() => None,
-            port => match port.map(str::parse) {
-                Some(Ok(port)) => Some(port),
-                _ => return plain(StatusCode::BAD_REQUEST, "the query is not port=PORT\n"),
-            },
+            // Digits alone: `parse` takes a sign, too.
+            Some(text) if text.starts_with(|first: char| matches!(first, '1'..='9')) => {
+                match text.parse() {
+                    Ok(port) => Some(port),
+                    Err(_) => return plain(StatusCode::BAD_REQUEST, WRONG_PORT),
+                }
+            }
+            _ => return plain(StatusCode::BAD_REQUEST, WRONG_PORT),
         };
         match *request.method() {
             Method::HEAD => events::answer(Events::none()),

@@ -227,6 +227,17 @@ impl Connections {
         inactive.len()
     }
 
+    /// Closes streams whose clients do not read, at the end of the exporter: they would not end.
+    pub(super) fn close_stalled_streams(&self) {
+        self.open.borrow_mut().retain(|_, (activity, task)| {
+            let stays = !(activity.streams.get() && activity.waits.get());
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+    }
+
     /// Closes those that take too long. To be called every second.
     pub(super) fn close_overdue(&self) {
         let now = Instant::now();

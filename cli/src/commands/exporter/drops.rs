@@ -3,7 +3,7 @@
 //! Drops as counters. The kernel counts them for each listening socket. Their sum falls when one is
 //! closed, which Prometheus would take for a reset, so increases are added up here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use tcpstat::{Listener, Service};
@@ -40,6 +40,8 @@ pub(super) struct Drops {
     /// Of each listening socket, by inode, at the last reading.
     sockets: HashMap<u64, u32>,
     by_port: BTreeMap<u16, u64>,
+    /// The ports where the last reading found new drops.
+    increased: BTreeSet<u16>,
     by_place: BTreeMap<Place, u64>,
     /// The sum over the listeners of a port at the last reading, if they are not listed.
     sums: HashMap<u16, u64>,
@@ -52,6 +54,7 @@ impl Drops {
     pub(super) fn add(&mut self, listeners: &[Listener]) {
         // After no reading, or one of the other kind, there is nothing to compare with.
         let compares = self.listed.replace(true) == Some(true);
+        self.increased.clear();
         let mut sockets = HashMap::with_capacity(listeners.len());
         let mut present: BTreeMap<Place, ()> = BTreeMap::new();
         for listener in listeners {
@@ -65,7 +68,7 @@ impl Drops {
             let increase = if compares { increase } else { 0 };
             sockets.insert(inode, now);
             let place = Place::of(listener);
-            *self.by_port.entry(place.port).or_insert(0) += increase;
+            self.add_increase(place.port, increase);
             *self.by_place.entry(place.clone()).or_insert(0) += increase;
             present.insert(place, ());
         }
@@ -80,6 +83,7 @@ impl Drops {
     /// listener is missed if another one of the port was closed since the last reading.
     pub(super) fn add_sums(&mut self, services: &[Service]) {
         let compares = self.listed.replace(false) == Some(false);
+        self.increased.clear();
         let mut sums = HashMap::with_capacity(services.len());
         for service in services {
             let Some(now) = service.drops else { continue };
@@ -88,10 +92,22 @@ impl Drops {
                 true => now.saturating_sub(before),
                 false => 0,
             };
-            *self.by_port.entry(service.port).or_insert(0) += increase;
+            self.add_increase(service.port, increase);
             sums.insert(service.port, now);
         }
         self.sums = sums;
+    }
+
+    fn add_increase(&mut self, port: u16, increase: u64) {
+        *self.by_port.entry(port).or_insert(0) += increase;
+        if increase > 0 {
+            self.increased.insert(port);
+        }
+    }
+
+    /// Whether the last reading found new drops at a port.
+    pub(super) fn has_increased(&self, port: u16) -> bool {
+        self.increased.contains(&port)
     }
 
     /// The drops at a port; `None` if they are not known.
@@ -118,9 +134,10 @@ mod tests {
             let mut service = Service::new(80);
             service.drops = Some(sum);
             drops.add_sums(&[service]);
-            drops.of_port(80).unwrap()
+            (drops.of_port(80).unwrap(), drops.has_increased(80))
         };
-        assert_eq!([at(5), at(7), at(2), at(3)], [0, 2, 2, 3]);
+        let expected = [(0, false), (2, true), (2, false), (3, true)];
+        assert_eq!([at(5), at(7), at(2), at(3)], expected);
         assert_eq!(drops.of_port(81), None);
     }
 }

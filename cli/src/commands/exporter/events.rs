@@ -5,12 +5,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Either;
 use hyper::Response;
 use hyper::body::{Body, Bytes, Frame};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -18,14 +18,26 @@ use tokio::time::sleep;
 use super::answer::Answer;
 use super::queue::{Readings, Wanted};
 
-/// The time between two events, if readings cost little.
-const PACE: Duration = Duration::from_secs(2);
+/// The time between two events, in seconds, if readings cost little. It is doubled as often as they
+/// cost too much, so that pages have ticks in common.
+const PACE: u64 = 2;
 
-/// A page never costs more of a processor than one part of these.
+/// How often it is doubled at most: to 256 s, below the time after which an idle connection is
+/// closed.
+const DOUBLED: u32 = 7;
+
+/// Readings for pages cost at most one part of these of a processor, if one takes no longer than
+/// 12.8 s.
 const SHARE: u32 = 20;
 
-/// The longest time between two events, below that after which an idle connection is closed.
-const LONGEST: Duration = Duration::from_secs(60);
+/// The time between two events if a reading takes this long.
+fn pace(reading: Duration) -> Duration {
+    let paces = (0..=DOUBLED).map(|times| Duration::from_secs(PACE << times));
+    let mut fitting = paces.filter(|&pace| pace >= reading * SHARE);
+    fitting
+        .next()
+        .unwrap_or(Duration::from_secs(PACE << DOUBLED))
+}
 
 /// A body of events, until the page or the exporter ends.
 pub(super) struct Events(mpsc::Receiver<Bytes>);
@@ -59,14 +71,14 @@ async fn send(readings: &Readings, port: Option<u16>, events: mpsc::Sender<Bytes
     let mut first = true;
     // Read only when the last event has been taken, so that none is old when it is.
     while let Ok(place) = events.reserve().await {
-        let asked = Instant::now();
-        let wanted = Wanted::Event { port, first };
-        let Some(event) = readings.answer(wanted).await else {
+        let Some(event) = readings.answer(Wanted::Event { port, first }).await else {
             return;
         };
-        place.send(event);
+        // The page has to know when to miss the next one.
+        let pace = pace(readings.page_reading());
+        let next = format!("event: pace\ndata: {}\n\n", pace.as_secs());
+        place.send([&event[..], next.as_bytes()].concat().into());
         first = false;
-        let pace = (asked.elapsed() * SHARE).clamp(PACE, LONGEST);
         tokio::select! {
             () = sleep(readings.until_tick(pace)) => {}
             () = events.closed() => return,
@@ -94,5 +106,22 @@ pub(super) fn answer(events: Events) -> Answer {
     let content_type = HeaderValue::from_static("text/event-stream");
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // A proxy (nginx) must not wait for more.
+    let buffering = HeaderName::from_static("x-accel-buffering");
+    headers.insert(buffering, HeaderValue::from_static("no"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expensive_readings_are_rare_and_ticks_are_shared() {
+        let paces = [0, 100, 101, 800, 3000, 12_800, 100_000].map(|milliseconds| {
+            let reading = Duration::from_millis(milliseconds);
+            pace(reading).as_secs()
+        });
+        assert_eq!(paces, [2, 2, 4, 16, 64, 256, 256]);
+    }
 }

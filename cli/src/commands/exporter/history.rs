@@ -27,7 +27,7 @@ pub(super) struct History {
     samples: VecDeque<Sample>,
     /// When the last sample was begun.
     begun: Option<Instant>,
-    /// Those of ports that have drops or sockets in CLOSE_WAIT.
+    /// Those of ports that have sockets in CLOSE_WAIT, or have just refused handshakes.
     trends: HashMap<u16, Trend>,
     other: Trend,
 }
@@ -67,20 +67,18 @@ impl History {
         let mut before = std::mem::take(&mut self.trends);
         let at = (now, STEP);
         let symptoms = services.iter().map(|service| {
-            let drops = drops.of_port(service.port);
-            let has_past = service.counts.get(State::CloseWait) > 0 || drops > Some(0);
-            let mut trend = match before.remove(&service.port) {
-                Some(trend) => trend,
-                None => Trend::from_no_drops(),
-            };
-            let symptoms = trend.add(at, service.fullest, drops, &service.counts);
+            let mut trend = before.remove(&service.port).unwrap_or_default();
+            let has_dropped = drops.has_increased(service.port);
+            let symptoms = trend.add(at, service.fullest, has_dropped, &service.counts);
+            let has_past = service.counts.get(State::CloseWait) > 0;
+            let has_past = has_past || symptoms.contains(&Symptom::Drops);
             if has_past && self.trends.len() < PORTS {
                 self.trends.insert(service.port, trend);
             }
             symptoms
         });
         let symptoms = symptoms.collect();
-        let other = other.map(|other| self.other.add(at, None, None, other));
+        let other = other.map(|other| self.other.add(at, None, false, other));
         (symptoms, other.unwrap_or_default())
     }
 
@@ -146,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leak_is_seen_whoever_reads_and_drops_are_counted_from_zero() {
+    fn a_leak_is_seen_whoever_reads() {
         let mut history = History::default();
         let start = Instant::now();
         let mut found = Vec::new();

@@ -7,6 +7,8 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 
 use listenfd::ListenFd;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
@@ -17,6 +19,10 @@ const BACKLOG: u32 = 4096;
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// How long a client may acknowledge nothing of what was sent, in milliseconds: then it has vanished,
+/// or does not read the events of a page.
+const VANISHED: u32 = 30_000;
 
 /// A socket that listens.
 pub(super) enum Listener {
@@ -33,6 +39,7 @@ impl Listener {
                 let (stream, _) = listener.accept().await?;
                 // An answer is written whole: waiting for more gains nothing. A client may be gone.
                 let _ = stream.set_nodelay(true);
+                let _ = setsockopt(&stream, TcpUserTimeout, &VANISHED);
                 Box::pin(stream)
             }
             Self::Unix(listener) => Box::pin(listener.accept().await?.0),

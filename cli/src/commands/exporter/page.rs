@@ -44,7 +44,9 @@ impl Page {
             // Each is visible ASCII.
             Some((name, HeaderValue::from_str(&value).ok()?))
         });
-        let html = PAGE.replace("href=\"/metrics\"", &format!("href=\"{metrics}\""));
+        // Without the first slash: a proxy may have the page below another path.
+        let metrics = metrics.trim_start_matches('/');
+        let html = PAGE.replace("href=\"metrics\"", &format!("href=\"{metrics}\""));
         Self {
             html: html.into(),
             headers: headers.collect(),

@@ -57,6 +57,8 @@ pub(super) struct Readings {
     /// When the reading under way began, in milliseconds since `start`, plus one; 0 if there is
     /// none.
     began: Arc<AtomicU64>,
+    /// How long the last reading for a page took, in milliseconds.
+    page_reading: Arc<AtomicU64>,
     start: Instant,
 }
 
@@ -68,9 +70,15 @@ impl Readings {
         let readings = Self {
             asks,
             began: Arc::default(),
+            page_reading: Arc::default(),
             start: Instant::now(),
         };
-        let Self { began, start, .. } = readings.clone();
+        let Self {
+            began,
+            page_reading,
+            start,
+            ..
+        } = readings.clone();
         let run = move || {
             let mut waiting = VecDeque::new();
             while wait(&asked, &mut waiting) {
@@ -78,9 +86,15 @@ impl Readings {
                 if batch.is_empty() {
                     continue;
                 }
+                let is_of_page = |ask: &Ask| matches!(ask.wanted, Wanted::Event { .. });
+                let is_of_page = batch.iter().any(is_of_page);
+                let now = Instant::now();
                 began.store(start.elapsed().as_millis() as u64 + 1, Relaxed);
                 answer(&mut reader, batch);
                 began.store(0, Relaxed);
+                if is_of_page {
+                    page_reading.store(now.elapsed().as_millis() as u64, Relaxed);
+                }
             }
         };
         thread::Builder::new().name("readings".into()).spawn(run)?;
@@ -92,6 +106,11 @@ impl Readings {
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask { wanted, reply }).ok()?;
         answer.await.ok().flatten()
+    }
+
+    /// How long the last reading for a page took.
+    pub(super) fn page_reading(&self) -> Duration {
+        Duration::from_millis(self.page_reading.load(Relaxed))
     }
 
     /// The time until the next of the ticks at this distance, which are the same for everyone.

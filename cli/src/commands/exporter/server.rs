@@ -123,6 +123,7 @@ impl Server {
         let _ = stop.send(true);
         let ended = async {
             while connections.len() > 0 {
+                connections.close_stalled_streams();
                 sleep(Duration::from_millis(5)).await;
             }
         };

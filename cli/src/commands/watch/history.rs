@@ -62,6 +62,7 @@ impl History {
     pub(super) fn add(&mut self, at: Instant, row: &Row, remembers: bool) -> Vec<Symptom> {
         let counts = &row.counts;
         let drops = row.service.and_then(|service| service.drops);
+        let mut has_dropped = false;
         if let Some((then, before, drops_before)) = self.last {
             let seconds = at.saturating_duration_since(then).as_secs_f64().max(1e-6);
             for (state, rate) in State::ALL.into_iter().zip(&mut self.states) {
@@ -71,6 +72,7 @@ impl History {
             // A listener that is gone takes its drops away.
             let drops = drops.unwrap_or(0).max(drops_before);
             self.drops.update(drops, drops_before, seconds);
+            has_dropped = drops > drops_before;
         }
         self.last = Some((at, *counts, drops.unwrap_or(0)));
         let is_new = |begun| at.saturating_duration_since(begun) >= STEP;
@@ -83,7 +85,7 @@ impl History {
             false => self.counts.clear(),
         }
         let fullest = row.service.and_then(|service| service.fullest);
-        self.trend.add((at, STEP), fullest, drops, counts)
+        self.trend.add((at, STEP), fullest, has_dropped, counts)
     }
 
     /// The rate of a state.

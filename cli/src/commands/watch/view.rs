@@ -213,7 +213,9 @@ impl Screen {
             Some(one) => service(one, width, self.utf8),
             None => wrapped(WARNING, "Nothing listens there any more. Esc: back", width),
         };
-        if let Some((opened, processes)) = &self.figures.reading.opened {
+        let reading = &self.figures.reading;
+        let is_of_this = reading.query.opened == self.settings.query.opened;
+        if let Some((opened, processes)) = reading.opened.as_ref().filter(|_| is_of_this) {
             lines.extend(who(opened, processes, width));
         }
         let hidden = lines.len().saturating_sub(room);
@@ -275,7 +277,9 @@ fn wrong(services: &[Figure], width: usize) -> Option<Line<'static>> {
     let items = wrong.iter().map(|one| {
         let alarms = one.symptoms.iter().filter(|symptom| symptom.is_alarm());
         let alarms: Vec<_> = alarms.map(|&symptom| words(symptom, one)).collect();
-        let text = format!("{} {}", one.label(), alarms.join(", "));
+        let netns = one.row.namespace.as_ref();
+        let netns = netns.map_or(String::new(), |(_, name)| format!(" in {name}"));
+        let text = format!("{}{netns} {}", one.label(), alarms.join(", "));
         let fits = text.len() + "!  ...".len() <= width;
         (ALARM, if fits { text } else { one.label() })
     });
