@@ -2,7 +2,8 @@
 
 //! `tcpstat watch` of real sockets: a stuck listener, a leak, and other network namespaces.
 //!
-//! Needs `CAP_SYS_ADMIN` for the network namespaces.
+//! Needs `CAP_SYS_ADMIN` for the network namespaces. With `TCPSTAT_WATCH_PICTURE=FILE`, also draws the
+//! picture of the README, docs/watch.svg.
 
 mod common;
 
@@ -74,6 +75,13 @@ fn a_stuck_listener_and_a_leak_come_first() {
         watch.wait_for("8080 CLOSE_WAIT grows: ");
         watch.wait_for("\n! 8080 ");
         assert!(watch.has_colour("CLOSE_WAIT grows", 1) || watch.has_colour("8080 CLOSE", 1));
+
+        if let Some(path) = std::env::var_os("TCPSTAT_WATCH_PICTURE") {
+            // With a past to be seen.
+            thread::sleep(Duration::from_secs(20));
+            watch.terminal.settle().unwrap();
+            std::fs::write(path, watch.picture()).unwrap();
+        }
 
         // The first row is the worst; opened, it has its listener, its process and its peer.
         watch.press("\r", "port 8500");

@@ -78,6 +78,66 @@ impl Watch {
         })
     }
 
+    /// The screen as a picture, SVG.
+    pub(crate) fn picture(&self) -> String {
+        // Of a column and a row, in pixels.
+        const SIZE: (f64, f64) = (8.4, 18.0);
+        let screen = self.terminal.screen();
+        let (rows, columns) = screen.size();
+        let (width, height) = (f64::from(columns) * SIZE.0, f64::from(rows) * SIZE.1);
+        let mut svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-8 -8 {} {}\">\n\
+             <rect x=\"-8\" y=\"-8\" width=\"100%\" height=\"100%\" fill=\"#1b1d1f\"/>\n\
+             <g font-family=\"monospace\" font-size=\"14\" fill=\"#e7eaed\">\n",
+            width + 16.0,
+            height + 16.0
+        );
+        for row in 0..rows {
+            let y = f64::from(row) * SIZE.1;
+            for column in 0..columns {
+                let cell = screen.cell(row, column).unwrap();
+                let x = f64::from(column) * SIZE.0;
+                let colour = match (cell.inverse(), cell.fgcolor()) {
+                    (true, _) => "#1b1d1f",
+                    (_, vt100::Color::Idx(1)) => "#ff6b5e",
+                    (_, vt100::Color::Idx(3)) => "#e6c34a",
+                    (_, vt100::Color::Idx(6)) => "#4fc1d9",
+                    _ => "#e7eaed",
+                };
+                if cell.inverse() {
+                    let back = match cell.fgcolor() {
+                        vt100::Color::Idx(1) => "#ff6b5e",
+                        _ => "#e7eaed",
+                    };
+                    svg += &format!(
+                        "<rect x=\"{x:.1}\" y=\"{y}\" width=\"8.5\" height=\"18\" fill=\"{back}\"/>\n"
+                    );
+                }
+                let level = "\u{2581}\u{2582}\u{2583}\u{2584}\u{2585}\u{2586}\u{2587}\u{2588}";
+                let text = cell.contents();
+                if let Some(place) = level.chars().position(|one| text.starts_with(one)) {
+                    let high = 2.0 * (place as f64 + 1.0);
+                    let top = y + SIZE.1 - 1.0 - high;
+                    svg += &format!(
+                        "<rect x=\"{x:.1}\" y=\"{top}\" width=\"8\" height=\"{high}\" fill=\"{colour}\"/>\n"
+                    );
+                } else if !text.trim().is_empty() {
+                    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+                    let weight = if cell.bold() {
+                        " font-weight=\"bold\""
+                    } else {
+                        ""
+                    };
+                    let bottom = y + 13.5;
+                    svg += &format!(
+                        "<text x=\"{x:.1}\" y=\"{bottom}\" fill=\"{colour}\"{weight}>{text}</text>\n"
+                    );
+                }
+            }
+        }
+        svg + "</g>\n</svg>\n"
+    }
+
     /// Leaves it by `q`.
     pub(crate) fn leave(mut self) {
         self.terminal.press("q").unwrap();
