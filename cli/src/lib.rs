@@ -16,6 +16,8 @@ mod output;
 mod owners;
 mod symptoms;
 mod table;
+mod terminal;
+mod text;
 mod users;
 
 use std::fmt::Display;

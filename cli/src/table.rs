@@ -12,7 +12,7 @@ pub(crate) struct Column {
     /// Its minimum width, in characters.
     least: usize,
     /// Whether cells are aligned to the right, as numbers are.
-    is_number: bool,
+    pub(crate) is_number: bool,
 }
 
 impl Column {

@@ -93,7 +93,9 @@ fn the_fields_of_json() {
             &["connections", "--all-namespaces"],
             &["top", "--by", "peer-port"],
             &["top", "--by", "state", "--all-namespaces"],
-            &["watch", "--format", "json", "--count", "1", "--port", "8080"],
+            &[
+                "watch", "--format", "json", "--count", "1", "--port", "8080",
+            ],
         ] {
             let (code, stdout, stderr) = run(&mut tcpstat(arguments));
             // Another machine's processes may hide a namespace.

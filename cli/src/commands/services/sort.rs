@@ -33,6 +33,17 @@ impl SortBy {
         ("drops", Self::Drops),
     ];
 
+    /// Its name, as it is typed; that of a state as the kernel has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::State(state) => state.name(),
+            _ => {
+                let named = Self::NAMED.iter().find(|(_, column)| *column == self);
+                named.map_or("", |(name, _)| name)
+            }
+        }
+    }
+
     /// What services are sorted by, in descending order: the fullest queue, or a number.
     pub(crate) fn key(self, service: &Service) -> (Option<AcceptQueue>, u64) {
         let number = match self {

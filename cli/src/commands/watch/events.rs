@@ -16,10 +16,11 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::WatchArgs;
 use super::figures::Figures;
-use super::reading::{Reader, Reading, failure_text};
+use super::reading::{Query, Reader, Reading, failure_text};
 use super::screen::{Effect, Screen, Settings};
-use super::terminal::{self, Terminal};
+use super::view;
 use crate::failure::Failure;
+use crate::terminal::{self, Terminal};
 
 /// The time limit for leaving the screen after a signal that ends the command.
 const GRACE: Duration = Duration::from_secs(1);
@@ -36,7 +37,11 @@ enum Event {
 
 /// Shows the figures and handles events, until a key or a signal ends the command.
 pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
-    let settings = Settings::new(args.interval);
+    let settings = Settings {
+        query: Query::default(),
+        interval: args.interval,
+        paused: false,
+    };
     // Take the terminal only after the first answer, so that what it prints stays readable.
     let first = reader.read(&settings.query)?;
     reader.use_screen(&first);
@@ -98,7 +103,8 @@ pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
     start(move || read(reader, settings, &taken, &events))?;
 
     loop {
-        terminal.draw(&mut screen).map_err(Failure::Print)?;
+        let drawn = terminal.draw(|area, buffer| view::draw(&mut screen, area, buffer));
+        drawn.map_err(Failure::Print)?;
         let Ok(event) = incoming.recv() else {
             return Ok(());
         };

@@ -81,31 +81,22 @@ impl Figures {
         let matches = |one: &&Figure| one.names().to_lowercase().contains(&filter);
         let mut rows: Vec<_> = all.iter().filter(matches).collect();
         rows.sort_by_key(|one| {
-            let row = &one.row;
-            // The first symptom is the worst.
-            let worst = one.symptoms.first().copied();
-            let alarm = worst.filter(|worst| worst.is_alarm());
-            let column = match row.service {
-                Some(service) => by.key(&service),
-                None => match by {
-                    SortBy::State(state) => (None, row.counts.get(state)),
-                    SortBy::Total => (None, row.counts.total()),
-                    _ => (None, 0),
-                },
-            };
-            (
-                alarm.is_none(),
-                alarm,
-                // What is no service or listed group is last.
-                row.key == RowKey::Other && !reversed,
-                Some(Reverse(column)).filter(|_| !reversed),
-                Some(column).filter(|_| reversed),
-            )
+            let counts = &one.row.counts;
+            Reverse(match (one.row.service, by) {
+                (Some(service), _) => by.key(&service),
+                (None, SortBy::State(state)) => (None, counts.get(state)),
+                (None, SortBy::Total) => (None, counts.total()),
+                (None, _) => (None, 0),
+            })
         });
-        if reversed && by == SortBy::Port {
-            let alarms = rows.iter().take_while(|one| one.is_alarm()).count();
-            rows[alarms..].reverse();
+        if reversed {
+            rows.reverse();
         }
+        // The sockets of no service are last, whatever they are sorted by.
+        rows.sort_by_key(|one| {
+            let worst = one.symptoms.first().filter(|worst| worst.is_alarm());
+            (worst.is_none(), worst, one.row.key == RowKey::Other)
+        });
         rows
     }
 }

@@ -2,12 +2,13 @@
 
 //! Line mode: at each reading the totals, and the services that have changed.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tcpstat::{Counts, State};
+use tcpstat::{Counts, Service};
 
 use super::WatchArgs;
 use super::reading::{Query, Reader, Reading, Row, RowKey, failure_text};
@@ -42,42 +43,25 @@ pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
             say(format_args!("{:.3}: {note}", reading.at));
         }
         complete &= reading.complete;
-        sort(args, &mut reading);
+        let key = |row: &Row| Reverse(row.service.map(|one| args.sort.key(&one)));
+        reading.services.sort_by_key(key);
         let printed = last.get_or_insert_default();
         let text = match args.format {
             Some(_) => printed.json(&reading, args.port.is_some())?,
             None => printed.text(&reading, args.port.is_some()),
         };
-        printed.is_first = false;
+        printed.totals = Some(reading.totals);
         print(&text)
     })?;
     end(complete)
 }
 
-/// Sorts the services by the column.
-fn sort(args: &WatchArgs, reading: &mut Reading) {
-    let key = |row: &Row| row.service.map(|service| args.sort.key(&service));
-    reading
-        .services
-        .sort_by_key(|row| std::cmp::Reverse(key(row)));
-}
-
 /// The numbers of the last lines.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Printed {
-    totals: Counts,
+    /// `None` at the first reading.
+    totals: Option<Counts>,
     services: BTreeMap<RowKey, Row>,
-    is_first: bool,
-}
-
-impl Default for Printed {
-    fn default() -> Self {
-        Self {
-            totals: Counts::ZERO,
-            services: BTreeMap::new(),
-            is_first: true,
-        }
-    }
 }
 
 impl Printed {
@@ -89,8 +73,8 @@ impl Printed {
         for row in reading.services.iter().filter(|row| row.service.is_some()) {
             let last = before.remove(&row.key);
             let is_shown = match &last {
-                Some(last) => last.service != row.service,
-                None => !self.is_first || all || is_busy(row),
+                Some(last) => numbers(last) != numbers(row),
+                None => self.totals.is_some() || all || is_busy(row),
             };
             if is_shown {
                 changed.push((row.clone(), last));
@@ -101,9 +85,7 @@ impl Printed {
         for (_, last) in before {
             let mut row = last.clone();
             row.counts = Counts::ZERO;
-            row.service = row
-                .service
-                .map(|service| tcpstat::Service::new(service.port));
+            row.service = row.service.map(|one| Service::new(one.port));
             changed.push((row, Some(last)));
         }
         changed
@@ -116,9 +98,10 @@ impl Printed {
     /// `... module: port 443: total 9, ESTABLISHED 6, LISTEN 3, accept queue 0/128, drops 0`
     pub(super) fn text(&mut self, reading: &Reading, all: bool) -> String {
         let head = format!("{:.3} {}: ", reading.at, reading.source);
-        let is_first = self.is_first;
-        let totals = Some(self.totals).filter(|_| !is_first);
-        let mut text = format!("{head}{}\n", states(&reading.totals, totals.as_ref()));
+        let totals = self.totals.as_ref();
+        let mut text = format!("{head}{}\n", states(&reading.totals, totals));
+        // A new service had no sockets.
+        let none = totals.map(|_| Counts::ZERO);
         for (row, last) in self.changed(reading, all) {
             let Some(service) = &row.service else {
                 continue;
@@ -131,10 +114,7 @@ impl Printed {
                 text += &format!("{head}nothing listens any more\n");
                 continue;
             }
-            // A new service had no sockets.
-            let new = Counts::ZERO;
-            let counts = last.as_ref().map(|last| &last.counts);
-            let counts = counts.or(Some(&new).filter(|_| !is_first));
+            let counts = last.as_ref().map(|last| &last.counts).or(none.as_ref());
             let drops = service.drops.unwrap_or(0);
             let drops_before = before.and_then(|before| before.drops).unwrap_or(drops);
             // Writing to a string cannot fail.
@@ -148,7 +128,6 @@ impl Printed {
                 change(drops, drops_before)
             );
         }
-        self.totals = reading.totals;
         text
     }
 
@@ -197,13 +176,18 @@ struct JsonRow<'a> {
     service: JsonService<'a>,
 }
 
+/// The numbers of a service whose change is worth a line: not the bytes in its queues.
+fn numbers(row: &Row) -> Option<Service> {
+    let mut service = row.service?;
+    service.queues = None;
+    Some(service)
+}
+
 /// Whether a service has connections, a queue that is not empty, or drops.
 fn is_busy(row: &Row) -> bool {
-    let listens = row.counts.get(State::Listen);
-    let is_busy = |service: tcpstat::Service| {
-        service.accept_queue > 0 || service.drops.is_some_and(|drops| drops > 0)
-    };
-    row.counts.total() > listens || row.service.is_some_and(is_busy)
+    row.service.is_some_and(|one| {
+        one.connections() > 0 || one.accept_queue > 0 || one.drops.unwrap_or(0) > 0
+    })
 }
 
 /// `total 20 +1, ESTABLISHED 6 +1, LISTEN 14`: the states that have sockets, or had some.

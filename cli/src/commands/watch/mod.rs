@@ -8,8 +8,6 @@ mod history;
 mod lines;
 mod reading;
 mod screen;
-mod terminal;
-mod text;
 mod view;
 
 use std::time::Duration;
@@ -21,6 +19,7 @@ use super::services::sort::{self, SortBy};
 use crate::failure::Failure;
 use crate::flags::{NamespaceFlags, SourceFlags, interval};
 use crate::format::Format;
+use crate::terminal;
 use reading::Reader;
 
 /// What follows the options in `--help`; the keys go in between.

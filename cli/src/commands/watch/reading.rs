@@ -175,7 +175,7 @@ impl Reader {
                 _ => sampler.owners_of_services(ports, Source::Netlink)?,
             };
             let found = match query.opened {
-                Some(RowKey::Port(netns, port)) if is_of(sampler, netns)? => {
+                Some(RowKey::Port(netns, port)) if is_of(sampler, netns) => {
                     Some(Found::ask(sampler, port))
                 }
                 _ => None,
@@ -276,11 +276,10 @@ impl Row {
 }
 
 /// Whether `sampler` is of this namespace; of any, if there is only one.
-fn is_of(sampler: &Sampler, netns: Option<u64>) -> Result<bool, Error> {
-    Ok(match (netns, sampler.origin()?) {
-        (Some(wanted), Origin::Namespace { inode, .. }) => inode == wanted,
-        _ => netns.is_none(),
-    })
+fn is_of(sampler: &Sampler, netns: Option<u64>) -> bool {
+    let is =
+        |wanted| matches!(sampler.origin(), Ok(Origin::Namespace { inode, .. }) if inode == wanted);
+    netns.is_none_or(is)
 }
 
 /// Asks every namespace of the scope. One that does not answer is a note, if there are others.

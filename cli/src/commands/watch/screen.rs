@@ -231,13 +231,3 @@ impl Screen {
         }
     }
 }
-
-impl Settings {
-    pub(super) fn new(interval: Duration) -> Self {
-        Self {
-            query: Query::default(),
-            interval,
-            paused: false,
-        }
-    }
-}

@@ -13,13 +13,13 @@ use tcpstat::{AcceptQueue, Counts, Key, State};
 use super::figures::{Figure, abnormal};
 use super::history::{History, POINTS};
 use super::screen::Screen;
-use super::text::{Cell, Text, cut, sparkline, wrapped};
 use crate::commands::services::formats::{known, percent};
 use crate::commands::services::sort::SortBy;
 use crate::format::ratio;
 use crate::opened::Opened;
 use crate::symptoms::Symptom;
 use crate::table::{Column, widths};
+use crate::text::{Cell, Text, cut, sparkline, wrapped};
 
 /// The looks of text. It is complete without them, for terminals without colours.
 const PLAIN: Style = Style::new();
@@ -72,7 +72,9 @@ pub(super) fn draw(screen: &mut Screen, area: Rect, buffer: &mut Buffer) {
     below.truncate((height / 2).saturating_sub(1));
     let room = height.saturating_sub(below.len() + 1);
     let (mut lines, hidden) = if screen.help {
-        (KEYS.lines().map(|line| help(line, width)).collect(), 0)
+        let look = |line: &str| if line.ends_with(':') { HEADING } else { PLAIN };
+        let line = |line| Text::new(width).with(look(line), cut(line, width)).line();
+        (KEYS.lines().map(line).collect(), 0)
     } else if screen.settings.query.opened.is_some() {
         screen.opened_lines(width, room)
     } else {
@@ -94,12 +96,6 @@ pub(super) fn draw(screen: &mut Screen, area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// A line of the help.
-fn help(line: &str, width: usize) -> Line<'static> {
-    let style = if line.ends_with(':') { HEADING } else { PLAIN };
-    Text::new(width).with(style, cut(line, width)).line()
-}
-
 impl Screen {
     /// What is wrong, the totals and the rows, and the number of rows that are not shown.
     fn main_lines(&mut self, width: usize, room: usize) -> (Vec<Line<'static>>, usize) {
@@ -115,19 +111,13 @@ impl Screen {
         // The selected row is on the screen.
         let place = self.place(&rows);
         let least = (place + 1).saturating_sub(shown);
-        let above = self
-            .above
-            .clamp(least, place.max(least))
-            .min(rows.len() - shown);
-        let table = self
-            .table(&rows[above..above + shown], width)
-            .into_iter()
-            .enumerate();
-        let table = table.map(|(index, line)| match above + index == place + 1 {
-            true => line.patch_style(Modifier::REVERSED),
-            false => line,
-        });
-        lines.extend(table.skip(1 - headings));
+        let above = self.above.clamp(least, place.max(least));
+        let above = above.min(rows.len() - shown);
+        let mut table = self.table(&rows[above..above + shown], width);
+        if let Some(selected) = table.get_mut(place + 1 - above) {
+            *selected = std::mem::take(selected).patch_style(Modifier::REVERSED);
+        }
+        lines.extend(table.into_iter().skip(1 - headings));
         let hidden = rows.len() - shown;
         (self.above, self.rows_shown) = (above, shown);
         (lines, hidden)
@@ -157,12 +147,15 @@ impl Screen {
     /// The headings and these rows, with the columns that fit beside the states.
     fn table(&self, rows: &[&Figure], width: usize) -> Vec<Line<'static>> {
         // In their order on the screen, with their order in getting room.
+        let first = match self.figures.reading.query.by {
+            None => "PORT",
+            Some(Key::Unit) => "UNIT",
+            Some(Key::Process) => "PROCESS",
+            Some(_) => "PEER",
+        };
         let columns = [
             (0, Column::text("", 1)),
-            (
-                1,
-                Column::text(self.figures.reading.query.by.map_or("PORT", heading), 5),
-            ),
+            (1, Column::text(first, 5)),
             (7, Column::text("NETNS", 0)),
             (8, Column::text("UNIT", 0)),
             (5, Column::number("QUEUE/MAX", 0)),
@@ -173,10 +166,7 @@ impl Screen {
         ];
         let mut cells: Vec<Vec<Cell>> = rows.iter().map(|one| cells(one, width)).collect();
         let all = columns.map(|(_, column)| column);
-        let wide = widths(
-            &all,
-            cells.iter().map(|row| row.iter().map(|(_, text)| &**text)),
-        );
+        let wide = widths_of(&all, &cells);
         let mut order: Vec<usize> = (0..columns.len()).collect();
         order.sort_by_key(|&index| columns[index].0);
         let mut taken = STATES_ROOM.min(width / 3);
@@ -226,34 +216,21 @@ impl Screen {
     /// The keys to begin with, then what there is room for.
     fn footer(&self, width: usize, hidden: usize) -> Line<'static> {
         let reading = &self.figures.reading;
-        let named = SortBy::NAMED.iter().find(|(_, one)| *one == self.sort);
-        let sort = match self.sort {
-            SortBy::State(state) => state.name(),
-            _ => named.map_or("", |(name, _)| name),
-        };
+        let sort = self.sort.name();
         let by = self.settings.query.by.map_or("port", Key::name);
         let order = if self.reversed { ", reversed" } else { "" };
         let at = reading.at.to_zoned(self.zone.clone());
-        let host = self
-            .host
-            .as_ref()
-            .map_or(String::new(), |host| format!("{host} "));
+        let host = self.host.as_deref().unwrap_or_default();
+        let keys = if width >= 14 { "? help  q quit" } else { "? q" };
+        let time = format!("{host} {}", at.strftime("%H:%M:%S %Z"));
+        let filter = format!("/{}", self.filter);
         let pieces = [
-            (
-                self.keys && width >= 14,
-                HEADING,
-                "? help  q quit".to_owned(),
-            ),
-            (self.keys && width < 14, HEADING, "? q".to_owned()),
+            (self.keys, HEADING, keys.to_owned()),
             (self.failure.is_some(), ALARM, "OLD".to_owned()),
             (self.settings.paused, WARNING, "PAUSED".to_owned()),
             (hidden > 0, PLAIN, format!("+{hidden} rows")),
-            (true, PLAIN, format!("{host}{}", at.strftime("%H:%M:%S %Z"))),
-            (
-                !self.filter.is_empty(),
-                WARNING,
-                format!("/{}", self.filter),
-            ),
+            (true, PLAIN, time.trim_start().to_owned()),
+            (filter.len() > 1, WARNING, filter),
             (true, PLAIN, format!("by {by}, sort: {sort}{order}")),
             (true, PLAIN, reading.source.to_string()),
             (true, PLAIN, format!("every {:?}", self.settings.interval)),
@@ -302,21 +279,13 @@ fn words(symptom: Symptom, one: &Figure) -> String {
     }
 }
 
-/// The heading of a key.
-fn heading(key: Key) -> &'static str {
-    match key {
-        Key::Unit => "UNIT",
-        Key::Process => "PROCESS",
-        _ => "PEER",
-    }
-}
-
 /// The style of what has one symptom, an alarm, or another, a warning.
 fn style(one: &Figure, alarm: Symptom, warning: Symptom) -> Style {
-    match () {
-        () if one.symptoms.contains(&alarm) => ALARM,
-        () if one.symptoms.contains(&warning) => WARNING,
-        () => PLAIN,
+    let found = |symptom| one.symptoms.contains(&symptom);
+    match (found(alarm), found(warning)) {
+        (true, _) => ALARM,
+        (_, true) => WARNING,
+        _ => PLAIN,
     }
 }
 
@@ -377,25 +346,29 @@ fn seen(history: &History) -> Vec<State> {
     State::ALL.into_iter().filter(had).collect()
 }
 
-/// A table of rows below their headings. The last cell of a row is cut if it has to be, if it is
-/// text; a line has room for more.
+fn widths_of(columns: &[Column], rows: &[Vec<Cell>]) -> Vec<usize> {
+    let texts = rows.iter().map(|row| row.iter().map(|(_, text)| &**text));
+    widths(columns, texts)
+}
+
+/// A table of rows below their headings, in lines that have room for more. Texts in the last column
+/// are as long as there is room for.
 fn grid(columns: &[Column], rows: &[Vec<Cell>], width: usize) -> Vec<Text> {
-    let wide = widths(
-        columns,
-        rows.iter().map(|row| row.iter().map(|(_, text)| &**text)),
-    );
+    let wide = widths_of(columns, rows);
     let headings = columns
         .iter()
         .map(|column| (HEADING, column.heading.to_owned()));
     let headings: Vec<Cell> = headings.collect();
     let lines = [&headings].into_iter().chain(rows).map(|row| {
-        let cells = columns.iter().zip(&wide).zip(row);
-        cells.fold(
-            Text::new(width),
-            |line, ((column, &wide), (style, text))| {
-                line.with(*style, column.padded(text, wide) + " ")
-            },
-        )
+        let mut line = Text::new(width);
+        for (index, (column, (style, text))) in columns.iter().zip(row).enumerate() {
+            let text = match index + 1 == columns.len() && !column.is_number {
+                true => cut(text, line.room()),
+                false => column.padded(text, wide[index]) + " ",
+            };
+            line = line.with(*style, text);
+        }
+        line
     });
     lines.collect()
 }
@@ -467,59 +440,46 @@ fn service(one: &Figure, width: usize, utf8: bool) -> Vec<Line<'static>> {
 
 /// The listeners with their processes, and the peers of an opened service.
 fn who(opened: &Opened, processes: &[String], width: usize) -> Vec<Line<'static>> {
-    const LISTENERS: [Column; 3] = [
+    const LISTENERS: [Column; 4] = [
         Column::text("LISTENER", 0),
         Column::number("QUEUE/MAX", 0),
         Column::number("DROPS", 0),
+        Column::text("PROCESSES, UNIT", 0),
     ];
-    const PEERS: [Column; 2] = [Column::text("PEER", 0), Column::number("CONNECTIONS", 0)];
-    // What is long goes last, as far as it fits.
-    let table = |columns: &[Column], rows: &[Vec<Cell>], heading: &str, last: Vec<String>| {
-        let last = [heading.to_owned()].into_iter().chain(last);
-        let lines = grid(columns, rows, width).into_iter().zip(last);
-        let lines = lines.map(|(line, last)| {
-            let style = if last == heading { HEADING } else { PLAIN };
-            let last = cut(&last, line.room());
-            line.with(style, last).line()
-        });
-        [Line::default()]
-            .into_iter()
-            .chain(lines)
-            .collect::<Vec<_>>()
-    };
-    let listeners = opened.listeners.iter().map(|(listener, _)| {
+    const PEERS: [Column; 3] = [
+        Column::text("PEER", 0),
+        Column::number("CONNECTIONS", 0),
+        Column::text("STATES", 0),
+    ];
+    let listeners = opened.listeners.iter().zip(processes);
+    let listeners = listeners.map(|((listener, unit), processes)| {
         let is_full = listener.queue().is_some_and(|queue| queue.ratio() >= 1.0);
+        let style = if is_full { ALARM } else { PLAIN };
         let queue = format!("{}/{}", listener.accept_queue, known(listener.backlog));
-        let cells = [listener.local.to_string(), queue, known(listener.drops)];
-        cells
-            .map(|text| (if is_full { ALARM } else { PLAIN }, text))
-            .to_vec()
+        let owner = format!("{processes} {}", unit.as_deref().unwrap_or_default());
+        let local = listener.local.to_string();
+        let cells = [local, queue, known(listener.drops), owner];
+        cells.map(|text| (style, text)).to_vec()
     });
-    let owners = opened
-        .listeners
-        .iter()
-        .zip(processes)
-        .map(|((_, unit), processes)| {
-            format!("{processes} {}", unit.as_deref().unwrap_or_default())
-        });
-    let rows: Vec<_> = listeners.collect();
-    let mut lines = table(&LISTENERS, &rows, "PROCESSES, UNIT", owners.collect());
-    let peers = opened.peers.groups.iter();
-    let rows = peers.clone().map(|(peer, counts)| {
-        [peer.clone(), counts.total().to_string()]
-            .map(|text| (PLAIN, text))
-            .to_vec()
-    });
-    let states = peers.map(|(_, counts)| {
+    let peers = opened.peers.groups.iter().map(|(peer, counts)| {
         let mut states: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).collect();
         states.sort_by_key(|&(state, count)| (abnormal(state), Reverse(count)));
         let states = states
             .iter()
             .map(|(state, count)| format!("{state} {count}"));
-        states.collect::<Vec<_>>().join(", ")
+        let states = states.collect::<Vec<_>>().join(", ");
+        let cells = [peer.clone(), counts.total().to_string(), states];
+        cells.map(|text| (PLAIN, text)).to_vec()
     });
-    let rows: Vec<_> = rows.collect();
-    lines.extend(table(&PEERS, &rows, "STATES", states.collect()));
+    let (listeners, peers): (Vec<_>, Vec<_>) = (listeners.collect(), peers.collect());
+    let mut lines = Vec::new();
+    for table in [
+        grid(&LISTENERS, &listeners, width),
+        grid(&PEERS, &peers, width),
+    ] {
+        lines.push(Line::default());
+        lines.extend(table.into_iter().map(Text::line));
+    }
     if opened.peers.others > 0 {
         let others = format!("and {} other peers", opened.peers.others);
         lines.extend(wrapped(PLAIN, &others, width));

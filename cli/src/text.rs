@@ -10,13 +10,13 @@ use ratatui::text::{Line, Span};
 use crate::format::ratio;
 
 /// A piece of text and its style.
-pub(super) type Cell = (Style, String);
+pub(crate) type Cell = (Style, String);
 
 /// The most lines of an error.
 const MOST_LINES: usize = 4;
 
 /// A line that is never wider than its limit.
-pub(super) struct Text {
+pub(crate) struct Text {
     spans: Vec<Span<'static>>,
     room: usize,
     /// Set when a piece did not fit: later pieces must not take its place.
@@ -25,7 +25,7 @@ pub(super) struct Text {
 
 impl Text {
     /// An empty line for `width` columns.
-    pub(super) fn new(width: usize) -> Self {
+    pub(crate) fn new(width: usize) -> Self {
         Self {
             spans: Vec::new(),
             room: width,
@@ -34,13 +34,13 @@ impl Text {
     }
 
     /// The number of free columns.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.room
     }
 
     /// The line with `text`, if all of it fits but for spaces at its end, since part of a number
     /// would be a wrong number. Otherwise the line is closed.
-    pub(super) fn with(mut self, style: Style, text: impl AsRef<str>) -> Self {
+    pub(crate) fn with(mut self, style: Style, text: impl AsRef<str>) -> Self {
         let text = escaped(text.as_ref());
         self.is_closed |= text.trim_end().chars().count() > self.room;
         if !self.is_closed {
@@ -51,7 +51,7 @@ impl Text {
     }
 
     /// The line with as many items as fit, with `between` between them. Dots stand for the rest.
-    pub(super) fn with_list(mut self, items: &[Cell], between: &str) -> Self {
+    pub(crate) fn with_list(mut self, items: &[Cell], between: &str) -> Self {
         const REST: &str = " ...";
         for (index, (style, item)) in items.iter().enumerate() {
             let before = if index == 0 { "" } else { between };
@@ -65,13 +65,13 @@ impl Text {
         self
     }
 
-    pub(super) fn line(self) -> Line<'static> {
+    pub(crate) fn line(self) -> Line<'static> {
         Line::from(self.spans)
     }
 }
 
 /// `text` in lines of `width` columns, of which there are few.
-pub(super) fn wrapped(style: Style, text: &str, width: usize) -> Vec<Line<'static>> {
+pub(crate) fn wrapped(style: Style, text: &str, width: usize) -> Vec<Line<'static>> {
     let text: Vec<String> = text.lines().map(escaped).collect();
     let text: Vec<char> = cut(&text.join(" "), width * MOST_LINES).chars().collect();
     let lines = text.chunks(width.max(1));
@@ -80,7 +80,7 @@ pub(super) fn wrapped(style: Style, text: &str, width: usize) -> Vec<Line<'stati
 }
 
 /// `text` in at most `width` columns. Dots stand for the rest.
-pub(super) fn cut(text: &str, width: usize) -> String {
+pub(crate) fn cut(text: &str, width: usize) -> String {
     let text = escaped(text);
     if text.chars().count() <= width {
         return text;
@@ -109,7 +109,7 @@ const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 const SIGNS: [char; 8] = ['_', '_', '.', '.', '-', '=', '*', '#'];
 
 /// The last `width` of these values, from 0 to the largest of them.
-pub(super) fn sparkline(values: &[u64], width: usize, utf8: bool) -> String {
+pub(crate) fn sparkline(values: &[u64], width: usize, utf8: bool) -> String {
     let shown = &values[values.len().saturating_sub(width)..];
     let most = shown.iter().max().copied().unwrap_or(0);
     let levels = if utf8 { LEVELS } else { SIGNS };

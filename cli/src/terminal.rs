@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The terminal during `watch`: alternate screen, no cursor, raw mode. However the command ends,
-//! the terminal is restored.
+//! The terminal as a screen: alternate screen, no cursor, raw mode. However the command ends, the
+//! terminal is restored.
 
 use std::io::{self, BufWriter, Stdout, Write};
 use std::mem::ManuallyDrop;
@@ -16,11 +16,9 @@ use crossterm::terminal::{
 };
 use crossterm::{execute, queue};
 use ratatui::backend::CrosstermBackend;
+use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::{TerminalOptions, Viewport};
-
-use super::screen::Screen;
-use super::view;
 
 /// In one piece, so that half a frame is never visible.
 const FRAME: usize = 256 * 1024;
@@ -30,7 +28,7 @@ const FRAME: usize = 256 * 1024;
 const WHEEL: &str = "\x1b[?1007h";
 const NO_WHEEL: &str = "\x1b[?1007l";
 
-/// The terminal in use by `watch`. Restored on drop and on a panic.
+/// The terminal in use. Restored on drop and on a panic.
 pub(crate) struct Terminal {
     keys: bool,
     /// Not dropped: that would write to a terminal that may be gone.
@@ -63,15 +61,14 @@ impl Terminal {
         self.keys
     }
 
-    /// Draws the screen, in the size that the terminal has now.
-    pub(crate) fn draw(&mut self, screen: &mut Screen) -> io::Result<()> {
+    /// Draws the screen by `draw`, in the size that the terminal has now.
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(Rect, &mut Buffer)) -> io::Result<()> {
         let now = area();
         if self.size != now {
             self.size = now;
             self.screen.resize(now)?;
         }
-        let draw = |frame: &mut ratatui::Frame<'_>| view::draw(screen, now, frame.buffer_mut());
-        self.screen.draw(draw)?;
+        self.screen.draw(|frame| draw(now, frame.buffer_mut()))?;
         self.screen.backend_mut().flush()
     }
 }
@@ -189,7 +186,7 @@ mod tests {
         let mut command = process::Command::new(env::current_exe().unwrap());
         command
             .args(["--exact", "--nocapture"])
-            .arg("commands::watch::terminal::tests::a_panic_restores_the_terminal_before_its_message")
+            .arg("terminal::tests::a_panic_restores_the_terminal_before_its_message")
             .env(HERE, "1");
         let mut child = terminal.start(&mut command).unwrap();
         let status = terminal.wait(&mut child).unwrap();
