@@ -134,7 +134,7 @@ fn the_help_and_an_open_service_are_screens() {
     watch.press("?", "group by port");
     insta::assert_snapshot!("help", screen(&watch));
     watch.press("?", "PORT");
-    watch.press("\r", "4 listeners, 129 wait for accept");
+    watch.press("\r", "4 listening, 129 wait for accept");
     insta::assert_snapshot!("service", screen(&watch));
     watch.leave();
 }

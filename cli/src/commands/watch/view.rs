@@ -428,7 +428,7 @@ fn service(one: &Figure, width: usize, utf8: bool) -> Vec<Line<'static>> {
     if let Some(service) = &one.row.service {
         let (listeners, queue) = (service.listeners, service.accept_queue);
         let drops = format!("{} {}", known(service.drops), one.history.drops.text());
-        let text = format!("{listeners} listeners, {queue} wait for accept, drops {drops}");
+        let text = format!("{listeners} listening, {queue} wait for accept, drops {drops}");
         lines.extend(wrapped(PLAIN, text.trim_end(), width));
     }
     let mut shown = seen(&one.history);
