@@ -55,8 +55,8 @@ pub(crate) struct Trend {
 impl Trend {
     /// Adds what is known at the time `at`, and says what is wrong then, the worst first. `fullest`
     /// is the queue of the fullest listener, if there is one; `has_dropped` whether handshakes were
-    /// refused since the previous reading, whoever has read. Numbers within the time `step` are one,
-    /// so that a leak is no chance of a moment.
+    /// refused since the previous reading, whoever has read. Numbers within the time `step` are
+    /// one, so that a leak is no chance of a moment.
     pub(crate) fn add(
         &mut self,
         (at, step): (Instant, Duration),

@@ -9,7 +9,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,9 @@ use common::exporter::{Exporter, LONG, request};
 use common::run::tcpstat;
 use common::saved::proc_root;
 use common::serial::serial;
+use common::sockets::{connect, listen};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 use tcpstat_tests::{netns, ss};
 use tempfile::TempDir;
 
@@ -101,18 +101,6 @@ impl Events {
             assert!(start.elapsed() < LONG, "{what}: {reading}");
         }
     }
-}
-
-fn listen(port: u16, backlog: i32) -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    socket.bind(&address.into()).unwrap();
-    socket.listen(backlog).unwrap();
-    socket.into()
-}
-
-fn connect(port: u16) -> TcpStream {
-    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap()
 }
 
 /// How many readings the exporter has taken; asking is one of them.

@@ -21,6 +21,7 @@ use common::dashboard::{Dashboard, Variables};
 use common::exporter::{ALL, Exporter};
 use common::prometheus::Prometheus;
 use common::seconds_since_1970;
+use common::sockets::listen;
 use nix::errno::Errno;
 use socket2::{Domain, Socket, Type};
 use tcpstat::{Counts, State};
@@ -54,9 +55,9 @@ fn prometheus_sees_what_there_is() {
     netns::in_new(|| {
         let start = Instant::now();
         let step = |what: &str| println!("{:>4} s  {what}", start.elapsed().as_secs());
-        let leaky = listen(LEAKY);
-        let stuck = listen(STUCK);
-        let ending = listen(ENDING);
+        let leaky = listen(LEAKY, 4);
+        let stuck = listen(STUCK, 4);
+        let ending = listen(ENDING, 4);
         let mut exporter = Exporter::start(&ALL);
         let prometheus = Prometheus::start(&exporter.address);
 
@@ -103,16 +104,6 @@ fn prometheus_sees_what_there_is() {
         step("killed and started again: up went to 0 and back, and nothing fired");
     })
     .unwrap();
-}
-
-/// A listener whose queue holds few connections.
-fn listen(port: u16) -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    socket.bind(&address.into()).unwrap();
-    socket.listen(4).unwrap();
-    socket.into()
 }
 
 fn words(names: &BTreeSet<String>) -> String {
@@ -201,7 +192,7 @@ impl Faults {
         drop(self.waiting);
         stuck.set_nonblocking(true).unwrap();
         while stuck.accept().is_ok() {}
-        listen(ENDING)
+        listen(ENDING, 4)
     }
 }
 

@@ -2,40 +2,26 @@
 
 //! `tcpstat watch` of real sockets: a stuck listener, a leak, and other network namespaces.
 //!
-//! Needs `CAP_SYS_ADMIN` for the network namespaces. With `TCPSTAT_WATCH_PICTURE=FILE`, also draws the
-//! picture of the README, docs/watch.svg.
+//! Needs `CAP_SYS_ADMIN` for the network namespaces. With `TCPSTAT_WATCH_PICTURE=FILE`, also draws
+//! the picture of the README, docs/watch.svg.
 
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use common::run::{run, tcpstat};
 use common::serial::serial;
+use common::sockets::{connect, listen};
 use common::watch::{Watch, rows, watch};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 use tcpstat_tests::idle::Idle;
 use tcpstat_tests::netns;
 use tcpstat_tests::terminal::vt100;
 
 /// The source that every kernel has, and that knows queues.
 const NETLINK: [&str; 4] = ["--source", "netlink", "--interval", "500ms"];
-
-/// A listener at a port of the loopback, whose queue holds one connection more than `backlog`.
-fn listen(port: u16, backlog: i32) -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    socket.bind(&address.into()).unwrap();
-    socket.listen(backlog).unwrap();
-    socket.into()
-}
-
-fn connect(port: u16) -> TcpStream {
-    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap()
-}
 
 #[test]
 fn a_stuck_listener_and_a_leak_come_first() {

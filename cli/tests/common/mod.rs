@@ -14,6 +14,7 @@ pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod saved;
 pub(crate) mod serial;
+pub(crate) mod sockets;
 pub(crate) mod sources;
 pub(crate) mod tmux;
 pub(crate) mod unprivileged;

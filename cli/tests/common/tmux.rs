@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 /// How long a screen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether it is there. If not, the tests that ask do nothing, unless `TCPSTAT_REQUIRE_TMUX` is set.
+/// Whether it is there. If not, the tests that ask do nothing, unless `TCPSTAT_REQUIRE_TMUX` is
+/// set.
 pub(crate) fn is_there() -> bool {
     let is_there = Command::new("tmux").arg("-V").output().is_ok();
     let required = std::env::var_os("TCPSTAT_REQUIRE_TMUX").is_some();

@@ -20,8 +20,8 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// How long a client may acknowledge nothing of what was sent, in milliseconds: then it has vanished,
-/// or does not read the events of a page.
+/// How long a client may acknowledge nothing of what was sent, in milliseconds: then it has
+/// vanished, or does not read the events of a page.
 const VANISHED: u32 = 30_000;
 
 /// A socket that listens.

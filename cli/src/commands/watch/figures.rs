@@ -12,7 +12,7 @@ use super::reading::{Reading, Row, RowKey};
 use crate::commands::services::sort::SortBy;
 use crate::symptoms::Symptom;
 
-/// The most rows of which all counts are remembered. Of more rows, only those of the opened one are.
+/// The most rows of which all counts are remembered. Of more, only those of the opened one are.
 const REMEMBERED: usize = 256;
 
 /// A row, its past, and what is wrong with it.
