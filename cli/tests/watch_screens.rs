@@ -51,9 +51,9 @@ fn screen(watch: &Watch) -> String {
             footer.replace_range(end - before..end, text);
         }
     }
-    let rows: Vec<&str> = rows.iter().map(|row| row.trim_end()).collect();
     // Marks where lines end, and how many there are.
-    rows.iter().map(|row| format!("{row}|\n")).collect()
+    let rows = rows.iter().map(|row| row.trim_end());
+    rows.flat_map(|row| [row, "|\n"]).collect()
 }
 
 #[test]
