@@ -653,7 +653,7 @@ fn opens_nothing_for_writing() {
         let mut command = tcpstat(&watch);
         command.env("TERM", "xterm");
         let mut child = start_under(&read_only, || terminal.start(&mut command));
-        terminal.wait_for("the screen", |screen| screen.contents().contains("q: quit"));
+        terminal.wait_for("the screen", |screen| screen.contents().contains("q quit"));
         terminal.press("q").unwrap();
         assert!(terminal.wait(&mut child).unwrap().success());
     })
