@@ -188,7 +188,7 @@ impl Screen {
         Effect::Settings
     }
 
-    /// Sorts by the column that is so many to the right.
+    /// Sorts by the column this number of columns to the right.
     fn sort_by(&mut self, right: usize) {
         let columns = SortBy::NAMED.map(|(_, column)| column);
         let now = columns.iter().position(|&one| one == self.sort);
