@@ -14,15 +14,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
 use super::collectors::{Collector, Collectors};
-use super::events::{self, Events};
+use super::events::{self, Answer, Events};
 use super::exposition::Exposition;
 use super::negotiation;
 use super::page::Page;
 use super::passwords::Verdict;
 use super::queue::{Readings, Wanted};
-
-/// An answer, or a stream of events.
-pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// The longest time that a request waits for its answer, if it does not say it.
 const LONGEST: Duration = Duration::from_secs(120);

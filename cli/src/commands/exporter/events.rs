@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Either;
+use http_body_util::{Either, Full};
 use hyper::Response;
 use hyper::body::{Body, Bytes, Frame};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -15,7 +15,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
-use super::answer::Answer;
 use super::queue::{Readings, Wanted};
 
 /// The time between two events, in seconds, if readings cost little. It is doubled as often as they
@@ -38,6 +37,9 @@ fn pace(reading: Duration) -> Duration {
         .next()
         .unwrap_or(Duration::from_secs(PACE << DOUBLED))
 }
+
+/// An answer to a request, or a stream of events.
+pub(super) type Answer = Response<Either<Full<Bytes>, Events>>;
 
 /// A body of events, until the page or the exporter ends.
 pub(super) struct Events(mpsc::Receiver<Bytes>);

@@ -13,7 +13,7 @@ use hyper::header::{
 };
 use ring::digest::{SHA256, digest};
 
-use super::answer::Answer;
+use super::events::Answer;
 
 /// The page. What differs from machine to machine comes by its events.
 const PAGE: &str = include_str!("page.html");

@@ -20,8 +20,9 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_rustls::TlsAcceptor;
 
-use super::answer::{self, Answer, Site};
+use super::answer::{self, Site};
 use super::connections::{Activity, Connections, Watched};
+use super::events::Answer;
 use super::listen::{Listener, Stream};
 use super::log::{Fields, Log};
 use super::passwords::{Passwords, Verdict};
