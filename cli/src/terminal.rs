@@ -51,7 +51,9 @@ impl Terminal {
         let backend = CrosstermBackend::new(stdout);
         let size = area();
         let viewport = Viewport::Fixed(size);
-        let screen = ratatui::Terminal::with_options(backend, TerminalOptions { viewport })?;
+        let mut screen = ratatui::Terminal::with_options(backend, TerminalOptions { viewport })?;
+        // There may be no alternate screen, and text on this one.
+        screen.clear()?;
         let screen = ManuallyDrop::new(screen);
         Ok(Self { keys, screen, size })
     }
@@ -59,6 +61,11 @@ impl Terminal {
     /// Whether keys can be read.
     pub(crate) fn has_keys(&self) -> bool {
         self.keys
+    }
+
+    /// Clears the screen, on which something else may have written.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        self.screen.clear()
     }
 
     /// Draws the screen by `draw`, in the size that the terminal has now.

@@ -144,7 +144,8 @@ fn all_namespaces_are_summed_and_have_a_row_a_port() {
         let here = Idle::start().unwrap().namespace().unwrap().to_string();
         let _here = Idle::start().unwrap();
 
-        let arguments = [&NETLINK[..], &["--all-namespaces"]].concat();
+        let ports = ["--all-namespaces", "--port", "7777"];
+        let arguments = [&NETLINK[..], &ports].concat();
         let mut shown = Watch::start(&mut watch(&arguments), 120, 50);
         for namespace in [&here, &there] {
             shown.wait_for(&format!("  7777  {namespace}"));

@@ -117,6 +117,7 @@ pub(super) fn run(mut reader: Reader, args: &WatchArgs) -> Result<(), Failure> {
                 }
                 Effect::Quit => return Ok(()),
                 Effect::Stop => terminal = stopped(terminal)?,
+                Effect::Clear => terminal.clear().map_err(Failure::Print)?,
             },
             Event::Signal(SIGWINCH) => {}
             Event::Signal(SIGTSTP) => terminal = stopped(terminal)?,

@@ -47,6 +47,10 @@ impl Figures {
     /// Takes the next reading.
     pub(super) fn take(&mut self, mut reading: Reading) {
         let at = reading.instant;
+        if reading.query.by != self.reading.query.by {
+            // A key of another kind may have the same name.
+            self.groups.clear();
+        }
         self.totals.row.counts = reading.totals;
         self.totals.symptoms = self.totals.history.add(at, &self.totals.row, true);
         for (figures, rows) in [

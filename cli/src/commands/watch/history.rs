@@ -28,7 +28,8 @@ impl Rate {
     fn update(&mut self, now: u64, before: u64, seconds: f64) {
         let now = (now as f64 - before as f64) / seconds;
         let weight = 1.0 - (-seconds / SMOOTHING).exp();
-        self.0 = Some(self.0.map_or(now, |rate| rate + weight * (now - rate)));
+        let rate = self.0.unwrap_or(0.0);
+        self.0 = Some(rate + weight * (now - rate));
     }
 
     /// `+12.3/s`; empty if it is not known, or nothing changes.

@@ -81,6 +81,11 @@ impl Printed {
             }
             self.services.insert(row.key.clone(), row.clone());
         }
+        if !reading.complete {
+            // What is left may be of a namespace that did not answer.
+            self.services.extend(before);
+            return changed;
+        }
         // What is left has no listener any more.
         for (_, last) in before {
             let mut row = last.clone();

@@ -60,6 +60,8 @@ pub(super) enum Effect {
     Quit,
     /// Stop, as by Ctrl-Z.
     Stop,
+    /// Clear the screen, and draw all of it.
+    Clear,
 }
 
 /// The intervals that `+` and `-` choose from, in milliseconds.
@@ -105,6 +107,7 @@ impl Screen {
             return match key.code {
                 KeyCode::Char('c') => Effect::Quit,
                 KeyCode::Char('z') => Effect::Stop,
+                KeyCode::Char('l') => Effect::Clear,
                 _ => Effect::None,
             };
         }
@@ -192,8 +195,9 @@ impl Screen {
     fn sort_by(&mut self, right: usize) {
         let columns = SortBy::NAMED.map(|(_, column)| column);
         let now = columns.iter().position(|&one| one == self.sort);
-        // A state is left of the first column.
-        let next = now.map_or(right - 1, |now| now + right) % columns.len();
+        // A state is left of the first column, and right of the last.
+        let first = if right == 1 { 0 } else { right };
+        let next = now.map_or(first, |now| now + right) % columns.len();
         self.sort = columns[next];
     }
 

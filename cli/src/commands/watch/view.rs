@@ -220,7 +220,7 @@ impl Screen {
         let by = self.settings.query.by.map_or("port", Key::name);
         let order = if self.reversed { ", reversed" } else { "" };
         let at = reading.at.to_zoned(self.zone.clone());
-        let host = self.host.as_deref().unwrap_or_default();
+        let host = cut(self.host.as_deref().unwrap_or_default(), NAME);
         let keys = if width >= 14 { "? help  q quit" } else { "? q" };
         let time = format!("{host} {}", at.strftime("%H:%M:%S %Z"));
         let filter = format!("/{}", self.filter);
@@ -229,8 +229,8 @@ impl Screen {
             (self.failure.is_some(), ALARM, "OLD".to_owned()),
             (self.settings.paused, WARNING, "PAUSED".to_owned()),
             (hidden > 0, PLAIN, format!("+{hidden} rows")),
-            (true, PLAIN, time.trim_start().to_owned()),
             (filter.len() > 1, WARNING, filter),
+            (true, PLAIN, time.trim_start().to_owned()),
             (true, PLAIN, format!("by {by}, sort: {sort}{order}")),
             (true, PLAIN, reading.source.to_string()),
             (true, PLAIN, format!("every {:?}", self.settings.interval)),
