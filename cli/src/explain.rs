@@ -11,11 +11,12 @@
 use std::fmt;
 
 use clap::builder::PossibleValue;
+use serde::Serialize;
 use tcpstat::State;
 
 /// The explanation of a state, a queue, or another number of a service. Its `Display` is five lines
 /// of at most 100 columns.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Topic {
     /// The state as the kernel spells it, or the number.
     pub name: &'static str,

@@ -44,10 +44,8 @@ const VALUES: std::ops::RangeInclusive<usize> = 6..=60;
 /// The past of a service, or of a group of sockets, as far as it shows what is wrong.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trend {
-    /// The numbers of sockets in CLOSE_WAIT, the oldest first.
-    close_wait: VecDeque<u64>,
-    /// When the last of them was begun.
-    begun: Option<Instant>,
+    /// The numbers of sockets in CLOSE_WAIT.
+    close_wait: Past<u64>,
     /// When handshakes were refused, last.
     dropped: Option<Instant>,
 }
@@ -65,32 +63,51 @@ impl Trend {
         counts: &Counts,
     ) -> Vec<Symptom> {
         let close_wait = counts.get(State::CloseWait);
-        let is_new = self
-            .begun
-            .is_none_or(|begun| at.saturating_duration_since(begun) >= step);
-        if is_new {
-            self.begun = Some(at);
-        }
-        remember(&mut self.close_wait, close_wait, *VALUES.end(), is_new);
+        self.close_wait.add((at, step), close_wait, *VALUES.end());
         if has_dropped {
             self.dropped = Some(at);
         }
         // Others may have read in between.
         let is_recent = |then| at.saturating_duration_since(then) <= 2 * step;
         let has_dropped = self.dropped.is_some_and(is_recent);
-        let close_wait = self.close_wait.make_contiguous();
+        let close_wait = self.close_wait.values.make_contiguous();
         symptoms(fullest, has_dropped, counts, close_wait)
     }
 }
 
-/// Adds a value, or replaces the last one if it is not new. Forgets the oldest beyond `most`.
-pub(crate) fn remember<T>(values: &mut VecDeque<T>, value: T, most: usize, is_new: bool) {
-    if !is_new {
-        values.pop_back();
-    } else if values.len() >= most {
-        values.pop_front();
+/// Values of the past, the last one of each step of time.
+#[derive(Clone, Debug)]
+pub(crate) struct Past<T> {
+    /// The oldest first.
+    pub(crate) values: VecDeque<T>,
+    /// When the last of them was begun.
+    begun: Option<Instant>,
+}
+
+impl<T> Default for Past<T> {
+    fn default() -> Self {
+        Self {
+            values: VecDeque::new(),
+            begun: None,
+        }
     }
-    values.push_back(value);
+}
+
+impl<T> Past<T> {
+    /// Adds a value of the time `at`, or replaces the last one if that was begun within `step`.
+    /// Forgets the oldest beyond `most`.
+    pub(crate) fn add(&mut self, (at, step): (Instant, Duration), value: T, most: usize) {
+        let is_over = |begun| at.saturating_duration_since(begun) >= step;
+        if !self.begun.is_none_or(is_over) {
+            self.values.pop_back();
+        } else {
+            self.begun = Some(at);
+            if self.values.len() >= most {
+                self.values.pop_front();
+            }
+        }
+        self.values.push_back(value);
+    }
 }
 
 /// What is wrong, the worst first. `drops` says whether handshakes were just refused.
@@ -176,7 +193,7 @@ mod tests {
             let counts = counts(&[(State::Established, 1000), (State::CloseWait, close_wait)]);
             let at = start + Duration::from_secs(seconds);
             let found = trend.add((at, step), None, has_dropped, &counts);
-            (found, trend.close_wait.len())
+            (found, trend.close_wait.values.len())
         };
         assert_eq!(add(0, 0, false), (vec![], 1));
         // Seen until two steps later.

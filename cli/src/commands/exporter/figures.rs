@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use tcpstat::{Counts, Listener, Service, Services, Source, State};
 
 use super::history::History;
-use crate::explain::TOPICS;
+use crate::explain::{TOPICS, Topic};
 use crate::format::{interface_text, rfc3339};
 use crate::opened::{Largest, Opened};
 use crate::symptoms::Symptom;
@@ -113,19 +113,11 @@ pub(super) fn reading(
 /// The first event: what stays as it is, and the last hour.
 pub(super) fn hello(proc_root: &Path, history: &History) -> serde_json::Result<String> {
     let host = fs::read_to_string(proc_root.join("sys/kernel/hostname"));
-    let topics = TOPICS.iter().map(|topic| JsonTopic {
-        name: topic.name,
-        means: topic.means,
-        many: topic.many,
-        look: topic.look,
-        act: topic.act,
-        next: topic.next,
-    });
     let json = serde_json::to_string(&JsonHello {
         version: env!("CARGO_PKG_VERSION"),
         host: host.ok().map(|host| host.trim().to_owned()),
         states: State::ALL.map(State::name),
-        topics: topics.collect(),
+        topics: TOPICS,
         samples: history.samples(),
     });
     // After an error, the page tries again after a second.
@@ -138,18 +130,8 @@ struct JsonHello {
     host: Option<String>,
     /// The states of a sample, after its time.
     states: [&'static str; State::COUNT],
-    topics: Vec<JsonTopic>,
+    topics: &'static [Topic],
     samples: Vec<Vec<u64>>,
-}
-
-#[derive(Serialize)]
-struct JsonTopic {
-    name: &'static str,
-    means: &'static str,
-    many: &'static str,
-    look: &'static str,
-    act: &'static str,
-    next: &'static str,
 }
 
 #[derive(Serialize)]

@@ -3,14 +3,14 @@
 //! What the page shows of the past: the totals of the last hour, and what shows that a service
 //! leaks. It comes from the readings that scrapes and open pages cause, and stays below 1 MiB.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tcpstat::{Counts, Service, State};
 
 use super::drops::Drops;
-use crate::symptoms::{Symptom, Trend, remember};
+use crate::symptoms::{Past, Symptom, Trend};
 
 /// The time between two samples of the totals. Of the readings within it the last one is kept.
 const STEP: Duration = Duration::from_secs(5);
@@ -24,9 +24,7 @@ const PORTS: usize = 512;
 /// The past, as far as it is kept.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    samples: VecDeque<Sample>,
-    /// When the last sample was begun.
-    begun: Option<Instant>,
+    samples: Past<Sample>,
     /// Those of ports that have sockets in CLOSE_WAIT, or have just refused handshakes.
     trends: HashMap<u16, Trend>,
     other: Trend,
@@ -43,16 +41,11 @@ struct Sample {
 impl History {
     /// Adds the totals of a reading.
     pub(super) fn add_totals(&mut self, now: Instant, totals: &Counts) {
-        let is_new = |begun| now.saturating_duration_since(begun) >= STEP;
-        let is_new = self.begun.is_none_or(is_new);
-        if is_new {
-            self.begun = Some(now);
-        }
         let sample = Sample {
             time: u64::try_from(Timestamp::now().as_second()).unwrap_or(0),
             states: State::ALL.map(|state| u32::try_from(totals.get(state)).unwrap_or(u32::MAX)),
         };
-        remember(&mut self.samples, sample, SAMPLES, is_new);
+        self.samples.add((now, STEP), sample, SAMPLES);
     }
 
     /// Adds the services of a reading, and says what is wrong with each of them, and with the
@@ -85,9 +78,13 @@ impl History {
     /// The samples of the last hour, the oldest first: seconds since 1970, then the states in the
     /// kernel's order.
     pub(super) fn samples(&self) -> Vec<Vec<u64>> {
-        let last = self.samples.back().map_or(0, |last| last.time);
+        let last = self.samples.values.back().map_or(0, |last| last.time);
         let hour = last.saturating_sub(SAMPLES as u64 * STEP.as_secs());
-        let samples = self.samples.iter().filter(|sample| sample.time >= hour);
+        let samples = self
+            .samples
+            .values
+            .iter()
+            .filter(|sample| sample.time >= hour);
         let numbers = |sample: &Sample| {
             let states = sample.states.map(u64::from);
             [sample.time].into_iter().chain(states).collect()
@@ -120,13 +117,13 @@ mod tests {
             let now = start + Duration::from_secs(5 * seconds);
             history.add_services(now, &services[..1000], None, &Drops::default());
         }
-        assert_eq!(history.samples.len(), SAMPLES);
+        assert_eq!(history.samples.values.len(), SAMPLES);
         let last = history.samples().pop().unwrap();
         assert_eq!((last.len(), last[1]), (12, 3999));
         assert_eq!(history.trends.len(), PORTS);
         // A map has at most 16/7 places for an entry, and a ring 64.
         let trends = history.trends.len() * (3 * (size_of::<Trend>() + 8) + 64 * 8);
-        let samples = history.samples.capacity() * size_of::<Sample>();
+        let samples = history.samples.values.capacity() * size_of::<Sample>();
         assert!(trends + samples < 1 << 20, "{trends} {samples}");
     }
 

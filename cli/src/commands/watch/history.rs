@@ -2,13 +2,12 @@
 
 //! What is remembered of a row or of the totals: the counts of the last minutes, and rates.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tcpstat::{Counts, State};
 
 use super::reading::Row;
-use crate::symptoms::{Symptom, Trend, remember};
+use crate::symptoms::{Past, Symptom, Trend};
 
 /// The most counts that are remembered: four minutes of readings every 2 s.
 pub(super) const POINTS: usize = 120;
@@ -21,22 +20,21 @@ const SMOOTHING: f64 = 6.0;
 
 /// A change per second, smoothed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rate(Option<f64>);
+pub(super) struct Rate(f64);
 
 impl Rate {
     /// Takes a change within `seconds`.
     fn update(&mut self, now: u64, before: u64, seconds: f64) {
         let now = (now as f64 - before as f64) / seconds;
         let weight = 1.0 - (-seconds / SMOOTHING).exp();
-        let rate = self.0.unwrap_or(0.0);
-        self.0 = Some(rate + weight * (now - rate));
+        self.0 += weight * (now - self.0);
     }
 
-    /// `+12.3/s`; empty if it is not known, or nothing changes.
+    /// `+12.3/s`; empty if nothing changes.
     pub(super) fn text(self) -> String {
         match self.0 {
-            Some(rate) if rate.abs() >= 99.95 => format!("{rate:+.0}/s"),
-            Some(rate) if rate.abs() >= 0.05 => format!("{rate:+.1}/s"),
+            rate if rate.abs() >= 99.95 => format!("{rate:+.0}/s"),
+            rate if rate.abs() >= 0.05 => format!("{rate:+.1}/s"),
             _ => String::new(),
         }
     }
@@ -46,9 +44,7 @@ impl Rate {
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     /// The oldest first. Empty if they are not remembered.
-    pub(super) counts: VecDeque<Counts>,
-    /// When the last of them was begun.
-    begun: Option<Instant>,
+    counts: Past<Counts>,
     trend: Trend,
     /// The time, the counts and the drops of the last reading.
     last: Option<(Instant, Counts, u64)>,
@@ -76,17 +72,17 @@ impl History {
             has_dropped = drops > drops_before;
         }
         self.last = Some((at, *counts, drops.unwrap_or(0)));
-        let is_new = |begun| at.saturating_duration_since(begun) >= STEP;
-        let is_new = self.begun.is_none_or(is_new);
-        if is_new {
-            self.begun = Some(at);
-        }
         match remembers {
-            true => remember(&mut self.counts, *counts, POINTS, is_new),
-            false => self.counts.clear(),
+            true => self.counts.add((at, STEP), *counts, POINTS),
+            false => self.counts = Past::default(),
         }
         let fullest = row.service.and_then(|service| service.fullest);
         self.trend.add((at, STEP), fullest, has_dropped, counts)
+    }
+
+    /// The counts that are remembered, the oldest first.
+    pub(super) fn counts(&self) -> impl Iterator<Item = &Counts> {
+        self.counts.values.iter()
     }
 
     /// The rate of a state.

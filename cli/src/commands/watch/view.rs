@@ -342,7 +342,7 @@ fn state_items(one: &Figure, sorted_by: Option<State>) -> Vec<Cell> {
 
 /// The states that have sockets, or had some in the last minutes.
 fn seen(history: &History) -> Vec<State> {
-    let had = |&state: &State| history.counts.iter().any(|counts| counts.get(state) > 0);
+    let had = |&state: &State| history.counts().any(|counts| counts.get(state) > 0);
     State::ALL.into_iter().filter(had).collect()
 }
 
@@ -405,7 +405,7 @@ fn states(one: &Figure, states: &[State], width: usize, utf8: bool) -> Vec<Line<
     let mut lines = grid(&COLUMNS, &rows, width).into_iter();
     let headings = lines.next().map(Text::line);
     let with_past = |(line, &state): (Text, &Option<State>)| {
-        let past: Vec<u64> = history.counts.iter().map(|one| count(one, state)).collect();
+        let past: Vec<u64> = history.counts().map(|one| count(one, state)).collect();
         let past = sparkline(&past, line.room().min(POINTS), utf8);
         line.with(GRAPH, past).line()
     };
